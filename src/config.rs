@@ -1,0 +1,135 @@
+//! The command line. Every flag is an environment variable too.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// CSI driver that makes volumes out of directories of an NFS export
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The two services. A cluster has one controller, and a node service on every node.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make and delete volumes: one in a cluster
+    Controller(Common),
+    /// Publish volumes to pods: one on every node
+    Node(NodeArgs),
+}
+
+/// What both services need.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// The socket to serve at
+    #[arg(long, env = "CSI_ENDPOINT", default_value = "unix:///csi/csi.sock", value_name = "unix:///PATH")]
+    pub endpoint: String,
+
+    /// The name by which StorageClasses and PersistentVolumes mean this driver
+    #[arg(long, env = "DRIVER_NAME", default_value = "nfs-subdir.csi.dev", value_parser = driver_name)]
+    pub driver_name: String,
+
+    /// A directory for the driver's own mounts, not on the same mount as the kubelet directory
+    #[arg(long, env = "STATE_DIR", default_value = "/run/nfs-subdir-csi", value_name = "DIR")]
+    pub state_dir: PathBuf,
+
+    /// For how long an export that nothing uses stays mounted
+    #[arg(long, env = "EXPORT_LINGER", default_value = "60", value_name = "SECONDS", value_parser = seconds)]
+    pub export_linger: Duration,
+
+    /// After how long a call that still works is answered "ask again"
+    #[arg(long, env = "CALL_TIMEOUT", default_value = "90", value_name = "SECONDS", value_parser = seconds)]
+    pub call_timeout: Duration,
+
+    /// How log lines look
+    #[arg(long, env = "LOG_FORMAT", default_value = "human", value_enum)]
+    pub log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug or trace, or a filter such as info,nfs_subdir_csi=debug
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "FILTER")]
+    pub log_level: String,
+}
+
+/// What the node service needs.
+#[derive(Debug, Clone, Args)]
+pub struct NodeArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: Common,
+
+    /// The name of this node in the cluster
+    #[arg(long, env = "NODE_ID", value_parser = node_id)]
+    pub node_id: String,
+
+    /// kubelet's directory (its --root-dir)
+    #[arg(long, env = "KUBELET_DIR", default_value = "/var/lib/kubelet", value_name = "DIR")]
+    pub kubelet_dir: PathBuf,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For a person at a terminal.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// CSI specification, GetPluginInfoResponse: at most 63 bytes, letters, digits, dashes and dots, beginning and
+/// ending with a letter or digit.
+fn driver_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric();
+    let fits = (1..=63).contains(&text.len())
+        && text.chars().all(|c| plain(c) || matches!(c, '-' | '.'))
+        && text.starts_with(plain)
+        && text.ends_with(plain);
+    let rule = "a CSI driver name has at most 63 letters, digits, dashes and dots, and begins and ends with a letter or \
+                digit";
+    if fits { Ok(text.to_owned()) } else { Err(rule.to_owned()) }
+}
+
+/// CSI specification, NodeGetInfoResponse: at most 256 bytes, not empty.
+fn node_id(text: &str) -> Result<String, String> {
+    if (1..=256).contains(&text.len()) {
+        return Ok(text.to_owned());
+    }
+    Err("a node id has between 1 and 256 bytes".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse::<u32>().map_err(|_| "a whole number of seconds".to_owned())?;
+    Ok(Duration::from_secs(number.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_flag_has_a_variable() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            for flag in
+                command.get_arguments().filter(|flag| !matches!(flag.get_id().as_str(), "help" | "version"))
+            {
+                assert!(flag.get_env().is_some(), "{}", flag.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn driver_names_are_checked_as_csi_has_them() {
+        for name in ["nfs-subdir.csi.dev", "nfs.csi.k8s.io", "k8s-sigs.io", "a", "cluster.local"] {
+            assert!(driver_name(name).is_ok(), "{name}");
+        }
+        for name in ["", "-a", "a.", "a/b", "a_b", &"a".repeat(64)] {
+            assert!(driver_name(name).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The bridge between gRPC and the domain. Every call crosses it, and here alone are: the guard of its volume, its
+//! place in its export's lane, the blocking thread, the time limit, and its line in the log.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use tonic::{Request, Response, Status};
+use tracing::Span;
+
+use super::guard::Guards;
+use super::lane::{Lanes, WIDTH};
+use super::status::CallError;
+use crate::volume;
+
+/// What a call does after its request has been understood.
+pub struct Job<T> {
+    /// What it works on: a second call with the same text is refused while this one runs.
+    pub guard: String,
+    /// Whose server it may have to wait for.
+    pub lane: String,
+    /// The work. It may block.
+    pub work: Box<dyn FnOnce() -> volume::Result<T> + Send>,
+}
+
+impl<T> Job<T> {
+    /// A job from its parts.
+    pub fn new(
+        guard: impl Into<String>,
+        lane: impl Into<String>,
+        work: impl FnOnce() -> volume::Result<T> + Send + 'static,
+    ) -> Self {
+        Self { guard: guard.into(), lane: lane.into(), work: Box::new(work) }
+    }
+}
+
+/// Shared by all services of a process.
+#[derive(Debug, Clone)]
+pub struct Bridge {
+    guards: Guards,
+    lanes: Lanes,
+    patience: Duration,
+}
+
+impl Bridge {
+    /// No call is kept waiting longer than `patience` for a place and then for its work.
+    #[must_use]
+    pub fn new(patience: Duration) -> Self {
+        Self { guards: Guards::default(), lanes: Lanes::default(), patience }
+    }
+
+    /// Answers one call: `plan` reads the request, and the job it gives is done on a blocking thread. `volume` is
+    /// what the log calls the volume.
+    ///
+    /// When the caller goes away, or when patience ends, the work goes on and keeps its guard and its place. So a
+    /// retry can never run beside it.
+    pub async fn call<Q: Debug, T: Send + 'static>(
+        &self,
+        rpc: &'static str,
+        volume: &str,
+        request: Request<Q>,
+        plan: impl FnOnce(Q) -> volume::Result<Job<T>>,
+    ) -> Result<Response<T>, Status> {
+        let mut line = LogLine { rpc, volume: volume.to_owned(), begun: Instant::now(), outcome: None };
+        let span = tracing::info_span!("call", rpc, volume);
+        let request = request.into_inner();
+        span.in_scope(|| tracing::debug!(?request, "request"));
+        let outcome = match span.in_scope(|| plan(request)) {
+            Ok(job) => self.run(job, span).await,
+            Err(error) => Err(error.into()),
+        };
+        line.outcome = Some(outcome.as_ref().err().map(|error| (error.code(), error.to_string())));
+        drop(line);
+        Ok(Response::new(outcome?))
+    }
+
+    async fn run<T: Send + 'static>(&self, job: Job<T>, span: Span) -> Result<T, CallError> {
+        let guard = self.guards.take(job.guard).map_err(CallError::InFlight)?;
+        let place = self.lanes.enter(&job.lane, self.patience).await;
+        let place = place.ok_or(CallError::Crowded(WIDTH, job.lane))?;
+        let work = job.work;
+        let running = blocking(move || {
+            let _held = (guard, place);
+            span.in_scope(work)
+        });
+        match tokio::time::timeout(self.patience, running).await {
+            Err(_) => Err(CallError::Slow(self.patience)),
+            Ok(None) => Err(CallError::Panicked),
+            Ok(Some(result)) => Ok(result?),
+        }
+    }
+}
+
+/// Runs `work` on a thread that may block. `None` if it panicked.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    #[expect(clippy::disallowed_methods, reason = "the one place")]
+    let handle = tokio::task::spawn_blocking(work);
+    handle.await.ok()
+}
+
+/// Writes the call's one line when it is dropped, so also when the caller goes away in the middle.
+struct LogLine {
+    rpc: &'static str,
+    volume: String,
+    begun: Instant,
+    /// Not set: the caller went away. Set to `None`: success.
+    outcome: Option<Option<(tonic::Code, String)>>,
+}
+
+impl Drop for LogLine {
+    fn drop(&mut self) {
+        let Self { rpc, volume, begun, outcome } = self;
+        let ms = begun.elapsed().as_secs_f64() * 1000.0;
+        let ms = (ms * 100.0).round() / 100.0;
+        match outcome {
+            Some(None) => tracing::info!(rpc, volume, ms, code = "OK"),
+            Some(Some((code, error))) => tracing::warn!(rpc, volume, ms, code = ?code, error),
+            None => {
+                tracing::warn!(rpc, volume, ms, code = "Cancelled", "the caller went away; the work goes on")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    fn bridge(patience: Duration) -> Bridge {
+        Bridge::new(patience)
+    }
+
+    async fn call(bridge: &Bridge, work: impl FnOnce() + Send + 'static) -> Result<Response<()>, Status> {
+        let plan = |()| {
+            Ok(Job::new("v", "export", move || {
+                work();
+                Ok(())
+            }))
+        };
+        bridge.call("Test", "v", Request::new(()), plan).await
+    }
+
+    #[tokio::test]
+    async fn work_that_outlives_patience_keeps_its_volume() {
+        let bridge = bridge(Duration::from_millis(50));
+        let (finish, finished) = channel::<()>();
+        let slow = call(&bridge, move || finished.recv().unwrap()).await.unwrap_err();
+        assert_eq!(slow.code(), tonic::Code::DeadlineExceeded);
+        let retry = call(&bridge, || ()).await.unwrap_err();
+        assert_eq!(retry.code(), tonic::Code::Aborted);
+        assert!(retry.message().contains("has been running for"), "{}", retry.message());
+        finish.send(()).unwrap();
+        while call(&bridge, || ()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_away_does_not_free_the_volume() {
+        let bridge = bridge(Duration::from_secs(60));
+        let (finish, finished) = channel::<()>();
+        let abandoned = call(&bridge, move || finished.recv().unwrap());
+        assert!(tokio::time::timeout(Duration::from_millis(50), abandoned).await.is_err());
+        assert_eq!(call(&bridge, || ()).await.unwrap_err().code(), tonic::Code::Aborted);
+        finish.send(()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_and_frees_the_volume() {
+        let bridge = bridge(Duration::from_secs(60));
+        let status = call(&bridge, || panic!("on purpose")).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::Internal);
+        call(&bridge, || ()).await.unwrap();
+    }
+}

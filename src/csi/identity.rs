@@ -1,0 +1,41 @@
+//! The Identity service: who the driver is and what it offers.
+
+use tonic::{Request, Response, Status};
+
+use super::proto;
+use super::proto::plugin_capability::{Service, Type, service};
+
+/// Served by controller and node alike.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The name that StorageClasses and PersistentVolumes use.
+    pub driver_name: String,
+}
+
+#[tonic::async_trait]
+impl proto::identity_server::Identity for Identity {
+    async fn get_plugin_info(
+        &self,
+        _: Request<proto::GetPluginInfoRequest>,
+    ) -> Result<Response<proto::GetPluginInfoResponse>, Status> {
+        Ok(Response::new(proto::GetPluginInfoResponse {
+            name: self.driver_name.clone(),
+            vendor_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Default::default()
+        }))
+    }
+
+    async fn get_plugin_capabilities(
+        &self,
+        _: Request<proto::GetPluginCapabilitiesRequest>,
+    ) -> Result<Response<proto::GetPluginCapabilitiesResponse>, Status> {
+        let controller = Service { r#type: service::Type::ControllerService.into() };
+        let capabilities = vec![proto::PluginCapability { r#type: Some(Type::Service(controller)) }];
+        Ok(Response::new(proto::GetPluginCapabilitiesResponse { capabilities }))
+    }
+
+    /// Answers that the process works. No server is asked: a dead one is no reason to restart the driver.
+    async fn probe(&self, _: Request<proto::ProbeRequest>) -> Result<Response<proto::ProbeResponse>, Status> {
+        Ok(Response::new(proto::ProbeResponse { ready: Some(true) }))
+    }
+}

@@ -1,0 +1,64 @@
+//! Serves the CSI services on a socket until told to stop.
+
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use crate::csi::call::blocking;
+use crate::csi::controller::Controller;
+use crate::csi::identity::Identity;
+use crate::csi::node::Node;
+use crate::csi::proto::controller_server::ControllerServer;
+use crate::csi::proto::identity_server::IdentityServer;
+use crate::csi::proto::node_server::NodeServer;
+use crate::volume::Exports;
+
+/// What is served besides Identity.
+pub enum Role {
+    /// The Controller service.
+    Controller(Controller),
+    /// The Node service.
+    Node(Node),
+}
+
+/// How often unused exports are looked for.
+const ROUND: Duration = Duration::from_secs(5);
+
+/// Serves on `listener`, which must be non-blocking, until `shutdown` resolves, and then until the calls under way
+/// are answered.
+pub async fn run(
+    listener: UnixListener,
+    identity: Identity,
+    role: Role,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?);
+    let exports = match &role {
+        Role::Controller(controller) => Arc::clone(&controller.exports),
+        Role::Node(node) => Arc::clone(&node.publisher.exports),
+    };
+    let rounds = tokio::spawn(release_idle_exports(exports));
+    let server = Server::builder().add_service(IdentityServer::new(identity));
+    let server = match role {
+        Role::Controller(controller) => server.add_service(ControllerServer::new(controller)),
+        Role::Node(node) => server.add_service(NodeServer::new(node)),
+    };
+    let served = server.serve_with_incoming_shutdown(incoming, shutdown).await;
+    rounds.abort();
+    Ok(served?)
+}
+
+async fn release_idle_exports(exports: Arc<Exports>) {
+    loop {
+        tokio::time::sleep(ROUND).await;
+        let exports = Arc::clone(&exports);
+        if let Some(Err(failures)) = blocking(move || exports.release_idle(Instant::now())).await {
+            for error in failures {
+                tracing::warn!(%error, "an unused export could not be let go");
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! How large a volume is asked to be, and what was promised.
+
+use super::{Error, Result};
+
+/// A request for capacity, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CapacityRange {
+    /// At least this; 0 if unsaid.
+    pub required: u64,
+    /// At most this; 0 if unsaid.
+    pub limit: u64,
+}
+
+impl CapacityRange {
+    /// Checks the two numbers as the CSI specification has them (`CapacityRange`).
+    pub fn new(required: i64, limit: i64) -> Result<Self> {
+        let unsigned = |value: i64| {
+            u64::try_from(value)
+                .map_err(|_| Error::invalid("capacity_range", format!("{value} bytes is negative")))
+        };
+        let range = Self { required: unsigned(required)?, limit: unsigned(limit)? };
+        if range.limit != 0 && range.limit < range.required {
+            let reason = format!("limit of {limit} bytes is below the required {required} bytes");
+            return Err(Error::invalid("capacity_range", reason));
+        }
+        Ok(range)
+    }
+
+    /// Whether a volume that was promised `capacity` bytes is what is asked for.
+    #[must_use]
+    pub fn admits(self, capacity: u64) -> bool {
+        capacity >= self.required && (self.limit == 0 || capacity <= self.limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_is_compared_with_both_ends() {
+        let range = CapacityRange::new(10, 20).unwrap();
+        assert_eq!([9, 10, 20, 21].map(|c| range.admits(c)), [false, true, true, false]);
+        assert!(CapacityRange::new(0, 0).unwrap().admits(5));
+        assert!(CapacityRange::new(-1, 0).is_err() && CapacityRange::new(5, 4).is_err());
+    }
+}

@@ -1,0 +1,69 @@
+//! Taking a volume away.
+
+use crate::linux::Dir;
+
+use super::exports::MountedExport;
+use super::parameters::OnDelete;
+use super::provision::{find_directory, refuse_unsafe};
+use super::record::Record;
+use super::state_dir::StateDir;
+use super::{Exports, Result, SubDir, VolumeHandle, VolumeKey, trash};
+
+/// Deletes the volume with this handle by the policy in its record. A handle that names no volume is done with.
+///
+/// The directory goes first and the record last, so a driver killed in between finds the record on the retry and
+/// the directory gone, and goes on from there. The cost does not depend on what is in the volume. NFS requests: 3
+/// to read the record, 1 or 2 to see that the directory is one, 1 RENAME, 1 REMOVE.
+pub fn delete(exports: &Exports, handle: &str) -> Result<()> {
+    // Nothing is mounted and nothing on any server looked at for a handle that is not this driver's.
+    let Some(handle) = VolumeHandle::parse(handle) else { return Ok(()) };
+    exports.with_any(&handle.export, |mounted| {
+        let Some(state) = mounted.existing_state()? else { return Ok(()) };
+        let Some(record) = state.read(&handle.key)? else { return Ok(()) };
+        match record.on_delete {
+            OnDelete::Delete => discard(mounted, &state, &handle.key, &record.sub_dir)?,
+            OnDelete::Archive => archive(mounted.share(), &record)?,
+            OnDelete::Retain => {}
+        }
+        state.remove(&handle.key)
+    })
+}
+
+fn discard(mounted: &MountedExport, state: &StateDir, key: &VolumeKey, sub_dir: &SubDir) -> Result<()> {
+    if let Some(parent) = find_directory(mounted.share(), sub_dir)? {
+        parent.rename(sub_dir.split().1, &state.trash, trash::name_of(key))?;
+        remove_empty_parents(mounted.share(), sub_dir);
+    }
+    mounted.reap(state);
+    Ok(())
+}
+
+/// Renames the directory to `archived-…`, to a name that is free: an earlier archive is never overwritten.
+fn archive(share: &Dir, record: &Record) -> Result<()> {
+    let Some(parent) = find_directory(share, &record.sub_dir)? else { return Ok(()) };
+    let mut archived = record.sub_dir.archived()?;
+    let (archive_parent, _) = archived.split();
+    let archive_parent = match archive_parent {
+        Some(path) => super::provision::make_parents(share, path)?,
+        None => share.open_place(".").map_err(refuse_unsafe)?,
+    };
+    if archive_parent.is_dir(archived.split().1)?.is_some() {
+        archived = archived.with_suffix(&format!("-{:x}", crate::linux::unique()))?;
+    }
+    parent.rename(record.sub_dir.split().1, &archive_parent, archived.split().1)?;
+    remove_empty_parents(share, &record.sub_dir);
+    Ok(())
+}
+
+/// Removes the directories above a volume that a template made and that are empty now: with rmdir(2), which
+/// refuses one that is not.
+fn remove_empty_parents(share: &Dir, sub_dir: &SubDir) {
+    let mut path = sub_dir.split().0;
+    while let Some(dir) = path {
+        let (parent, name) = dir.rsplit_once('/').map_or((".", dir), |(parent, name)| (parent, name));
+        if share.open_place(parent).and_then(|parent| parent.remove_dir(name)).is_err() {
+            return;
+        }
+        path = (parent != ".").then_some(parent);
+    }
+}

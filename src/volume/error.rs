@@ -1,0 +1,87 @@
+//! Why something could not be done with a volume. One variant a condition that the caller can tell apart; the
+//! gRPC code of each stands in `csi::status`.
+
+use crate::linux::namespace::NamespaceError;
+use crate::linux::nfs_options::OptionError;
+use crate::linux::{MountError, SysError};
+
+use super::sub_dir::SubDirError;
+
+/// `Result` of this layer.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The errors of this layer. The message is for the person who reads a pod's events: what, where, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A field that the call needs is empty.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// A value does not mean anything.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// The field, parameter or key.
+        field: String,
+        /// What is wrong with it, and what would be right.
+        reason: String,
+    },
+    /// A parameter with this key does not exist.
+    #[error("unknown parameter `{key}`{}", nearest.as_ref().map_or(String::new(), |n| format!(": did you mean `{n}`?")))]
+    UnknownParameter {
+        /// The key as it was written.
+        key: String,
+        /// The known key most like it.
+        nearest: Option<String>,
+    },
+    /// A mount option cannot be honoured.
+    #[error(transparent)]
+    MountOption(#[from] OptionError),
+    /// A sub-directory that could lead out of the share, or to nothing in it.
+    #[error(transparent)]
+    SubDir(#[from] SubDirError),
+    /// There is no such volume.
+    #[error("{0}")]
+    NotFound(String),
+    /// The name is in use for something else.
+    #[error("{0}")]
+    AlreadyExists(String),
+    /// What the call needs is not given, and a retry will not help until somebody changes something.
+    #[error("{0}")]
+    Precondition(String),
+    /// More than there is.
+    #[error("{0}")]
+    OutOfRange(String),
+    /// The export could not be mounted.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// A file in the state directory is not what this driver writes.
+    #[error("{path}: not a record this driver understands: {reason}; it was left as it is")]
+    BadRecord {
+        /// The file, beginning with the export.
+        path: String,
+        /// What the parser said.
+        reason: String,
+    },
+    /// A system call failed.
+    #[error(transparent)]
+    Sys(#[from] SysError),
+    /// The driver has no mount namespace of its own.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// Several things went wrong; each counts.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; and "))]
+    Several(Vec<Error>),
+}
+
+impl Error {
+    /// An [`Error::Invalid`].
+    pub fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Invalid { field: field.into(), reason: reason.into() }
+    }
+
+    /// Whether the server no longer knows a handle that the driver holds (`ESTALE`): it was restarted with
+    /// another file system in that place.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        matches!(self, Self::Sys(error) if error.is_stale())
+    }
+}

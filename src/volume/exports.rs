@@ -1,0 +1,266 @@
+//! The exports this process has mounted: one mount for each export and set of NFS options, shared by all
+//! volumes on it, made at first use and let go of some time after the last.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, SysError};
+
+use super::state_dir::StateDir;
+use super::trash::Reaper;
+use super::{Export, Result};
+
+/// All mounted exports.
+pub struct Exports {
+    mounter: Arc<dyn Mounter>,
+    linger: Duration,
+    slots: Mutex<HashMap<(Export, NfsOptions), Arc<Slot>>>,
+}
+
+/// Locked while the export is being mounted, so that many first users make one mount.
+type Slot = Mutex<Option<Arc<MountedExport>>>;
+
+/// One mounted export. Whoever holds it may use its handles; they outlive the mount itself.
+pub struct MountedExport {
+    root: ExportRoot,
+    state: Mutex<Option<Arc<StateDir>>>,
+    reaper: Mutex<Option<Reaper>>,
+    idle_since: Mutex<Option<Instant>>,
+}
+
+impl MountedExport {
+    /// The share's top directory.
+    #[must_use]
+    pub fn share(&self) -> &Dir {
+        &self.root.dir
+    }
+
+    /// Where the export is mounted in the driver's own namespace.
+    #[must_use]
+    pub fn mount_point(&self) -> &Path {
+        &self.root.mount_point
+    }
+
+    /// The driver's own directory on the share, with its trash being emptied from now on.
+    pub fn state(&self) -> Result<Arc<StateDir>> {
+        let state = self.open_state(true)?;
+        Ok(state.expect("opening with `create` gives a directory"))
+    }
+
+    /// As [`Self::state`], but `None` if this driver has never made anything on the share.
+    pub fn existing_state(&self) -> Result<Option<Arc<StateDir>>> {
+        self.open_state(false)
+    }
+
+    fn open_state(&self, create: bool) -> Result<Option<Arc<StateDir>>> {
+        let mut state = lock(&self.state);
+        if state.is_none() {
+            *state = StateDir::open(self.share(), create)?.map(Arc::new);
+        }
+        Ok(state.clone())
+    }
+
+    /// Has the trash emptied in the background.
+    pub fn reap(&self, state: &StateDir) {
+        lock(&self.reaper).get_or_insert_with(|| Reaper::start(Arc::clone(&state.trash))).wake();
+    }
+}
+
+impl Exports {
+    /// Exports are mounted by `mounter`, and let go of when nothing has used them for `linger`.
+    #[must_use]
+    pub fn new(mounter: Arc<dyn Mounter>, linger: Duration) -> Self {
+        Self { mounter, linger, slots: Mutex::default() }
+    }
+
+    /// Does `work` with the export mounted with `options`. If the server no longer knows the handles the mount
+    /// began with, it is mounted anew and `work` is done again.
+    pub fn with<T>(
+        &self,
+        export: &Export,
+        options: &NfsOptions,
+        work: impl Fn(&MountedExport) -> Result<T>,
+    ) -> Result<T> {
+        let mounted = self.mount(export, options)?;
+        match work(&mounted) {
+            Err(error) if error.is_stale() => {
+                tracing::warn!(export = %export, error = %error, "stale handle; mounting the export anew");
+                self.forget(export, options, &mounted)?;
+                work(self.mount(export, options)?.as_ref())
+            }
+            result => result,
+        }
+    }
+
+    /// Does `work` with the export mounted with whatever options it is mounted with, or else with none: for calls
+    /// that name a volume by its handle alone.
+    pub fn with_any<T>(&self, export: &Export, work: impl Fn(&MountedExport) -> Result<T>) -> Result<T> {
+        let mounted = |slot: &Slot| slot.try_lock().is_ok_and(|mounted| mounted.is_some());
+        let options = lock(&self.slots)
+            .iter()
+            .find(|((own, _), slot)| own == export && mounted(slot))
+            .map(|((_, options), _)| options.clone());
+        self.with(export, &options.unwrap_or_default(), work)
+    }
+
+    fn mount(&self, export: &Export, options: &NfsOptions) -> Result<Arc<MountedExport>> {
+        let slot = Arc::clone(lock(&self.slots).entry((export.clone(), options.clone())).or_default());
+        let mut slot = lock(&slot);
+        if let Some(mounted) = slot.as_ref() {
+            *lock(&mounted.idle_since) = None;
+            return Ok(Arc::clone(mounted));
+        }
+        let begun = Instant::now();
+        let root = self.mounter.mount_export(export.source(), options)?;
+        let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(export = %export, version = %root.version, ms = milliseconds, "export mounted");
+        let mounted = Arc::new(MountedExport {
+            root,
+            state: Mutex::default(),
+            reaper: Mutex::default(),
+            idle_since: Mutex::default(),
+        });
+        *slot = Some(Arc::clone(&mounted));
+        Ok(mounted)
+    }
+
+    fn forget(&self, export: &Export, options: &NfsOptions, stale: &Arc<MountedExport>) -> Result<()> {
+        let Some(slot) = lock(&self.slots).get(&(export.clone(), options.clone())).cloned() else {
+            return Ok(());
+        };
+        let mut slot = lock(&slot);
+        // Another call may have mounted anew already.
+        if slot.as_ref().is_some_and(|mounted| Arc::ptr_eq(mounted, stale)) {
+            *slot = None;
+            self.mounter.release_export(&stale.root)?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of every export that neither a call nor a published volume has used for the linger time before
+    /// `now`. To be called now and then. Asks no server anything.
+    pub fn release_idle(&self, now: Instant) -> Result<(), Vec<SysError>> {
+        let slots: Vec<_> =
+            lock(&self.slots).iter().map(|(key, slot)| (key.0.clone(), Arc::clone(slot))).collect();
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let table = self.mounter.table().map_err(|error| vec![error])?;
+        let own: HashSet<PathBuf> = slots.iter().filter_map(|(_, slot)| mount_point_of(slot)).collect();
+        let mut failures = Vec::new();
+        for (export, slot) in slots {
+            // Locked: it is being mounted, so it is in use.
+            let Some(mut slot) = try_lock(&slot) else { continue };
+            let idle = slot.as_ref().is_some_and(|mounted| self.is_idle(mounted, &table, &own, now));
+            if let Some(mounted) = slot.take_if(|_| idle) {
+                match self.mounter.release_export(&mounted.root) {
+                    Ok(()) => tracing::info!(export = %export, "export unused, let go"),
+                    Err(error) => failures.push(error),
+                }
+            }
+        }
+        if failures.is_empty() { Ok(()) } else { Err(failures) }
+    }
+
+    fn is_idle(
+        &self,
+        mounted: &Arc<MountedExport>,
+        table: &MountTable,
+        own: &HashSet<PathBuf>,
+        now: Instant,
+    ) -> bool {
+        // All mounts of one superblock have one device number; those that are not the driver's are volumes.
+        let device = table.at(mounted.mount_point()).map(|mount| &mount.device);
+        let published =
+            table.iter().any(|mount| Some(&mount.device) == device && !own.contains(&mount.mount_point));
+        let called = Arc::strong_count(mounted) > 1;
+        let mut idle_since = lock(&mounted.idle_since);
+        if published || called {
+            *idle_since = None;
+            return false;
+        }
+        now.saturating_duration_since(*idle_since.get_or_insert(now)) >= self.linger
+    }
+}
+
+fn mount_point_of(slot: &Slot) -> Option<PathBuf> {
+    try_lock(slot)?.as_ref().map(|mounted| mounted.mount_point().to_owned())
+}
+
+/// A poisoned lock is taken all the same: a panic in one call may not stop the others.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::fake::FakeMounter;
+    use crate::linux::nfs_options::{self, BindFlags};
+
+    struct Setup {
+        _temporary: tempfile::TempDir,
+        mounter: Arc<FakeMounter>,
+        exports: Exports,
+        export: Export,
+    }
+
+    fn setup() -> Setup {
+        let temporary = tempfile::tempdir().unwrap();
+        let mounter = Arc::new(FakeMounter::default());
+        mounter.serve("nas:/srv", temporary.path());
+        let exports = Exports::new(mounter.clone(), Duration::from_secs(60));
+        Setup { _temporary: temporary, mounter, exports, export: Export::new("nas", "/srv").unwrap() }
+    }
+
+    #[test]
+    fn equal_options_share_a_mount_and_others_do_not() {
+        let setup = setup();
+        let options = |text: &str| nfs_options::parse(&[text]).unwrap().0;
+        for text in ["hard,timeo=600", "timeo=600,hard", "timeo=600,hard,ro"] {
+            setup.exports.with(&setup.export, &options(text), |_| Ok(())).unwrap();
+        }
+        assert_eq!(setup.mounter.export_mounts(), 1);
+        setup.exports.with(&setup.export, &options("soft"), |_| Ok(())).unwrap();
+        assert_eq!(setup.mounter.export_mounts(), 2);
+        setup.exports.with_any(&setup.export, |_| Ok(())).unwrap();
+        assert_eq!(setup.mounter.export_mounts(), 2);
+    }
+
+    #[test]
+    fn an_export_is_let_go_when_idle_for_long_enough_and_not_while_published() {
+        let setup = setup();
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let mounts = || setup.mounter.table().unwrap().iter().count();
+        let options = NfsOptions::default();
+        let target = Path::new("/kubelet/target");
+        let publish = |mounted: &MountedExport| {
+            Ok(setup.mounter.bind(mounted.share(), target, BindFlags::default())?)
+        };
+        setup.exports.with(&setup.export, &options, publish).unwrap();
+        for seconds in [0, 100, 200] {
+            setup.exports.release_idle(after(seconds)).unwrap();
+        }
+        assert_eq!(mounts(), 2, "published volumes keep the export mounted");
+        setup.mounter.unmount(target).unwrap();
+        setup.exports.release_idle(after(300)).unwrap();
+        setup.exports.release_idle(after(359)).unwrap();
+        assert_eq!(mounts(), 1, "it lingers");
+        setup.exports.release_idle(after(360)).unwrap();
+        assert_eq!(mounts(), 0);
+        setup.exports.with(&setup.export, &options, |_| Ok(())).unwrap();
+        assert_eq!(mounts(), 1, "the next use mounts it again");
+    }
+}

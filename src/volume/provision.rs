@@ -1,0 +1,234 @@
+//! Making a volume, and finding one again.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::linux::{Dir, NfsOptions, SysError};
+
+use super::capacity::CapacityRange;
+use super::exports::MountedExport;
+use super::parameters::{Ownership, Parameters, VolumeContext};
+use super::record::Record;
+use super::state_dir::StateDir;
+use super::{Error, Export, Exports, Result, SubDir, VolumeHandle, VolumeKey};
+
+/// Mode of directories above a volume's own, where a template asks for them. Pods never walk them: a volume is
+/// bound by its own handle.
+const PARENT_MODE: u32 = 0o755;
+
+/// A volume to be made.
+#[derive(Debug, Clone)]
+pub struct NewVolume {
+    /// `CreateVolumeRequest.name`: the same name asks for the same volume.
+    pub name: String,
+    /// From the StorageClass.
+    pub parameters: Parameters,
+    /// How large.
+    pub capacity: CapacityRange,
+    /// For the export mount.
+    pub options: NfsOptions,
+}
+
+impl NewVolume {
+    /// The handle it will have.
+    pub fn handle(&self) -> Result<VolumeHandle> {
+        VolumeHandle::new(self.parameters.export.clone(), VolumeKey::of_name(&self.name))
+    }
+}
+
+/// A volume as the orchestrator is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Its handle.
+    pub handle: VolumeHandle,
+    /// What NodePublishVolume will need.
+    pub context: BTreeMap<String, String>,
+    /// Bytes promised.
+    pub capacity_bytes: u64,
+}
+
+/// Makes a volume, or finds it made.
+///
+/// The record is written before the directory, so a driver killed in between knows on the retry that the
+/// directory is its own to make. NFS requests of a first call on a mounted export: 1 for the absent record, 1 to
+/// see that the directory's name is free, 5 to write the record, 1 MKDIR (3 more with an owner, or with setuid,
+/// setgid or sticky).
+pub fn create(exports: &Exports, new: &NewVolume) -> Result<Volume> {
+    let handle = new.handle()?;
+    let sub_dir = new.parameters.sub_dir_of(&new.name)?;
+    exports.with(&handle.export, &new.options, |mounted| {
+        let state = mounted.state()?;
+        let record = match state.read(&handle.key)? {
+            Some(record) => record,
+            None => match promise(mounted, &state, &handle.key, new, &sub_dir)? {
+                Some(record) => record,
+                // Another controller was faster; what it wrote counts.
+                None => state.read(&handle.key)?.ok_or_else(|| vanished(&handle))?,
+            },
+        };
+        check_same(&record, new, &sub_dir)?;
+        make_directory(mounted.share(), &state, &handle.key, &record)?;
+        Ok(Volume {
+            context: VolumeContext::of(&handle.export, &record.sub_dir),
+            capacity_bytes: record.capacity_bytes,
+            handle: handle.clone(),
+        })
+    })
+}
+
+/// Writes the record of a new volume. `None` if there is one by now.
+fn promise(
+    mounted: &MountedExport,
+    state: &StateDir,
+    key: &VolumeKey,
+    new: &NewVolume,
+    sub_dir: &SubDir,
+) -> Result<Option<Record>> {
+    // A directory that stands there already holds somebody's data: deleting the new volume would delete it.
+    if find_directory(mounted.share(), sub_dir)?.is_some() {
+        let message = format!(
+            "{}/{sub_dir} exists, and is not this volume's: choose another subDir, or move the directory away",
+            mounted.share().label()
+        );
+        return Err(Error::AlreadyExists(message));
+    }
+    let record = Record {
+        name: new.name.clone(),
+        sub_dir: sub_dir.clone(),
+        capacity_bytes: new.capacity.required,
+        on_delete: new.parameters.on_delete,
+        ownership: new.parameters.ownership,
+        created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
+    };
+    Ok(state.create(key, &record)?.then_some(record))
+}
+
+/// Whether the volume that has the name is the one asked for (CSI specification, CreateVolume: a name in use
+/// with other properties is ALREADY_EXISTS).
+fn check_same(record: &Record, new: &NewVolume, sub_dir: &SubDir) -> Result<()> {
+    let differs = |what: &str, is: &dyn std::fmt::Display, wanted: &dyn std::fmt::Display| {
+        let message = format!("volume {:?} exists with {what} {is}, not {wanted}", new.name);
+        Err(Error::AlreadyExists(message))
+    };
+    if record.name != new.name {
+        return differs("the name", &record.name, &new.name);
+    }
+    if !new.capacity.admits(record.capacity_bytes) {
+        let CapacityRange { required, limit } = new.capacity;
+        let wanted = if limit == 0 { format!("{required}") } else { format!("{required} to {limit}") };
+        return differs("a capacity in bytes of", &record.capacity_bytes, &wanted);
+    }
+    if &record.sub_dir != sub_dir {
+        return differs("the directory", &record.sub_dir, sub_dir);
+    }
+    if record.on_delete != new.parameters.on_delete || record.ownership != new.parameters.ownership {
+        let message = format!("volume {:?} exists with another onDelete, mode or owner", new.name);
+        return Err(Error::AlreadyExists(message));
+    }
+    Ok(())
+}
+
+/// Makes the volume's directory with its owner and mode, unless it is there. One that needs more than a mode is
+/// made in `work/` and moved into place complete, so that owner and mode are set once and before anybody uses it.
+fn make_directory(share: &Dir, state: &StateDir, key: &VolumeKey, record: &Record) -> Result<()> {
+    let Ownership { mode, uid, gid } = record.ownership;
+    let (parent, name) = record.sub_dir.split();
+    let made_parent = parent.map(|parent| make_parents(share, parent)).transpose()?;
+    let parent = made_parent.as_ref().unwrap_or(share);
+    if uid.is_none() && gid.is_none() && mode & 0o7000 == 0 {
+        return match parent.make_dir(name, mode) {
+            Err(error) if error.is_taken() => require_directory(parent, name),
+            Err(error) => Err(explain_denied(error)),
+            Ok(()) => Ok(()),
+        };
+    }
+    if parent.is_dir(name)?.is_some() {
+        return require_directory(parent, name);
+    }
+    let draft = state.work().open_or_make_dir(key.as_str(), 0o700)?;
+    draft.set_owner(uid, gid).map_err(explain_denied)?;
+    draft.set_mode(mode).map_err(explain_denied)?;
+    Ok(state.work().rename(key.as_str(), parent, name)?)
+}
+
+pub(super) fn make_parents(share: &Dir, path: &str) -> Result<Dir> {
+    let mut components = path.split('/');
+    let first = components.next().expect("splitting gives at least one");
+    let mut dir = share.open_or_make_dir(first, PARENT_MODE).map_err(refuse_unsafe)?;
+    for component in components {
+        dir = dir.open_or_make_dir(component, PARENT_MODE).map_err(refuse_unsafe)?;
+    }
+    Ok(dir)
+}
+
+fn require_directory(parent: &Dir, name: &str) -> Result<()> {
+    match parent.is_dir(name)? {
+        Some(true) => Ok(()),
+        _ => Err(unsafe_path(&format!("{}/{name}", parent.label()))),
+    }
+}
+
+/// The directory that holds a volume's, if it is there with the volume's own in it.
+pub(super) fn find_directory(share: &Dir, sub_dir: &SubDir) -> Result<Option<Dir>> {
+    let (parent, name) = sub_dir.split();
+    let parent = match share.open_place(parent.unwrap_or(".")) {
+        Err(error) if error.is_not_found() => return Ok(None),
+        result => result.map_err(refuse_unsafe)?,
+    };
+    match parent.is_dir(name)? {
+        None => Ok(None),
+        Some(true) => Ok(Some(parent)),
+        Some(false) => Err(unsafe_path(&format!("{}/{name}", parent.label()))),
+    }
+}
+
+/// The record of a volume, wherever it is asked for by handle alone.
+pub fn find(exports: &Exports, handle: &VolumeHandle) -> Result<Record> {
+    let record = exports.with_any(&handle.export, |mounted| match mounted.existing_state()? {
+        Some(state) => state.read(&handle.key),
+        None => Ok(None),
+    })?;
+    record.ok_or_else(|| not_found(&handle.to_string()))
+}
+
+/// The error for a handle that names no volume.
+#[must_use]
+pub fn not_found(handle: &str) -> Error {
+    Error::NotFound(format!("there is no volume {handle:?}"))
+}
+
+/// The error for an export that is reached by handle: the volume was there a moment ago.
+fn vanished(handle: &VolumeHandle) -> Error {
+    Error::NotFound(format!("volume {handle} was deleted while it was being made"))
+}
+
+/// The error for a path that somebody has put something else into.
+pub(super) fn unsafe_path(path: &str) -> Error {
+    Error::Precondition(format!(
+        "{path}: a part of this path is a symbolic link or no directory, which no volume's path may have; nothing was \
+         touched"
+    ))
+}
+
+/// Tells a path that was tampered with from other failures.
+pub(super) fn refuse_unsafe(error: SysError) -> Error {
+    if error.is_unsafe_path() { unsafe_path(&error.path) } else { explain_denied(error) }
+}
+
+/// The server denied something to root: nearly always the export's squash option.
+fn explain_denied(error: SysError) -> Error {
+    if !error.is_denied() {
+        return error.into();
+    }
+    Error::Precondition(format!(
+        "{error}: the server does not let the driver act as root here; export the share with no_root_squash, or make \
+         the share's top directory writable for the user that root is squashed to and set no uid and gid"
+    ))
+}
+
+/// The export and record of a handle in any form, or NOT_FOUND.
+pub fn find_by_text(exports: &Exports, text: &str) -> Result<(Export, Record)> {
+    let handle = VolumeHandle::parse(text).ok_or_else(|| not_found(text))?;
+    let record = find(exports, &handle)?;
+    Ok((handle.export, record))
+}
