@@ -8,7 +8,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use protox::prost_reflect::{DescriptorPool, MessageDescriptor, Value};
+use protox::prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, Value};
 
 const PROTO: &str = "proto/csi.proto";
 
@@ -35,11 +35,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The messages of `csi.v1` that have at least one field with the `csi_secret` option set.
 fn messages_with_secrets(pool: &DescriptorPool) -> Vec<MessageDescriptor> {
     let secrets =
-        |message: &MessageDescriptor| message.fields().any(|field| is_secret(pool, field.options()));
+        |message: &MessageDescriptor| message.fields().any(|field| is_secret(pool, &field.options()));
     pool.all_messages().filter(|m| m.package_name() == "csi.v1" && secrets(m)).collect()
 }
 
-fn is_secret(pool: &DescriptorPool, options: protox::prost_reflect::DynamicMessage) -> bool {
+fn is_secret(pool: &DescriptorPool, options: &DynamicMessage) -> bool {
     let extension = pool.get_extension_by_name("csi.v1.csi_secret").expect("csi.proto declares csi_secret");
     matches!(options.get_extension(&extension).as_ref(), Value::Bool(true))
 }
@@ -58,7 +58,7 @@ fn redacting_debug(message: &MessageDescriptor) -> String {
             continue;
         }
         let field_name = field.name();
-        if is_secret(pool, field.options()) {
+        if is_secret(pool, &field.options()) {
             write!(code, "\n            .field(\"{field_name}\", &format_args!(\"[redacted]\"))").unwrap();
         } else {
             write!(code, "\n            .field(\"{field_name}\", &self.{field_name})").unwrap();

@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// How long calls under way may take to end after SIGTERM. Kubernetes kills after 30 s.
 const DRAIN: Duration = Duration::from_secs(20);
 /// An idle blocking thread is kept: starting one costs more than a call.
-const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(24 * 60 * 60);
+const THREAD_KEEP_ALIVE: Duration = Duration::from_hours(24);
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();

@@ -46,9 +46,9 @@ pub async fn run(
         Role::Controller(controller) => server.add_service(ControllerServer::new(controller)),
         Role::Node(node) => server.add_service(NodeServer::new(node)),
     };
-    let served = server.serve_with_incoming_shutdown(incoming, shutdown).await;
+    let result = server.serve_with_incoming_shutdown(incoming, shutdown).await;
     rounds.abort();
-    Ok(served?)
+    Ok(result?)
 }
 
 async fn release_idle_exports(exports: Arc<Exports>) {

@@ -14,7 +14,7 @@ pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     match format {
         LogFormat::Human => log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
         LogFormat::Json => {
-            log.json().flatten_event(true).with_current_span(false).with_span_list(false).init()
+            log.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
         }
     }
     std::panic::set_hook(Box::new(|panic| {

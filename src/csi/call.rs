@@ -60,7 +60,8 @@ impl Bridge {
         request: Request<Q>,
         plan: impl FnOnce(Q) -> volume::Result<Job<T>>,
     ) -> Result<Response<T>, Status> {
-        let mut line = LogLine { rpc, volume: volume.to_owned(), begun: Instant::now(), outcome: None };
+        let mut line =
+            LogLine { rpc, volume: volume.to_owned(), begun: Instant::now(), outcome: Outcome::Abandoned };
         let span = tracing::info_span!("call", rpc, volume);
         let request = request.into_inner();
         span.in_scope(|| tracing::debug!(?request, "request"));
@@ -68,7 +69,10 @@ impl Bridge {
             Ok(job) => self.run(job, span).await,
             Err(error) => Err(error.into()),
         };
-        line.outcome = Some(outcome.as_ref().err().map(|error| (error.code(), error.to_string())));
+        line.outcome = match &outcome {
+            Ok(_) => Outcome::Done,
+            Err(error) => Outcome::Failed(error.code(), error.to_string()),
+        };
         drop(line);
         Ok(Response::new(outcome?))
     }
@@ -102,8 +106,14 @@ struct LogLine {
     rpc: &'static str,
     volume: String,
     begun: Instant,
-    /// Not set: the caller went away. Set to `None`: success.
-    outcome: Option<Option<(tonic::Code, String)>>,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    /// Nobody waits for the answer any more.
+    Abandoned,
+    Done,
+    Failed(tonic::Code, String),
 }
 
 impl Drop for LogLine {
@@ -112,10 +122,10 @@ impl Drop for LogLine {
         let ms = begun.elapsed().as_secs_f64() * 1000.0;
         let ms = (ms * 100.0).round() / 100.0;
         match outcome {
-            Some(None) => tracing::info!(rpc, volume, ms, code = "OK"),
-            Some(Some((code, error))) => tracing::warn!(rpc, volume, ms, code = ?code, error),
-            None => {
-                tracing::warn!(rpc, volume, ms, code = "Cancelled", "the caller went away; the work goes on")
+            Outcome::Done => tracing::info!(rpc, volume, ms, code = "OK"),
+            Outcome::Failed(code, error) => tracing::warn!(rpc, volume, ms, code = ?code, error),
+            Outcome::Abandoned => {
+                tracing::warn!(rpc, volume, ms, code = "Cancelled", "the caller went away; the work goes on");
             }
         }
     }
@@ -157,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_caller_that_goes_away_does_not_free_the_volume() {
-        let bridge = bridge(Duration::from_secs(60));
+        let bridge = bridge(Duration::from_mins(1));
         let (finish, finished) = channel::<()>();
         let abandoned = call(&bridge, move || finished.recv().unwrap());
         assert!(tokio::time::timeout(Duration::from_millis(50), abandoned).await.is_err());
@@ -167,7 +177,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_answer_and_frees_the_volume() {
-        let bridge = bridge(Duration::from_secs(60));
+        let bridge = bridge(Duration::from_mins(1));
         let status = call(&bridge, || panic!("on purpose")).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::Internal);
         call(&bridge, || ()).await.unwrap();

@@ -51,7 +51,7 @@ impl Mounter for FakeMounter {
         };
         state.export_mounts += 1;
         let mount_point = PathBuf::from(format!("/exports/{}", state.export_mounts));
-        state.table.push(entry(&mount_point, source.to_string(), BindFlags::default()));
+        state.table.push(entry(&mount_point, &source.to_string(), BindFlags::default()));
         let dir = Dir::open(&path)?.with_label(source.to_string());
         Ok(ExportRoot { dir, mount_point, version: "4.2".to_owned() })
     }
@@ -61,7 +61,7 @@ impl Mounter for FakeMounter {
     }
 
     fn bind(&self, dir: &Dir, target: &Path, flags: BindFlags) -> Result<()> {
-        self.state().table.push(entry(target, dir.label(), flags));
+        self.state().table.push(entry(target, &dir.label(), flags));
         Ok(())
     }
 
@@ -79,7 +79,7 @@ impl Mounter for FakeMounter {
     }
 }
 
-fn entry(mount_point: &Path, source: String, flags: BindFlags) -> Mount {
+fn entry(mount_point: &Path, source: &str, flags: BindFlags) -> Mount {
     let options = flags.named().into_iter().filter(|(_, on)| *on).map(|(name, _)| name.to_owned()).collect();
     Mount {
         device: "0:99".to_owned(),

@@ -112,31 +112,28 @@ fn hint(reason: &io::Error, version: Version) -> &'static str {
 pub fn mount(export: &NfsSource, options: &NfsOptions, mount_point: &Path) -> Result<String, MountError> {
     let (address, offered) = find_server(export, options.port())?;
     let wanted = options.version.map_or(&Version::ALL[..], Version::candidates);
-    let candidates: Vec<Version> = wanted.iter().copied().filter(|v| offered.contains(&major(*v))).collect();
-    if candidates.is_empty() {
-        let wanted = options.version.map_or_else(|| "3 or 4".to_owned(), |version| version.to_string());
-        return Err(MountError::Version { export: export.clone(), offered, wanted });
-    }
-
-    let mut first_failure = None;
-    for version in candidates {
-        match mount_version(export, options, address, version, mount_point) {
-            Ok(()) => return Ok(version.to_string()),
-            Err(reason) => {
-                let try_older = is_worth_an_older_version(&reason);
-                let failure = MountError::Refused { export: export.clone(), version, reason };
-                // A refusal tells more than "not this version", and what 4 said more than what 3 said.
-                match &first_failure {
-                    Some(MountError::Refused { reason, .. }) if !is_unsupported_version(reason) => {}
-                    _ => first_failure = Some(failure),
-                }
-                if !try_older {
-                    break;
-                }
-            }
+    let not_offered = || MountError::Version {
+        export: export.clone(),
+        offered: offered.clone(),
+        wanted: options.version.map_or_else(|| "3 or 4".to_owned(), |version| version.to_string()),
+    };
+    let mut failure: Option<MountError> = None;
+    for &version in wanted.iter().filter(|version| offered.contains(&major(**version))) {
+        let Err(reason) = mount_version(export, options, address, version, mount_point) else {
+            return Ok(version.to_string());
+        };
+        let try_older = is_worth_an_older_version(&reason);
+        // A refusal tells more than "not this version", and what 4 said more than what 3 said after it.
+        let tells_more =
+            !matches!(&failure, Some(MountError::Refused { reason, .. }) if !is_unsupported_version(reason));
+        if tells_more {
+            failure = Some(MountError::Refused { export: export.clone(), version, reason });
+        }
+        if !try_older {
+            break;
         }
     }
-    Err(first_failure.expect("at least one version was tried"))
+    Err(failure.unwrap_or_else(not_offered))
 }
 
 fn major(version: Version) -> u32 {

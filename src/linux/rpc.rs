@@ -46,7 +46,7 @@ fn null_call(version: u32) -> Vec<u8> {
     const LAST_FRAGMENT: u32 = 0x8000_0000;
     // The four zeros: no credential and no verifier, each a flavour and a length.
     let words = [CALL_ID, CALL, RPC_VERSION, NFS_PROGRAM, version, NULL_PROCEDURE, 0, 0, 0, 0];
-    let mark = LAST_FRAGMENT | 40;
+    let mark = LAST_FRAGMENT + 40;
     std::iter::once(mark).chain(words).flat_map(u32::to_be_bytes).collect()
 }
 
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn the_versions_of_a_mismatch_are_the_answer() {
-        let reply = words(&[0x8000_0000 | 32, CALL_ID, 1, 0, 0, 0, 2, 3, 4]);
+        let reply = words(&[0x8000_0000 + 32, CALL_ID, 1, 0, 0, 0, 2, 3, 4]);
         assert_eq!(nfs_versions(answering(reply)).unwrap(), 3..=4);
     }
 
@@ -105,7 +105,7 @@ mod tests {
     fn another_protocol_is_not_taken_for_nfs() {
         let error = nfs_versions(answering(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        let unavailable = words(&[0x8000_0000 | 24, CALL_ID, 1, 0, 0, 0, 1]);
+        let unavailable = words(&[0x8000_0000 + 24, CALL_ID, 1, 0, 0, 0, 1]);
         assert!(nfs_versions(answering(unavailable)).unwrap_err().to_string().contains("does not offer NFS"));
     }
 

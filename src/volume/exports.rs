@@ -46,19 +46,18 @@ impl MountedExport {
 
     /// The driver's own directory on the share, with its trash being emptied from now on.
     pub fn state(&self) -> Result<Arc<StateDir>> {
-        let state = self.open_state(true)?;
-        Ok(state.expect("opening with `create` gives a directory"))
+        let mut state = lock(&self.state);
+        match &*state {
+            Some(state) => Ok(Arc::clone(state)),
+            None => Ok(Arc::clone(state.insert(Arc::new(StateDir::create(self.share())?)))),
+        }
     }
 
     /// As [`Self::state`], but `None` if this driver has never made anything on the share.
     pub fn existing_state(&self) -> Result<Option<Arc<StateDir>>> {
-        self.open_state(false)
-    }
-
-    fn open_state(&self, create: bool) -> Result<Option<Arc<StateDir>>> {
         let mut state = lock(&self.state);
         if state.is_none() {
-            *state = StateDir::open(self.share(), create)?.map(Arc::new);
+            *state = StateDir::open(self.share())?.map(Arc::new);
         }
         Ok(state.clone())
     }
@@ -220,7 +219,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let mounter = Arc::new(FakeMounter::default());
         mounter.serve("nas:/srv", temporary.path());
-        let exports = Exports::new(mounter.clone(), Duration::from_secs(60));
+        let exports = Exports::new(mounter.clone(), Duration::from_mins(1));
         Setup { _temporary: temporary, mounter, exports, export: Export::new("nas", "/srv").unwrap() }
     }
 

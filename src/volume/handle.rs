@@ -25,8 +25,8 @@ impl VolumeKey {
         Self::parse(name).unwrap_or_else(|| {
             let beginning: String = name.chars().filter(|c| is_key_char(*c) && *c != '.').take(30).collect();
             let hash = Sha256::digest(name.as_bytes());
-            let hash: String = hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-            Self(format!("{beginning}_{hash}"))
+            let number = hash.iter().take(12).fold(0u128, |number, &byte| number << 8 | u128::from(byte));
+            Self(format!("{beginning}_{number:024x}"))
         })
     }
 

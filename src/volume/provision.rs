@@ -100,7 +100,7 @@ fn promise(
         ownership: new.parameters.ownership,
         created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
     };
-    Ok(state.create(key, &record)?.then_some(record))
+    Ok(state.add(key, &record)?.then_some(record))
 }
 
 /// Whether the volume that has the name is the one asked for (CSI specification, CreateVolume: a name in use
@@ -216,7 +216,7 @@ pub(super) fn refuse_unsafe(error: SysError) -> Error {
 }
 
 /// The server denied something to root: nearly always the export's squash option.
-fn explain_denied(error: SysError) -> Error {
+pub(super) fn explain_denied(error: SysError) -> Error {
     if !error.is_denied() {
         return error.into();
     }

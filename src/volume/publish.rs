@@ -69,8 +69,10 @@ impl Node {
             Error::Precondition(format!("target_path {target}: its parent directory does not exist"))
         })?;
         let target = target.as_path();
-        let named = OsString::from(publish.export.to_string());
-        if self.look(&self.mounter.table()?, publish, target, std::slice::from_ref(&named)) == Finding::Done {
+        let own_name = OsString::from(publish.export.to_string());
+        if self.look(&self.mounter.table()?, publish, target, std::slice::from_ref(&own_name))
+            == Finding::Done
+        {
             return Ok(());
         }
         self.exports.with(&publish.export, &publish.options, |mounted| {
@@ -86,7 +88,7 @@ impl Node {
             let table = self.mounter.table()?;
             // Where two mounts share a superblock, the kernel names both after the first.
             let kernel_name = table.at(mounted.mount_point()).map(|mount| mount.source.clone());
-            let names: Vec<OsString> = std::iter::once(named.clone()).chain(kernel_name).collect();
+            let names: Vec<OsString> = std::iter::once(own_name.clone()).chain(kernel_name).collect();
             match self.look(&table, publish, target, &names) {
                 Finding::Done => Ok(()),
                 Finding::Taken(reason) => Err(Error::AlreadyExists(reason)),

@@ -39,6 +39,7 @@ impl Record {
 
     /// The content of the record file.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "only a map with keys that are no text could fail")]
     pub fn to_json(&self) -> Vec<u8> {
         let mut json = serde_json::to_vec_pretty(self).expect("a record has text keys only");
         json.push(b'\n');

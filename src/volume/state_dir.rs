@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::linux::{Dir, unique};
 
+use super::provision::explain_denied;
 use super::record::{LONGEST_RECORD, Record};
 use super::sub_dir::STATE_DIR;
 use super::{Error, Result, VolumeKey};
@@ -24,18 +25,22 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Opens the state directory of a share; with `create`, makes what is missing of it. `None` if it is not
-    /// there and was not to be made.
-    pub fn open(share: &Dir, create: bool) -> Result<Option<Self>> {
-        if !create {
-            match share.open_dir(STATE_DIR) {
-                Err(error) if error.is_not_found() => return Ok(None),
-                result => drop(result?),
-            }
+    /// Opens the state directory of a share. `None` if the driver has never made one there.
+    pub fn open(share: &Dir) -> Result<Option<Self>> {
+        match share.open_dir(STATE_DIR) {
+            Err(error) if error.is_not_found() => Ok(None),
+            result => Self::complete(&result?).map(Some),
         }
-        let top = share.open_or_make_dir(STATE_DIR, MODE)?;
-        let part = |name: &str| top.open_or_make_dir(name, MODE);
-        Ok(Some(Self { volumes: part("volumes")?, work: part("work")?, trash: Arc::new(part("trash")?) }))
+    }
+
+    /// Opens the state directory of a share, and makes what is missing of it.
+    pub fn create(share: &Dir) -> Result<Self> {
+        Self::complete(&share.open_or_make_dir(STATE_DIR, MODE).map_err(explain_denied)?)
+    }
+
+    fn complete(top: &Dir) -> Result<Self> {
+        let part = |name: &str| top.open_or_make_dir(name, MODE).map_err(explain_denied);
+        Ok(Self { volumes: part("volumes")?, work: part("work")?, trash: Arc::new(part("trash")?) })
     }
 
     /// Where something is built that is to appear complete.
@@ -52,7 +57,7 @@ impl StateDir {
 
     /// Writes the record of a new volume. `false` if there is one already, written by whomever: linking decides
     /// between two controllers at once. Five NFS requests: OPEN, WRITE, CLOSE, LINK, REMOVE.
-    pub fn create(&self, key: &VolumeKey, record: &Record) -> Result<bool> {
+    pub fn add(&self, key: &VolumeKey, record: &Record) -> Result<bool> {
         let draft = self.write_draft(key, record)?;
         let linked = self.work.link(&draft, &self.volumes, file_of(key));
         self.work.remove_file(&draft)?;
@@ -114,11 +119,11 @@ mod tests {
     fn a_record_is_made_once_and_leaves_no_draft() {
         let temporary = tempfile::tempdir().unwrap();
         let share = Dir::open(temporary.path()).unwrap();
-        assert!(StateDir::open(&share, false).unwrap().is_none());
-        let state = StateDir::open(&share, true).unwrap().unwrap();
+        assert!(StateDir::open(&share).unwrap().is_none());
+        let state = StateDir::create(&share).unwrap();
         let key = VolumeKey::of_name("v");
-        assert!(state.create(&key, &record("v")).unwrap());
-        assert!(!state.create(&key, &record("other")).unwrap());
+        assert!(state.add(&key, &record("v")).unwrap());
+        assert!(!state.add(&key, &record("other")).unwrap());
         assert_eq!(state.read(&key).unwrap().unwrap(), record("v"));
         state.replace(&key, &record("w")).unwrap();
         assert_eq!(state.read(&key).unwrap().unwrap(), record("w"));

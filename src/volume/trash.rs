@@ -10,7 +10,7 @@ use crate::linux::{Dir, remove, unique};
 use super::VolumeKey;
 
 /// How long after a sweep that left something behind the next one begins.
-const RETRY: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_mins(1);
 /// Entries of the trash read at a time.
 const BATCH: usize = 256;
 

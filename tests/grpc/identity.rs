@@ -1,0 +1,35 @@
+//! Who the driver says it is.
+
+use nfs_subdir_csi::csi::proto;
+
+use super::Driver;
+
+#[tokio::test]
+async fn both_services_say_the_same_name_and_capabilities() {
+    let driver = Driver::start().await;
+    for client in [&driver.controller, &driver.node] {
+        let mut identity = client.identity.clone();
+        let info = identity.get_plugin_info(proto::GetPluginInfoRequest {}).await.unwrap().into_inner();
+        assert_eq!(info.name, "test.csi.dev");
+        assert_eq!(info.vendor_version, env!("CARGO_PKG_VERSION"));
+        let request = proto::GetPluginCapabilitiesRequest {};
+        let capabilities = identity.get_plugin_capabilities(request).await.unwrap().into_inner();
+        assert_eq!(capabilities.capabilities.len(), 1);
+        let probe = identity.probe(proto::ProbeRequest {}).await.unwrap().into_inner();
+        assert_eq!(probe.ready, Some(true));
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_offered_is_unimplemented() {
+    let mut controller = Driver::start().await.controller.controller;
+    let status = controller.create_snapshot(proto::CreateSnapshotRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn a_node_says_its_name() {
+    let mut node = Driver::start().await.node.node;
+    let info = node.node_get_info(proto::NodeGetInfoRequest {}).await.unwrap().into_inner();
+    assert_eq!((info.node_id.as_str(), info.max_volumes_per_node), ("node-1", 0));
+}

@@ -1,0 +1,87 @@
+//! The services over a real socket, with real directories. Only mounts are faked, so this runs without root; what
+//! the kernel does is tested in `tests/kernel`.
+
+mod controller;
+mod flags;
+mod identity;
+mod node;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nfs_subdir_csi::csi::call::Bridge;
+use nfs_subdir_csi::csi::identity::Identity;
+use nfs_subdir_csi::csi::{controller::Controller, node::Node};
+use nfs_subdir_csi::linux::Mounter;
+use nfs_subdir_csi::linux::fake::FakeMounter;
+use nfs_subdir_csi::server::{self, Role};
+use nfs_subdir_csi::volume::{Exports, publish};
+use support::Client;
+use tokio::sync::oneshot;
+
+/// The parameters of a StorageClass for the export that [`Driver`] serves.
+const PARAMETERS: [(&str, &str); 2] = [("server", "nas"), ("share", "/srv")];
+
+/// A controller and a node that share one export, in this process.
+struct Driver {
+    temporary: tempfile::TempDir,
+    mounter: Arc<FakeMounter>,
+    controller: Client,
+    node: Client,
+    _stop: Vec<oneshot::Sender<()>>,
+}
+
+impl Driver {
+    async fn start() -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let mounter = Arc::new(FakeMounter::default());
+        for dir in ["share", "kubelet/pods"] {
+            std::fs::create_dir_all(temporary.path().join(dir)).unwrap();
+        }
+        mounter.serve("nas:/srv", &temporary.path().join("share"));
+        let exports = Arc::new(Exports::new(mounter.clone(), Duration::from_mins(1)));
+        let bridge = Bridge::new(Duration::from_secs(10));
+        let controller =
+            Role::Controller(Controller { bridge: bridge.clone(), exports: Arc::clone(&exports) });
+        let kubelet_dir = temporary.path().join("kubelet").canonicalize().unwrap();
+        let publisher = publish::Node::new(exports, mounter.clone() as Arc<dyn Mounter>, kubelet_dir);
+        let node = Role::Node(Node { bridge, publisher: Arc::new(publisher), node_id: "node-1".to_owned() });
+
+        let (controller, stop_controller) =
+            serve(&temporary.path().join("controller.sock"), controller).await;
+        let (node, stop_node) = serve(&temporary.path().join("node.sock"), node).await;
+        Self { temporary, mounter, controller, node, _stop: vec![stop_controller, stop_node] }
+    }
+
+    fn share(&self) -> PathBuf {
+        self.temporary.path().join("share")
+    }
+
+    fn target(&self, name: &str) -> PathBuf {
+        self.temporary.path().canonicalize().unwrap().join("kubelet/pods").join(name)
+    }
+
+    /// What is mounted below the kubelet directory.
+    fn published(&self) -> Vec<PathBuf> {
+        let kubelet = self.target("");
+        let table = self.mounter.table().unwrap();
+        table
+            .iter()
+            .map(|mount| mount.mount_point.clone())
+            .filter(|place| place.starts_with(&kubelet))
+            .collect()
+    }
+}
+
+async fn serve(socket: &Path, role: Role) -> (Client, oneshot::Sender<()>) {
+    let listener = nfs_subdir_csi::endpoint::bind(socket).unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let identity = Identity { driver_name: "test.csi.dev".to_owned() };
+    tokio::spawn(server::run(listener, identity, role, async {
+        let _ = stopped.await;
+    }));
+    (Client::connect(socket).await, stop)
+}

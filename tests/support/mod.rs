@@ -1,0 +1,141 @@
+//! Shared by tests, demo and benchmark: the driver's real binary as a process, and a client for its socket.
+
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each user needs a part of it")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use hyper_util::rt::TokioIo;
+use nfs_subdir_csi::csi::proto;
+use proto::controller_client::ControllerClient;
+use proto::identity_client::IdentityClient;
+use proto::node_client::NodeClient;
+use proto::volume_capability::access_mode::Mode;
+use proto::volume_capability::{AccessMode, AccessType, MountVolume};
+use tonic::transport::{Channel, Endpoint};
+
+/// A service of the driver, killed when dropped.
+pub struct Service {
+    child: Child,
+    pub socket: PathBuf,
+}
+
+impl Service {
+    /// Starts `binary role args…` with its socket and state directory below `dir`, and waits until it serves.
+    pub fn start(binary: &Path, role: &str, dir: &Path, args: &[&str]) -> Self {
+        let socket = dir.join(format!("{role}.sock"));
+        let mut command = Command::new(binary);
+        command.arg(role).arg("--endpoint").arg(format!("unix://{}", socket.display())).args(args);
+        let mut service =
+            Self { child: command.stdin(Stdio::null()).spawn().expect("start the driver"), socket };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::os::unix::net::UnixStream::connect(&service.socket).is_err() {
+            assert!(service.child.try_wait().unwrap().is_none(), "the {role} service ended at once");
+            assert!(Instant::now() < deadline, "the {role} service does not serve");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        service
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL: no clean-up, no drain.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(&mut self) -> ExitStatus {
+        let status = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status().unwrap();
+        assert!(status.success());
+        self.child.wait().unwrap()
+    }
+
+    pub async fn client(&self) -> Client {
+        Client::connect(&self.socket).await
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// All clients on one connection.
+#[derive(Clone)]
+pub struct Client {
+    pub identity: IdentityClient<Channel>,
+    pub controller: ControllerClient<Channel>,
+    pub node: NodeClient<Channel>,
+}
+
+impl Client {
+    pub async fn connect(socket: &Path) -> Self {
+        let socket = socket.to_owned();
+        let connector = tower::service_fn(move |_| {
+            let socket = socket.clone();
+            async move { Ok::<_, std::io::Error>(TokioIo::new(tokio::net::UnixStream::connect(socket).await?)) }
+        });
+        // The address is not used: the connector knows where to go.
+        let channel =
+            Endpoint::from_static("http://localhost").connect_with_connector(connector).await.unwrap();
+        Self {
+            identity: IdentityClient::new(channel.clone()),
+            controller: ControllerClient::new(channel.clone()),
+            node: NodeClient::new(channel),
+        }
+    }
+}
+
+/// A mount capability.
+pub fn capability(mode: Mode, flags: &[&str]) -> proto::VolumeCapability {
+    let mount_flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    proto::VolumeCapability {
+        access_mode: Some(AccessMode { mode: mode.into() }),
+        access_type: Some(AccessType::Mount(MountVolume { mount_flags, ..Default::default() })),
+    }
+}
+
+pub fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// A request for a volume of 1 GiB that many nodes may write to.
+pub fn create(name: &str, parameters: &[(&str, &str)]) -> proto::CreateVolumeRequest {
+    proto::CreateVolumeRequest {
+        name: name.to_owned(),
+        capacity_range: Some(proto::CapacityRange { required_bytes: 1 << 30, limit_bytes: 0 }),
+        volume_capabilities: vec![capability(Mode::MultiNodeMultiWriter, &[])],
+        parameters: map(parameters),
+        ..Default::default()
+    }
+}
+
+/// A request to publish `volume` at `target`.
+pub fn publish(volume: &proto::Volume, target: &Path, flags: &[&str]) -> proto::NodePublishVolumeRequest {
+    proto::NodePublishVolumeRequest {
+        volume_id: volume.volume_id.clone(),
+        volume_context: volume.volume_context.clone(),
+        target_path: target.to_str().unwrap().to_owned(),
+        volume_capability: Some(capability(Mode::MultiNodeMultiWriter, flags)),
+        ..Default::default()
+    }
+}
+
+pub fn unpublish(volume: &proto::Volume, target: &Path) -> proto::NodeUnpublishVolumeRequest {
+    proto::NodeUnpublishVolumeRequest {
+        volume_id: volume.volume_id.clone(),
+        target_path: target.to_str().unwrap().to_owned(),
+    }
+}
+
+pub fn delete(volume: &proto::Volume) -> proto::DeleteVolumeRequest {
+    proto::DeleteVolumeRequest { volume_id: volume.volume_id.clone(), ..Default::default() }
+}
