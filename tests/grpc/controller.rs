@@ -114,7 +114,8 @@ async fn a_bad_request_is_refused_before_anything_is_touched() {
 
 #[tokio::test]
 async fn an_export_that_cannot_be_mounted_is_named_in_the_message() {
-    let mut controller = Driver::start().await.controller.controller;
+    let driver = Driver::start().await;
+    let mut controller = driver.controller.controller.clone();
     let request = create("v", &[("server", "gone.example"), ("share", "/srv")]);
     let status = controller.create_volume(request).await.unwrap_err();
     assert_eq!(status.code(), Code::Internal);

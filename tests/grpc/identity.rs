@@ -22,14 +22,16 @@ async fn both_services_say_the_same_name_and_capabilities() {
 
 #[tokio::test]
 async fn a_call_that_is_not_offered_is_unimplemented() {
-    let mut controller = Driver::start().await.controller.controller;
+    let driver = Driver::start().await;
+    let mut controller = driver.controller.controller.clone();
     let status = controller.create_snapshot(proto::CreateSnapshotRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unimplemented);
 }
 
 #[tokio::test]
 async fn a_node_says_its_name() {
-    let mut node = Driver::start().await.node.node;
+    let driver = Driver::start().await;
+    let mut node = driver.node.node.clone();
     let info = node.node_get_info(proto::NodeGetInfoRequest {}).await.unwrap().into_inner();
     assert_eq!((info.node_id.as_str(), info.max_volumes_per_node), ("node-1", 0));
 }

@@ -23,10 +23,22 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts `binary role args…` with its socket and state directory below `dir`, and waits until it serves.
+    /// Starts `binary role args…` with its socket below `dir`, and waits until it serves.
     pub fn start(binary: &Path, role: &str, dir: &Path, args: &[&str]) -> Self {
-        let socket = dir.join(format!("{role}.sock"));
+        Self::launch(Command::new(binary), role, dir, args)
+    }
+
+    /// As [`Self::start`], with what the service says added to the file `log`.
+    pub fn start_logged(binary: &Path, role: &str, dir: &Path, args: &[&str], log: &Path) -> Self {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         let mut command = Command::new(binary);
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        Self::launch(command, role, dir, args)
+    }
+
+    /// As [`Self::start`], with a command that becomes the driver.
+    pub fn launch(mut command: Command, role: &str, dir: &Path, args: &[&str]) -> Self {
+        let socket = dir.join(format!("{role}.sock"));
         command.arg(role).arg("--endpoint").arg(format!("unix://{}", socket.display())).args(args);
         let mut service =
             Self { child: command.stdin(Stdio::null()).spawn().expect("start the driver"), socket };

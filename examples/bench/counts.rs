@@ -1,0 +1,180 @@
+//! NFS requests and new tasks for each call. They do not depend on how fast the machine is.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::common::{self, Stage};
+use crate::driver::{Running, target, volumes};
+use crate::gauges::{Cost, forget_names, per_call};
+use crate::verdict::Verdict;
+use crate::{row, table};
+
+const WARM: usize = 50;
+const COLD: usize = 10;
+
+/// Requests and tasks of csi-driver-nfs for the same call, measured in the same kind of guest.
+type Peer = Option<(u64, u64)>;
+type Line = (&'static str, Cost, Peer);
+
+/// Counts, prints, and judges.
+pub(crate) async fn run(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
+    let warm = warm(stage).await?;
+    let cold = cold(stage).await?;
+    println!(
+        "NFS requests and tasks for each call: NFS 4.2, mean of {WARM} calls ({COLD} of the cold ones)."
+    );
+    println!("A task is a process or a thread, the kernel's own included. Counted for the whole guest.\n");
+    let mut rows = vec![row!["export mounted"]];
+    rows.extend(warm.iter().map(row_of));
+    rows.push(row!["export not mounted: first call of a service"]);
+    rows.extend(cold.iter().map(row_of));
+    table::print(&["", "requests", "tasks", "csi-driver-nfs: requests", "tasks"], &rows);
+    println!(
+        "\n  csi-driver-nfs (d3b27c0) was measured separately, in such a guest with the same server. It mounts"
+    );
+    println!(
+        "  the share for each call and unmounts it again. What this driver removes in the background is"
+    );
+    println!("  the deleted directory; the call itself renames it.");
+
+    println!("\nThe same requests by kind, for each call\n");
+    for (name, cost, _) in warm.iter().chain(&cold) {
+        println!("  {name:<36}{}", cost.kinds());
+    }
+    let workers: u64 = warm.iter().chain(&cold).map(|(_, cost, _)| cost.workers).sum();
+    println!(
+        "\n  Not counted: SEQUENCE, which a timer sends, and {workers} workers that the kernel started for itself.\n"
+    );
+
+    for (name, cost, _) in &warm {
+        if name.starts_with("NodePublishVolume") {
+            let requests = per_call(cost.requests(), cost.calls);
+            let within = cost.requests() <= 2 * cost.calls;
+            verdict.count(within, &format!("{name}: {requests} NFS requests (at most 2)"));
+        }
+    }
+    let tasks: u64 = warm.iter().map(|(_, cost, _)| cost.tasks - cost.workers).sum();
+    let calls: u64 = warm.iter().map(|(_, cost, _)| cost.calls).sum();
+    verdict.count(tasks == 0, &format!("{tasks} tasks started in {calls} calls on a mounted export (none)"));
+    Ok(())
+}
+
+fn row_of((name, cost, peer): &Line) -> Vec<String> {
+    let tasks = per_call(cost.tasks - cost.workers, cost.calls);
+    let (peer_requests, peer_tasks) = peer.map_or((String::new(), String::new()), |(requests, tasks)| {
+        (requests.to_string(), tasks.to_string())
+    });
+    row![format!("  {name}"), per_call(cost.requests(), cost.calls), tasks, peer_requests, peer_tasks]
+}
+
+/// On an export that is mounted already.
+async fn warm(stage: &Stage) -> Result<Vec<Line>> {
+    let mut controller = Running::controller(stage).await?;
+    let mut node = Running::node(stage).await?;
+    let first = volumes(&mut controller, "first", 1).await?.remove(0);
+    node.publish(&first, &target(stage, "first", 0)?).await?;
+
+    let mut made = Vec::new();
+    let mut create = Cost::new();
+    for number in 0..WARM {
+        let call = async {
+            made.push(controller.create(&format!("counted-{number}")).await?.0);
+            Ok(())
+        };
+        create.add(call).await?;
+    }
+    let [mut new, mut known, mut stats, mut unpublish, mut delete] = [const { Cost::new() }; 5];
+    for (number, volume) in made.iter().enumerate() {
+        let targets = [target(stage, "one", number)?, target(stage, "two", number)?];
+        forget_names()?;
+        new.add(async { node.publish(volume, &targets[0]).await.map(drop) }).await?;
+        known.add(async { node.publish(volume, &targets[1]).await.map(drop) }).await?;
+        stats.add(async { node.stats(volume, &targets[0]).await.map(drop) }).await?;
+        for target in &targets {
+            unpublish.add(async { node.unpublish(volume, target).await.map(drop) }).await?;
+        }
+    }
+
+    keep_from_starting_threads(&controller)?;
+    for volume in &made {
+        delete.add(async { controller.delete(volume).await.map(drop) }).await?;
+    }
+    let waiting = common::in_trash();
+    ensure!(
+        waiting == WARM,
+        "{waiting} of {WARM} deleted directories are in the trash: who removed the others?"
+    );
+    controller.stop().await?;
+    // The first delete of the next service has its own directory removed and those of the one before.
+    let mut controller = Running::controller(stage).await?;
+    let last = volumes(&mut controller, "last", 1).await?.remove(0);
+    let mut sweep = Cost::new();
+    let all = async {
+        controller.delete(&last).await?;
+        common::trash_emptied().await
+    };
+    sweep.add(all).await?;
+    let mut removal = sweep.minus(&delete, 1);
+    // One task for the thread that removes, for all there is.
+    removal.calls += WARM as u64;
+
+    node.unpublish(&first, &target(stage, "first", 0)?).await?;
+    controller.delete(&first).await?;
+    common::trash_emptied().await?;
+    controller.stop().await?;
+    node.stop().await?;
+    Ok(vec![
+        ("CreateVolume", create, Some((12, 6))),
+        ("NodePublishVolume, new to the node", new, Some((9, 4))),
+        ("NodePublishVolume, second pod", known, None),
+        ("NodeGetVolumeStats", stats, Some((1, 0))),
+        ("NodeUnpublishVolume", unpublish, Some((0, 2))),
+        ("DeleteVolume", delete, Some((11, 6))),
+        ("  its directory, in the background", removal, None),
+    ])
+}
+
+/// A thread's stack no longer fits: the one that removes deleted directories cannot start, and the requests of the
+/// calls can be told from its own.
+fn keep_from_starting_threads(service: &Running) -> Result<()> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid()))?;
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).context("no VmSize")?;
+    let kilobytes: u64 = size.trim().trim_end_matches(" kB").parse()?;
+    let limit = format!("--as={}", (kilobytes + 1024) * 1024);
+    let status = Command::new("prlimit").arg("--pid").arg(service.pid().to_string()).arg(limit).status()?;
+    ensure!(status.success(), "prlimit: {status}");
+    Ok(())
+}
+
+/// The first call of a service that has just been started, while nobody else has the export mounted.
+async fn cold(stage: &Stage) -> Result<Vec<Line>> {
+    let [mut create, mut publish, mut delete] = [const { Cost::new() }; 3];
+    for number in 0..COLD {
+        let mut controller = Running::controller(stage).await?;
+        let mut volume = None;
+        let call = async {
+            volume = Some(controller.create(&format!("cold-{number}")).await?.0);
+            Ok(())
+        };
+        create.add(call).await?;
+        let volume = volume.context("no volume")?;
+        controller.stop().await?;
+
+        let mut node = Running::node(stage).await?;
+        let target = target(stage, "cold", number)?;
+        publish.add(async { node.publish(&volume, &target).await.map(drop) }).await?;
+        node.unpublish(&volume, &target).await?;
+        node.stop().await?;
+
+        let mut controller = Running::controller(stage).await?;
+        keep_from_starting_threads(&controller)?;
+        delete.add(async { controller.delete(&volume).await.map(drop) }).await?;
+        controller.stop().await?;
+    }
+    Ok(vec![
+        ("CreateVolume, cold", create, Some((20, 30))),
+        ("NodePublishVolume, cold", publish, Some((16, 19))),
+        ("DeleteVolume, cold", delete, Some((20, 30))),
+    ])
+}

@@ -1,0 +1,168 @@
+//! What is read from the kernel: NFS requests, tasks, memory. Reading starts no task and asks no server.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// The kernel's names of the NFS 4 client's requests, in the order of the line `proc4` of /proc/net/rpc/nfs
+/// (include/linux/nfs4.h: `NFSPROC4_CLNT_*`).
+const KINDS: &str = "\
+    NULL READ WRITE COMMIT OPEN OPEN_CONFIRM OPEN_NOATTR OPEN_DOWNGRADE CLOSE SETATTR FSINFO RENEW \
+    SETCLIENTID SETCLIENTID_CONFIRM LOCK LOCKT LOCKU ACCESS GETATTR LOOKUP LOOKUP_ROOT REMOVE RENAME LINK \
+    SYMLINK CREATE PATHCONF STATFS READLINK READDIR SERVER_CAPS DELEGRETURN GETACL SETACL FS_LOCATIONS \
+    RELEASE_LOCKOWNER SECINFO FSID_PRESENT EXCHANGE_ID CREATE_SESSION DESTROY_SESSION SEQUENCE \
+    GET_LEASE_TIME RECLAIM_COMPLETE LAYOUTGET GETDEVICEINFO LAYOUTCOMMIT LAYOUTRETURN SECINFO_NO_NAME \
+    TEST_STATEID FREE_STATEID GETDEVICELIST BIND_CONN_TO_SESSION DESTROY_CLIENTID SEEK ALLOCATE DEALLOCATE \
+    LAYOUTSTATS CLONE COPY OFFLOAD_CANCEL LOOKUPP LAYOUTERROR COPY_NOTIFY GETXATTR SETXATTR LISTXATTRS \
+    REMOVEXATTR READ_PLUS";
+/// Sent by a timer to keep the lease, whether or not anybody calls the driver.
+const TIMER: &str = "SEQUENCE";
+
+/// The counters of the whole guest at one moment.
+#[derive(Clone)]
+struct Counters {
+    requests: Vec<u64>,
+    tasks: u64,
+}
+
+impl Counters {
+    fn read() -> Result<Self> {
+        let nfs = std::fs::read_to_string("/proc/net/rpc/nfs")?;
+        let proc4 = nfs.lines().find_map(|line| line.strip_prefix("proc4 ")).context("no NFS 4 client")?;
+        // The first number says how many follow.
+        let requests: Vec<u64> = proc4.split(' ').skip(1).map(str::parse).collect::<Result<_, _>>()?;
+        anyhow::ensure!(
+            requests.len() == KINDS.split(' ').count(),
+            "this kernel's NFS client has other kinds of requests"
+        );
+        let stat = std::fs::read_to_string("/proc/stat")?;
+        let tasks =
+            stat.lines().find_map(|line| line.strip_prefix("processes ")).context("no `processes`")?;
+        Ok(Self { requests, tasks: tasks.parse()? })
+    }
+
+    /// The counters once no request has been sent for a while: CLOSE goes out after close(2) has returned.
+    async fn at_rest() -> Result<Self> {
+        let mut last = Self::read()?;
+        loop {
+            tokio::time::sleep(Duration::from_millis(15)).await;
+            let now = Self::read()?;
+            if now.requests == last.requests {
+                return Ok(now);
+            }
+            last = now;
+        }
+    }
+}
+
+/// What some calls have cost.
+#[derive(Clone)]
+pub(crate) struct Cost {
+    pub(crate) calls: u64,
+    pub(crate) tasks: u64,
+    /// Of the tasks, those that the kernel started for itself in the meantime and that go on: workers for any work.
+    pub(crate) workers: u64,
+    kinds: BTreeMap<&'static str, u64>,
+}
+
+impl Cost {
+    pub(crate) const fn new() -> Self {
+        Self { calls: 0, tasks: 0, workers: 0, kinds: BTreeMap::new() }
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.kinds.values().sum()
+    }
+
+    /// What is left after `calls` calls at the price of `other`.
+    pub(crate) fn minus(mut self, other: &Self, calls: u64) -> Self {
+        for (kind, count) in &mut self.kinds {
+            let price = other.kinds.get(kind).copied().unwrap_or(0);
+            *count = count.saturating_sub((price * calls).div_ceil(other.calls.max(1)));
+        }
+        self.kinds.retain(|_, count| *count > 0);
+        self
+    }
+
+    /// Of each kind how many for each call.
+    pub(crate) fn kinds(&self) -> String {
+        let mut kinds: Vec<_> = self.kinds.iter().collect();
+        kinds.sort_by_key(|&(kind, &count)| (std::cmp::Reverse(count), kind));
+        let each = |(kind, count): (&&str, &u64)| format!("{} {kind}", per_call(*count, self.calls));
+        if kinds.is_empty() {
+            "none".to_owned()
+        } else {
+            kinds.into_iter().map(each).collect::<Vec<_>>().join(", ")
+        }
+    }
+
+    /// Runs `call` and adds what the guest did meanwhile, and until its NFS client was at rest.
+    pub(crate) async fn add(&mut self, call: impl Future<Output = Result<()>>) -> Result<()> {
+        let before = Counters::at_rest().await?;
+        call.await?;
+        let after = Counters::at_rest().await?;
+        self.calls += 1;
+        for ((kind, before), after) in KINDS.split(' ').zip(&before.requests).zip(&after.requests) {
+            if after > before && kind != TIMER {
+                *self.kinds.entry(kind).or_default() += after - before;
+            }
+        }
+        if after.tasks > before.tasks {
+            self.tasks += after.tasks - before.tasks;
+            self.workers += workers_since(before.tasks, after.tasks)?;
+        }
+        Ok(())
+    }
+}
+
+/// Kernel workers among the youngest tasks. Ids are given out one after the other, so the youngest have the largest.
+fn workers_since(before: u64, after: u64) -> Result<u64> {
+    let loadavg = std::fs::read_to_string("/proc/loadavg")?;
+    let last: u64 = loadavg.trim().rsplit(' ').next().context("no last id")?.parse()?;
+    let born = last.saturating_sub(after - before - 1)..=last;
+    let is_worker = |id: u64| {
+        std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.starts_with("kworker/"))
+    };
+    Ok(born.filter(|&id| is_worker(id)).count() as u64)
+}
+
+/// `count / calls`, with as many digits as it needs.
+#[expect(clippy::cast_precision_loss, reason = "for reading")]
+pub(crate) fn per_call(count: u64, calls: u64) -> String {
+    if calls > 0 && count.is_multiple_of(calls) {
+        return (count / calls).to_string();
+    }
+    format!("{:.2}", count as f64 / calls as f64)
+}
+
+/// Has the kernel forget every name and inode that nobody uses, as on a node that has not seen the volume yet.
+pub(crate) fn forget_names() -> Result<()> {
+    std::fs::write("/proc/sys/vm/drop_caches", "2").context("drop caches")
+}
+
+/// Memory of a process in kB.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory {
+    pub(crate) resident: u64,
+    /// Of that, what is not the content of a file: the heap and the stacks.
+    pub(crate) anonymous: u64,
+    pub(crate) threads: u64,
+}
+
+impl Memory {
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let number = |name: &str| -> Result<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).context(name.to_owned())?;
+            Ok(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse()?)
+        };
+        Ok(Self { resident: number("VmRSS")?, anonymous: number("RssAnon")?, threads: number("Threads")? })
+    }
+
+    pub(crate) fn megabytes(kilobytes: u64) -> String {
+        // The kernel's kB has 1024 bytes; an MB here has 1,000,000.
+        let tenths = (kilobytes * 1024 + 50_000) / 100_000;
+        format!("{}.{} MB", tenths / 10, tenths % 10)
+    }
+}

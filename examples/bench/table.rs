@@ -1,0 +1,24 @@
+//! A table of text: the first column to the left, the others to the right.
+
+/// Prints the rows under the heading. A row of one cell is a title within the table.
+pub(crate) fn print(heading: &[&str], rows: &[Vec<String>]) {
+    let heading: Vec<String> = heading.iter().map(|&cell| cell.to_owned()).collect();
+    let full = || std::iter::once(&heading).chain(rows).filter(|row| row.len() > 1);
+    let widths: Vec<usize> = (0..heading.len())
+        .map(|column| full().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max())
+        .map(|width| width.unwrap_or(0))
+        .collect();
+    for row in std::iter::once(&heading).chain(rows) {
+        let mut line = format!("  {:<1$}", row[0], widths[0]);
+        for (cell, width) in row.iter().zip(&widths).skip(1) {
+            line.push_str(&format!("  {cell:>width$}"));
+        }
+        println!("{}", line.trim_end());
+    }
+}
+
+/// A row from anything that can be shown.
+#[macro_export]
+macro_rules! row {
+    ($($cell:expr),+ $(,)?) => { vec![$($cell.to_string()),+] };
+}

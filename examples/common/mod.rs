@@ -1,0 +1,172 @@
+//! What demo and benchmark have in common: the guest with its NFS server, and the driver's two services in it.
+
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each user needs a part of it")]
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nfs_subdir_csi::csi::proto;
+use nix::mount::{MsFlags, mount};
+
+use crate::support::Service;
+
+/// The export, as clients name it.
+pub const SERVER: &str = "127.0.0.1";
+pub const SHARE: &str = "/share";
+/// The export, as the server has it on its disk. Looking there costs no NFS request.
+pub const EXPORTED: &str = "/export/share";
+/// The driver's own directory on it.
+pub const STATE_DIR: &str = "/export/share/.nfs-subdir-csi";
+/// The parameters of a StorageClass for the export.
+pub const PARAMETERS: [(&str, &str); 2] = [("server", SERVER), ("share", SHARE)];
+
+/// A place to play: a kubelet directory that is shared as kubelet has it, and the logs of the services.
+pub struct Stage {
+    driver: PathBuf,
+    dir: PathBuf,
+    pub kubelet: PathBuf,
+}
+
+impl Stage {
+    pub fn set(driver: &Path) -> Result<Self> {
+        let guest =
+            std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("User Mode Linux"));
+        ensure!(guest && Path::new(EXPORTED).is_dir(), "this runs in the guest: vm/run -- PROGRAM DRIVER");
+        let left = std::fs::read_dir(EXPORTED)?.count();
+        ensure!(left == 0, "the export must be empty at the start, and {EXPORTED} is not");
+        let stage = Self {
+            driver: driver.canonicalize().with_context(|| driver.display().to_string())?,
+            dir: PathBuf::from("/run/csi"),
+            kubelet: PathBuf::from("/var/lib/kubelet"),
+        };
+        std::fs::create_dir_all(&stage.dir)?;
+        std::fs::create_dir_all(&stage.kubelet)?;
+        mount(Some("kubelet"), &stage.kubelet, Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+        mount(
+            None::<&str>,
+            &stage.kubelet,
+            None::<&str>,
+            MsFlags::MS_SHARED | MsFlags::MS_REC,
+            None::<&str>,
+        )?;
+        Ok(stage)
+    }
+
+    pub fn controller(&self) -> Service {
+        self.start("controller", &[])
+    }
+
+    pub fn node(&self) -> Service {
+        self.start("node", &["--node-id", "node-1"])
+    }
+
+    fn start(&self, role: &str, args: &[&str]) -> Service {
+        // Exports stay mounted for the whole run, so that it is the caller who decides what is measured.
+        let args = [args, &["--export-linger", "3600"]].concat();
+        Service::start_logged(&self.driver, role, &self.dir, &args, &self.log_of(role))
+    }
+
+    fn log_of(&self, role: &str) -> PathBuf {
+        self.dir.join(format!("{role}.log"))
+    }
+
+    /// What the services have said.
+    pub fn logs(&self) -> String {
+        let log = |role| std::fs::read_to_string(self.log_of(role)).unwrap_or_default();
+        format!("--- log of the controller\n{}--- log of the node\n{}", log("controller"), log("node"))
+    }
+
+    /// The path at which kubelet wants volume `pv` for the pod `uid`. The directories above it are made.
+    pub fn target(&self, uid: &str, pv: &str) -> Result<PathBuf> {
+        let parent = self.kubelet.join(format!("pods/{uid}/volumes/kubernetes.io~csi/{pv}"));
+        std::fs::create_dir_all(&parent)?;
+        Ok(parent.join("mount"))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["--lazy", "--recursive"]).arg(&self.kubelet).status();
+    }
+}
+
+/// One NFS mount in a mount table.
+pub struct NfsMount {
+    /// `major:minor`, one for each NFS file system.
+    pub device: String,
+    pub place: PathBuf,
+    pub version: String,
+}
+
+/// The NFS mounts that a process sees (proc_pid_mountinfo(5)); `self` is this one.
+pub fn nfs_mounts(process: impl Display) -> Result<Vec<NfsMount>> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/mountinfo"))?;
+    let parse = |line: &str| {
+        let (mount, file_system) = line.split_once(" - nfs")?;
+        let mut mount = mount.split(' ');
+        let device = mount.nth(2)?.to_owned();
+        let place = PathBuf::from(mount.nth(1)?);
+        let version = file_system.split([' ', ',']).find_map(|option| option.strip_prefix("vers="))?;
+        Some(NfsMount { device, place, version: version.to_owned() })
+    };
+    Ok(text.lines().filter_map(parse).collect())
+}
+
+/// How many file systems these mounts show.
+pub fn file_systems(mounts: &[NfsMount]) -> usize {
+    mounts.iter().map(|mount| &mount.device).collect::<BTreeSet<_>>().len()
+}
+
+/// How many NFS file systems this kernel's client has, mounted anywhere.
+pub fn superblocks() -> usize {
+    // One line is the heading.
+    std::fs::read_to_string("/proc/fs/nfsfs/volumes").map_or(0, |text| text.lines().count().saturating_sub(1))
+}
+
+/// Where the server keeps the directory of a volume.
+pub fn on_server(volume: &proto::Volume) -> PathBuf {
+    Path::new(EXPORTED).join(volume.volume_context.get("subDir").map_or("", String::as_str))
+}
+
+/// Directories of deleted volumes that still wait for their removal, counted on the server.
+pub fn in_trash() -> usize {
+    Path::new(STATE_DIR).join("trash").read_dir().map_or(0, Iterator::count)
+}
+
+/// Waits until no deleted volume's directory is left.
+pub async fn trash_emptied() -> Result<()> {
+    let begun = Instant::now();
+    while in_trash() > 0 {
+        ensure!(begun.elapsed() < Duration::from_mins(1), "{} directories stay in the trash", in_trash());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+/// The answer of a call, or the code and message of its refusal as an error, and how long it took.
+pub async fn timed<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<(T, Duration)> {
+    let begun = Instant::now();
+    let answer = call.await;
+    let time = begun.elapsed();
+    match answer {
+        Ok(answer) => Ok((answer.into_inner(), time)),
+        Err(status) => Err(anyhow::anyhow!("{:?}: {}", status.code(), status.message())),
+    }
+}
+
+/// A number of bytes in the unit that suits it.
+#[expect(clippy::cast_precision_loss, reason = "for reading")]
+pub fn human(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let fits = |power: &usize| bytes >= 1 << (10 * power);
+    let power = (1..units.len()).rev().find(fits).unwrap_or(0);
+    let number = bytes as f64 / (1_u64 << (10 * power)) as f64;
+    let unit = units[power];
+    if power == 0 { format!("{bytes} B") } else { format!("{number:.1} {unit}") }
+}

@@ -1,0 +1,20 @@
+//! The driver's binary on the kernel's NFS client and server: what a pod sees at its target path, and what is in the
+//! mount table. Runs as root in the guest (`vm/run`), where whole servers can be stopped and nothing of the
+//! developer's machine is mounted or unmounted.
+
+mod failures;
+mod fixture;
+mod hostile;
+mod lifecycle;
+mod mounts;
+mod policies;
+mod process;
+mod publish;
+mod readonly;
+mod restart;
+mod server;
+mod sharing;
+mod static_binary;
+#[path = "../support/mod.rs"]
+mod support;
+mod versions;
