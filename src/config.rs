@@ -21,6 +21,19 @@ pub enum Command {
     Controller(Common),
     /// Publish volumes to pods: one on every node
     Node(NodeArgs),
+    /// Work on configuration files
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// What can be done with a configuration file.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say whether a file could be used, and if not, why
+    Check {
+        /// The file
+        file: PathBuf,
+    },
 }
 
 /// What both services need.
@@ -33,6 +46,10 @@ pub struct Common {
     /// The name by which StorageClasses and PersistentVolumes mean this driver
     #[arg(long, env = "DRIVER_NAME", default_value = "nfs-subdir.csi.dev", value_parser = driver_name)]
     pub driver_name: String,
+
+    /// The configuration file, which is taken up again whenever it changes
+    #[arg(long, env = "CONFIG_FILE", value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
     /// A directory for the driver's own mounts, not on the same mount as the kubelet directory
     #[arg(long, env = "STATE_DIR", default_value = "/run/nfs-subdir-csi", value_name = "DIR")]
@@ -114,7 +131,7 @@ mod tests {
     #[test]
     fn the_command_line_is_sound_and_every_flag_has_a_variable() {
         Cli::command().debug_assert();
-        for command in Cli::command().get_subcommands() {
+        for command in Cli::command().get_subcommands().filter(|command| command.get_name() != "config") {
             for flag in
                 command.get_arguments().filter(|flag| !matches!(flag.get_id().as_str(), "help" | "version"))
             {

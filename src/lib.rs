@@ -15,6 +15,7 @@
 //! `volume/provision.rs`, `volume/delete.rs`.
 
 pub mod config;
+pub mod config_file;
 pub mod csi;
 pub mod endpoint;
 pub mod linux;

@@ -1,21 +1,23 @@
 //! The binary: reads the command line, makes the process what it has to be, serves.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use nfs_subdir_csi::config::{Cli, Command, Common};
+use nfs_subdir_csi::config::{Cli, Command, Common, ConfigCommand, NodeArgs};
 use nfs_subdir_csi::csi::call::Bridge;
 use nfs_subdir_csi::csi::controller::Controller;
 use nfs_subdir_csi::csi::identity::Identity;
+use nfs_subdir_csi::csi::lane::WIDTH;
 use nfs_subdir_csi::csi::node::Node;
 use nfs_subdir_csi::linux::mount::SysMounter;
 use nfs_subdir_csi::linux::{Mounter, namespace};
 use nfs_subdir_csi::server::{self, Role};
-use nfs_subdir_csi::volume::{Exports, publish};
-use nfs_subdir_csi::{endpoint, telemetry};
+use nfs_subdir_csi::volume::settings::{LiveSettings, Settings};
+use nfs_subdir_csi::volume::{Exports, Volumes, publish};
+use nfs_subdir_csi::{config_file, endpoint, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long calls under way may take to end after SIGTERM. Kubernetes kills after 30 s.
@@ -24,20 +26,36 @@ const DRAIN: Duration = Duration::from_secs(20);
 const THREAD_KEEP_ALIVE: Duration = Duration::from_hours(24);
 
 fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
-    let (common, kubelet_dir) = match &cli.command {
-        Command::Controller(common) => (common, None),
-        Command::Node(args) => (&args.common, Some(args.kubelet_dir.as_path())),
-    };
+    match &Cli::parse().command {
+        Command::Config(ConfigCommand::Check { file }) => check_config(file),
+        Command::Controller(common) => serve(common, None),
+        Command::Node(args) => serve(&args.common, Some(args)),
+    }
+}
+
+fn check_config(file: &Path) -> anyhow::Result<()> {
+    let settings = config_file::load(file)?;
+    println!("{} can be used: {} exports", file.display(), settings.exports.len());
+    for (name, export) in &settings.exports {
+        let sources: Vec<String> = export.sources.iter().map(ToString::to_string).collect();
+        let is_default = if settings.default_export.as_ref() == Some(name) { " (default)" } else { "" };
+        println!("  {name}{is_default}: {}", sources.join(", "));
+    }
+    Ok(())
+}
+
+/// Runs a service until it is told to stop: the node's with `node`, or else the controller's.
+fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
     telemetry::start(common.log_format, &common.log_level)?;
     let socket = endpoint::parse(&common.endpoint)?;
     let listener = endpoint::bind(&socket)?;
     // While there is one thread: the namespace and the umask are the whole process's.
-    namespace::enter(&common.state_dir, kubelet_dir).context("make a mount namespace")?;
+    namespace::enter(&common.state_dir, node.map(|args| args.kubelet_dir.as_path()))
+        .context("make a mount namespace")?;
     nfs_subdir_csi::linux::clear_umask();
 
     let identity = Identity { driver_name: common.driver_name.clone() };
-    let role = compose(&cli.command)?;
+    let role = compose(common, node)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(THREAD_KEEP_ALIVE)
@@ -73,27 +91,36 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Puts the parts together.
-fn compose(command: &Command) -> anyhow::Result<Role> {
-    let parts = |common: &Common| {
-        let mounter: Arc<dyn Mounter> = Arc::new(SysMounter::new(resolve(&common.state_dir)?));
-        let exports = Arc::new(Exports::new(Arc::clone(&mounter), common.export_linger));
-        anyhow::Ok((mounter, exports, Bridge::new(common.call_timeout)))
-    };
-    Ok(match command {
-        Command::Controller(common) => {
-            let (_, exports, bridge) = parts(common)?;
-            Role::Controller(Controller { bridge, exports })
-        }
-        Command::Node(args) => {
-            let (mounter, exports, bridge) = parts(&args.common)?;
-            let publisher = Arc::new(publish::Node::new(exports, mounter, resolve(&args.kubelet_dir)?));
+fn compose(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<Role> {
+    let mounter: Arc<dyn Mounter> = Arc::new(SysMounter::new(resolve(&common.state_dir)?));
+    let bridge = Bridge::new(common.call_timeout);
+    let settings = live_settings(common, &bridge)?;
+    let volumes =
+        Volumes { settings, exports: Arc::new(Exports::new(Arc::clone(&mounter), common.export_linger)) };
+    Ok(match node {
+        None => Role::Controller(Controller { bridge, volumes: Arc::new(volumes) }),
+        Some(args) => {
+            let publisher = Arc::new(publish::Node::new(volumes, mounter, resolve(&args.kubelet_dir)?));
             Role::Node(Node { bridge, publisher, node_id: args.node_id.clone() })
         }
     })
 }
 
+/// The settings of the configuration file, kept up to date; without a file the defaults.
+fn live_settings(common: &Common, bridge: &Bridge) -> anyhow::Result<Arc<LiveSettings>> {
+    let Some(path) = common.config.clone() else { return Ok(Arc::default()) };
+    let settings = config_file::load(&path)?;
+    let bridge = bridge.clone();
+    let apply =
+        move |settings: &Settings| bridge.set_calls_per_export(settings.calls_per_export.unwrap_or(WIDTH));
+    apply(&settings);
+    let live = Arc::new(LiveSettings::new(settings));
+    config_file::watch(path, Arc::clone(&live), apply);
+    Ok(live)
+}
+
 /// The directory without links, as the mount table writes it.
-fn resolve(dir: &std::path::Path) -> anyhow::Result<PathBuf> {
+fn resolve(dir: &Path) -> anyhow::Result<PathBuf> {
     dir.canonicalize().with_context(|| format!("resolve {}", dir.display()))
 }
 

@@ -37,9 +37,17 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?);
     let exports = match &role {
-        Role::Controller(controller) => Arc::clone(&controller.exports),
-        Role::Node(node) => Arc::clone(&node.publisher.exports),
+        Role::Controller(controller) => Arc::clone(&controller.volumes.exports),
+        Role::Node(node) => Arc::clone(&node.publisher.volumes.exports),
     };
+    if let Role::Controller(controller) = &role {
+        let volumes = Arc::clone(&controller.volumes);
+        tokio::spawn(blocking(move || {
+            for error in volumes.resume() {
+                tracing::warn!(%error, "the trash of an export cannot be looked at now");
+            }
+        }));
+    }
     let rounds = tokio::spawn(release_idle_exports(exports));
     let server = Server::builder().add_service(IdentityServer::new(identity));
     let server = match role {

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use tracing::Span;
 
 use super::guard::Guards;
-use super::lane::{Lanes, WIDTH};
+use super::lane::Lanes;
 use super::status::CallError;
 use crate::volume;
 
@@ -48,6 +48,11 @@ impl Bridge {
         Self { guards: Guards::default(), lanes: Lanes::default(), patience }
     }
 
+    /// Lets this many calls wait for one export at once.
+    pub fn set_calls_per_export(&self, calls: usize) {
+        self.lanes.set_width(calls);
+    }
+
     /// Answers one call: `plan` reads the request, and the job it gives is done on a blocking thread. `volume` is
     /// what the log calls the volume.
     ///
@@ -80,7 +85,7 @@ impl Bridge {
     async fn run<T: Send + 'static>(&self, job: Job<T>, span: Span) -> Result<T, CallError> {
         let guard = self.guards.take(job.guard).map_err(CallError::InFlight)?;
         let place = self.lanes.enter(&job.lane, self.patience).await;
-        let place = place.ok_or(CallError::Crowded(WIDTH, job.lane))?;
+        let place = place.ok_or(CallError::Crowded(self.lanes.width(), job.lane))?;
         let work = job.work;
         let running = blocking(move || {
             let _held = (guard, place);

@@ -8,21 +8,32 @@ use super::call::{Bridge, Job};
 use super::decode;
 use super::proto;
 use super::proto::controller_service_capability::{Rpc, Type, rpc};
+use super::proto::list_volumes_response;
 use super::proto::validate_volume_capabilities_response::Confirmed;
-use crate::volume::parameters::{Parameters, VolumeContext};
-use crate::volume::provision::{self, NewVolume, Volume};
-use crate::volume::{Error, Exports, Result, VolumeHandle, delete};
+use crate::volume::context::VolumeContext;
+use crate::volume::lookup::context_of;
+use crate::volume::parameters::{Change, Parameters};
+use crate::volume::provision::{NewVolume, Volume};
+use crate::volume::{Error, Result, VolumeHandle, Volumes, lookup};
 
-/// Makes and deletes volumes.
+/// Makes, changes, lists and deletes volumes.
 #[derive(Clone)]
 pub struct Controller {
     /// How calls are run.
     pub bridge: Bridge,
-    /// Where volumes are made.
-    pub exports: Arc<Exports>,
+    /// What they work on.
+    pub volumes: Arc<Volumes>,
 }
 
-const CAPABILITIES: [rpc::Type; 2] = [rpc::Type::CreateDeleteVolume, rpc::Type::SingleNodeMultiWriter];
+const CAPABILITIES: [rpc::Type; 7] = [
+    rpc::Type::CreateDeleteVolume,
+    rpc::Type::ListVolumes,
+    rpc::Type::GetCapacity,
+    rpc::Type::ExpandVolume,
+    rpc::Type::GetVolume,
+    rpc::Type::ModifyVolume,
+    rpc::Type::SingleNodeMultiWriter,
+];
 
 #[tonic::async_trait]
 impl proto::controller_server::Controller for Controller {
@@ -30,13 +41,13 @@ impl proto::controller_server::Controller for Controller {
         &self,
         request: Request<proto::CreateVolumeRequest>,
     ) -> Result<Response<proto::CreateVolumeResponse>, Status> {
-        let exports = Arc::clone(&self.exports);
+        let volumes = Arc::clone(&self.volumes);
         let name = request.get_ref().name.clone();
         let plan = |request| {
-            let new = new_volume(request)?;
+            let new = new_volume(request, &volumes)?;
             let handle = new.handle()?;
             Ok(Job::new(handle.to_string(), handle.export.to_string(), move || {
-                let volume = Some(encode(provision::create(&exports, &new)?));
+                let volume = Some(encode(&volumes.create(&new)?));
                 Ok(proto::CreateVolumeResponse { volume })
             }))
         };
@@ -47,12 +58,13 @@ impl proto::controller_server::Controller for Controller {
         &self,
         request: Request<proto::DeleteVolumeRequest>,
     ) -> Result<Response<proto::DeleteVolumeResponse>, Status> {
-        let exports = Arc::clone(&self.exports);
+        let volumes = Arc::clone(&self.volumes);
         let id = request.get_ref().volume_id.clone();
         let plan = |request: proto::DeleteVolumeRequest| {
             let id = decode::required("volume_id", &request.volume_id)?.to_owned();
+            let secret = decode::secret_options(&request.secrets);
             Ok(Job::new(id.clone(), lane_of(&id), move || {
-                delete::delete(&exports, &id)?;
+                volumes.delete(&id, secret.as_deref())?;
                 Ok(proto::DeleteVolumeResponse {})
             }))
         };
@@ -63,16 +75,120 @@ impl proto::controller_server::Controller for Controller {
         &self,
         request: Request<proto::ValidateVolumeCapabilitiesRequest>,
     ) -> Result<Response<proto::ValidateVolumeCapabilitiesResponse>, Status> {
-        let exports = Arc::clone(&self.exports);
+        let volumes = Arc::clone(&self.volumes);
         let id = request.get_ref().volume_id.clone();
         let plan = |request: proto::ValidateVolumeCapabilitiesRequest| {
             let id = decode::required("volume_id", &request.volume_id)?.to_owned();
             if request.volume_capabilities.is_empty() {
                 return Err(Error::Missing("volume_capabilities"));
             }
-            Ok(Job::new(format!("validate {id}"), lane_of(&id), move || validate(&exports, &id, request)))
+            Ok(Job::new(format!("validate {id}"), lane_of(&id), move || validate(&volumes, &id, request)))
         };
         self.bridge.call("ValidateVolumeCapabilities", &id, request, plan).await
+    }
+
+    async fn list_volumes(
+        &self,
+        request: Request<proto::ListVolumesRequest>,
+    ) -> Result<Response<proto::ListVolumesResponse>, Status> {
+        let volumes = Arc::clone(&self.volumes);
+        let plan = |request: proto::ListVolumesRequest| {
+            let limit = usize::try_from(request.max_entries)
+                .map_err(|_| Error::invalid("max_entries", format!("{} is negative", request.max_entries)))?;
+            let guard = format!("list from {}", request.starting_token);
+            Ok(Job::new(guard, "lists", move || {
+                let page = volumes.list(&request.starting_token, limit)?;
+                let entry = |volume: &Volume| list_volumes_response::Entry {
+                    volume: Some(encode(volume)),
+                    status: Some(list_volumes_response::VolumeStatus::default()),
+                };
+                Ok(proto::ListVolumesResponse {
+                    entries: page.volumes.iter().map(entry).collect(),
+                    next_token: page.next.unwrap_or_default(),
+                })
+            }))
+        };
+        self.bridge.call("ListVolumes", "", request, plan).await
+    }
+
+    async fn controller_get_volume(
+        &self,
+        request: Request<proto::ControllerGetVolumeRequest>,
+    ) -> Result<Response<proto::ControllerGetVolumeResponse>, Status> {
+        let volumes = Arc::clone(&self.volumes);
+        let id = request.get_ref().volume_id.clone();
+        let plan = |request: proto::ControllerGetVolumeRequest| {
+            let id = decode::required("volume_id", &request.volume_id)?.to_owned();
+            Ok(Job::new(format!("get {id}"), lane_of(&id), move || {
+                let handle = VolumeHandle::parse(&id).ok_or_else(|| lookup::not_found(&id))?;
+                let volume = Volume::new(handle, &volumes.find(&id)?);
+                Ok(proto::ControllerGetVolumeResponse {
+                    volume: Some(encode(&volume)),
+                    status: Some(proto::controller_get_volume_response::VolumeStatus::default()),
+                })
+            }))
+        };
+        self.bridge.call("ControllerGetVolume", &id, request, plan).await
+    }
+
+    async fn get_capacity(
+        &self,
+        request: Request<proto::GetCapacityRequest>,
+    ) -> Result<Response<proto::GetCapacityResponse>, Status> {
+        let volumes = Arc::clone(&self.volumes);
+        let plan = |request: proto::GetCapacityRequest| {
+            let settings = volumes.settings.get();
+            // A question about no export in particular is about the default one; without one there is no answer but 0.
+            let none = request.parameters.is_empty() && settings.default_export.is_none();
+            let export =
+                if none { None } else { Some(Parameters::parse(&request.parameters, &settings)?.export) };
+            let lane = export.as_ref().map(ToString::to_string).unwrap_or_default();
+            // Each question is its own: many may be asked at once.
+            let guard = format!("capacity {lane} {}", crate::linux::unique());
+            Ok(Job::new(guard, lane, move || {
+                let available = export.map_or(Ok(0), |export| volumes.capacity_of(&export))?;
+                Ok(proto::GetCapacityResponse { available_capacity: signed(available), ..Default::default() })
+            }))
+        };
+        self.bridge.call("GetCapacity", "", request, plan).await
+    }
+
+    async fn controller_expand_volume(
+        &self,
+        request: Request<proto::ControllerExpandVolumeRequest>,
+    ) -> Result<Response<proto::ControllerExpandVolumeResponse>, Status> {
+        let volumes = Arc::clone(&self.volumes);
+        let id = request.get_ref().volume_id.clone();
+        let plan = |request: proto::ControllerExpandVolumeRequest| {
+            let id = decode::required("volume_id", &request.volume_id)?.to_owned();
+            let range = request.capacity_range.as_ref().ok_or(Error::Missing("capacity_range"))?;
+            let range = decode::capacity_range(Some(range))?;
+            let secret = decode::secret_options(&request.secrets);
+            Ok(Job::new(id.clone(), lane_of(&id), move || {
+                let capacity_bytes = signed(volumes.expand(&id, range, secret.as_deref())?);
+                // The node has nothing to do: a directory has no size of its own.
+                Ok(proto::ControllerExpandVolumeResponse { capacity_bytes, node_expansion_required: false })
+            }))
+        };
+        self.bridge.call("ControllerExpandVolume", &id, request, plan).await
+    }
+
+    async fn controller_modify_volume(
+        &self,
+        request: Request<proto::ControllerModifyVolumeRequest>,
+    ) -> Result<Response<proto::ControllerModifyVolumeResponse>, Status> {
+        let volumes = Arc::clone(&self.volumes);
+        let id = request.get_ref().volume_id.clone();
+        let plan = |request: proto::ControllerModifyVolumeRequest| {
+            let id = decode::required("volume_id", &request.volume_id)?.to_owned();
+            let change = Change::parse(&request.mutable_parameters)?;
+            let secret = decode::secret_options(&request.secrets);
+            Ok(Job::new(id.clone(), lane_of(&id), move || {
+                volumes.modify(&id, change, secret.as_deref())?;
+                Ok(proto::ControllerModifyVolumeResponse {})
+            }))
+        };
+        self.bridge.call("ControllerModifyVolume", &id, request, plan).await
     }
 
     async fn controller_get_capabilities(
@@ -87,50 +203,63 @@ impl proto::controller_server::Controller for Controller {
     }
 }
 
-/// The lane of a call that names its volume by handle. A handle of nobody's needs no server.
+/// The lane of a call that names its volume by handle. A text that is no handle needs no server.
 fn lane_of(id: &str) -> String {
     VolumeHandle::parse(id).map_or_else(|| "no export".to_owned(), |handle| handle.export.to_string())
 }
 
-fn new_volume(request: proto::CreateVolumeRequest) -> Result<NewVolume> {
+fn new_volume(request: proto::CreateVolumeRequest, volumes: &Volumes) -> Result<NewVolume> {
     decode::required("name", &request.name)?;
-    // One volume, one export mount in the controller: the options of the first capability.
+    // One volume, one export mount in the controller: the options of the first capability, after those of the secret.
     let capability = decode::capabilities(&request.volume_capabilities)?.swap_remove(0);
     if request.volume_content_source.is_some() {
         let reason = "this driver does not make volumes from snapshots or other volumes";
         return Err(Error::invalid("volume_content_source", reason));
     }
-    if let Some(key) = request.mutable_parameters.keys().next() {
-        return Err(Error::UnknownParameter { key: key.clone(), nearest: None });
-    }
+    let settings = volumes.settings.get();
+    let parameters = Parameters::parse(&request.parameters, &settings)?;
+    let export = settings.resolve(&parameters.export)?;
+    let secret = decode::secret_options(&request.secrets);
+    let flags: Vec<String> = secret.into_iter().chain(capability.mount_flags).collect();
+    let (options, _) = export.options(&flags)?;
     Ok(NewVolume {
-        parameters: Parameters::parse(&request.parameters)?,
+        change: Change::parse(&request.mutable_parameters)?,
         capacity: decode::capacity_range(request.capacity_range.as_ref())?,
         name: request.name,
-        options: capability.options,
+        parameters,
+        export,
+        options,
     })
 }
 
-fn encode(volume: Volume) -> proto::Volume {
+fn encode(volume: &Volume) -> proto::Volume {
     proto::Volume {
         volume_id: volume.handle.to_string(),
-        volume_context: volume.context,
-        capacity_bytes: i64::try_from(volume.capacity_bytes).unwrap_or(i64::MAX),
+        volume_context: volume.context.to_map(),
+        capacity_bytes: signed(volume.capacity_bytes),
         ..Default::default()
     }
 }
 
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 fn validate(
-    exports: &Exports,
+    volumes: &Volumes,
     id: &str,
     request: proto::ValidateVolumeCapabilitiesRequest,
 ) -> Result<proto::ValidateVolumeCapabilitiesResponse> {
-    let (export, record) = provision::find_by_text(exports, id)?;
+    let handle = VolumeHandle::parse(id).ok_or_else(|| lookup::not_found(id))?;
+    let record = volumes.find(id)?;
     let mut reasons: Vec<String> = Vec::new();
     reasons.extend(decode::capabilities(&request.volume_capabilities).err().map(|error| error.to_string()));
     if !request.volume_context.is_empty() {
-        let context = VolumeContext::parse(&request.volume_context)?;
-        if context != (VolumeContext { export: Some(export), sub_dir: Some(record.sub_dir) }) {
+        let given = VolumeContext::parse(&request.volume_context)?;
+        let own = context_of(&handle, &record);
+        if (&given.export, &given.sub_dir, given.direct_mount)
+            != (&own.export, &own.sub_dir, own.direct_mount)
+        {
             reasons.push("the volume context is not the one this volume was made with".to_owned());
         }
     }

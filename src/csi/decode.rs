@@ -1,22 +1,24 @@
 //! From protobuf to the domain's types: required fields, capabilities, ranges. Pure functions.
 
-use crate::linux::nfs_options::{self, BindFlags, NfsOptions};
+use std::collections::BTreeMap;
+
+use crate::linux::nfs_options;
 use crate::volume::capacity::CapacityRange;
 use crate::volume::{AccessMode, Error, Result};
 
 use super::proto;
+use super::proto::volume_capability::AccessType;
 use super::proto::volume_capability::access_mode::Mode;
-use super::proto::volume_capability::{AccessType, MountVolume};
 
 /// How a volume is to be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capability {
     /// By how many, and how.
     pub access: AccessMode,
-    /// Options of the export mount.
-    pub options: NfsOptions,
-    /// Flags of the bind.
-    pub flags: BindFlags,
+    /// Mount options as they were given, and found good.
+    pub mount_flags: Vec<String>,
+    /// The group that is to have the volume.
+    pub group: Option<u32>,
 }
 
 /// A field that must not be empty.
@@ -49,10 +51,14 @@ pub fn capability(capability: &proto::VolumeCapability) -> Result<Capability> {
             return Err(Error::invalid("volume_capability.access_mode", reason));
         }
     };
-    let MountVolume { mount_flags, .. } = mount;
-    let (options, mut flags) = nfs_options::parse(mount_flags)?;
-    flags.read_only |= access.is_read_only();
-    Ok(Capability { access, options, flags })
+    nfs_options::parse(&mount.mount_flags)?;
+    let group = Some(mount.volume_mount_group.as_str()).filter(|group| !group.is_empty());
+    let group = group.map(|group| {
+        group
+            .parse()
+            .map_err(|_| Error::invalid("volume_mount_group", format!("{group:?} is no numeric group id")))
+    });
+    Ok(Capability { access, mount_flags: mount.mount_flags.clone(), group: group.transpose()? })
 }
 
 /// All capabilities of a volume; at least one.
@@ -61,6 +67,15 @@ pub fn capabilities(list: &[proto::VolumeCapability]) -> Result<Vec<Capability>>
         return Err(Error::Missing("volume_capabilities"));
     }
     list.iter().map(capability).collect()
+}
+
+/// The mount options in a call's secrets, under the one key that csi-driver-nfs knows: `mountOptions`, in any case.
+#[must_use]
+pub fn secret_options(secrets: &BTreeMap<String, String>) -> Option<String> {
+    secrets
+        .iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case("mountOptions"))
+        .map(|(_, options)| options.clone())
 }
 
 /// A capacity range; without one, any.
@@ -73,7 +88,7 @@ pub fn capacity_range(range: Option<&proto::CapacityRange>) -> Result<CapacityRa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::volume_capability::{AccessMode as ProtoMode, BlockVolume};
+    use proto::volume_capability::{AccessMode as ProtoMode, BlockVolume, MountVolume};
 
     fn mounted(mode: i32, flags: &[&str]) -> proto::VolumeCapability {
         let mount_flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
@@ -88,7 +103,7 @@ mod tests {
         for mode in 1..=7 {
             let read_only =
                 mode == Mode::SingleNodeReaderOnly as i32 || mode == Mode::MultiNodeReaderOnly as i32;
-            assert_eq!(capability(&mounted(mode, &[])).unwrap().flags.read_only, read_only, "{mode}");
+            assert_eq!(capability(&mounted(mode, &[])).unwrap().access.is_read_only(), read_only, "{mode}");
         }
         for mode in [0, 8, -1] {
             assert!(capability(&mounted(mode, &[])).is_err(), "{mode}");
@@ -106,9 +121,21 @@ mod tests {
     }
 
     #[test]
-    fn mount_flags_reach_the_mount_and_the_bind() {
-        let capability = capability(&mounted(5, &["nfsvers=4.1", "nosuid"])).unwrap();
-        assert_eq!(capability.options.version.unwrap().to_string(), "4.1");
-        assert!(capability.flags.nosuid && !capability.flags.read_only);
+    fn a_bad_mount_flag_and_a_bad_group_are_refused() {
+        assert!(capability(&mounted(5, &["nfsvers=4.1", "nosuid"])).is_ok());
+        assert!(capability(&mounted(5, &["vers=9"])).is_err());
+        let mut grouped = mounted(5, &[]);
+        for (text, group) in [("", Some(None)), ("1000", Some(Some(1000))), ("wheel", None)] {
+            let mount = MountVolume { volume_mount_group: text.to_owned(), ..Default::default() };
+            grouped.access_type = Some(AccessType::Mount(mount));
+            assert_eq!(capability(&grouped).ok().map(|capability| capability.group), group, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_secrets_key_is_read_in_any_case_and_no_other() {
+        let secrets = |key: &str| [(key.to_owned(), "hard".to_owned())].into();
+        assert_eq!(secret_options(&secrets("MountOptions")).as_deref(), Some("hard"));
+        assert_eq!(secret_options(&secrets("password")), None);
     }
 }

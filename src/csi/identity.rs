@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::proto;
-use super::proto::plugin_capability::{Service, Type, service};
+use super::proto::plugin_capability::{Service, Type, VolumeExpansion, service, volume_expansion};
 
 /// Served by controller and node alike.
 #[derive(Debug, Clone)]
@@ -30,7 +30,10 @@ impl proto::identity_server::Identity for Identity {
         _: Request<proto::GetPluginCapabilitiesRequest>,
     ) -> Result<Response<proto::GetPluginCapabilitiesResponse>, Status> {
         let controller = Service { r#type: service::Type::ControllerService.into() };
-        let capabilities = vec![proto::PluginCapability { r#type: Some(Type::Service(controller)) }];
+        let online = VolumeExpansion { r#type: volume_expansion::Type::Online.into() };
+        let capabilities = [Type::Service(controller), Type::VolumeExpansion(online)]
+            .map(|kind| proto::PluginCapability { r#type: Some(kind) })
+            .to_vec();
         Ok(Response::new(proto::GetPluginCapabilitiesResponse { capabilities }))
     }
 

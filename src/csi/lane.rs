@@ -1,29 +1,57 @@
 //! A bounded number of blocking calls for each export, so that one silent server holds a few threads and no more.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Calls that may block on one export at once. More wait for their turn.
+/// Calls that may block on one export at once, unless the configuration says otherwise. More wait for their turn.
 pub const WIDTH: usize = 16;
 
 /// The lanes by name. There are as many as exports; none is ever removed.
-#[derive(Debug, Clone, Default)]
-pub struct Lanes(Arc<Mutex<HashMap<String, Arc<Semaphore>>>>);
+#[derive(Debug, Clone)]
+pub struct Lanes(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    width: usize,
+    lanes: HashMap<String, Arc<Semaphore>>,
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(State { width: WIDTH, lanes: HashMap::new() })))
+    }
+}
 
 impl Lanes {
+    /// Calls that may block on one export at once.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.state().width
+    }
+
+    /// Makes all lanes this wide. A narrower lane keeps the calls that are in it.
+    pub fn set_width(&self, width: usize) {
+        let mut state = self.state();
+        for lane in state.lanes.values() {
+            lane.add_permits(width.saturating_sub(state.width));
+            lane.forget_permits(state.width.saturating_sub(width));
+        }
+        state.width = width;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits for a place in the lane `name`, for at most `patience`. `None`: all places stayed taken.
     pub async fn enter(&self, name: &str, patience: Duration) -> Option<OwnedSemaphorePermit> {
         let lane = {
-            let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            match lanes.get(name) {
-                Some(lane) => Arc::clone(lane),
-                None => Arc::clone(
-                    lanes.entry(name.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(WIDTH))),
-                ),
-            }
+            let mut state = self.state();
+            let width = state.width;
+            Arc::clone(state.lanes.entry(name.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(width))))
         };
         tokio::time::timeout(patience, lane.acquire_owned()).await.ok()?.ok()
     }

@@ -12,9 +12,11 @@ use super::proto;
 use super::proto::node_service_capability::{Rpc, Type, rpc};
 use super::proto::volume_usage::Unit;
 use crate::linux::dir::Usage;
-use crate::volume::parameters::VolumeContext;
-use crate::volume::publish::{Node as Publisher, Publish};
-use crate::volume::{AccessMode, Error, Export, Result, SubDir, VolumeHandle, provision};
+use crate::volume::context::VolumeContext;
+use crate::volume::lookup::not_found;
+use crate::volume::publish::{Directory, Node as Publisher, Publish};
+use crate::volume::settings::{InlineServers, Settings};
+use crate::volume::{AccessMode, Error, ExportRef, Result, SubDir, VolumeHandle};
 
 /// Publishes volumes on this node.
 #[derive(Clone)]
@@ -27,7 +29,8 @@ pub struct Node {
     pub node_id: String,
 }
 
-const CAPABILITIES: [rpc::Type; 2] = [rpc::Type::GetVolumeStats, rpc::Type::SingleNodeMultiWriter];
+const CAPABILITIES: [rpc::Type; 3] =
+    [rpc::Type::GetVolumeStats, rpc::Type::SingleNodeMultiWriter, rpc::Type::VolumeMountGroup];
 
 #[tonic::async_trait]
 impl proto::node_server::Node for Node {
@@ -58,8 +61,10 @@ impl proto::node_server::Node for Node {
             let target = PathBuf::from(decode::required("target_path", &request.target_path)?);
             // A lane of its own: publishes that wait for a dead server may not keep a pod from going away.
             let lane = format!("unpublish from {}", lane_of(id));
-            Ok(Job::new(guard_of(id, &request.target_path), lane, move || {
-                publisher.unpublish(&target)?;
+            let guard = guard_of(id, &request.target_path);
+            let id = id.to_owned();
+            Ok(Job::new(guard, lane, move || {
+                publisher.unpublish(&id, &target)?;
                 Ok(proto::NodeUnpublishVolumeResponse {})
             }))
         };
@@ -107,8 +112,10 @@ impl proto::node_server::Node for Node {
 struct Wanted {
     volume_id: String,
     target: String,
+    read_only: bool,
     context: VolumeContext,
     capability: decode::Capability,
+    secret_options: Option<String>,
 }
 
 impl Wanted {
@@ -116,13 +123,13 @@ impl Wanted {
         decode::required("volume_id", &request.volume_id)?;
         decode::required("target_path", &request.target_path)?;
         let capability = request.volume_capability.as_ref().ok_or(Error::Missing("volume_capability"))?;
-        let mut capability = decode::capability(capability)?;
-        capability.flags.read_only |= request.readonly;
         Ok(Self {
+            capability: decode::capability(capability)?,
             context: VolumeContext::parse(&request.volume_context)?,
+            secret_options: decode::secret_options(&request.secrets),
+            read_only: request.readonly,
             volume_id: request.volume_id,
             target: request.target_path,
-            capability,
         })
     }
 
@@ -136,28 +143,62 @@ impl Wanted {
     }
 
     fn lane(&self) -> String {
-        self.context.export.as_ref().map_or_else(|| lane_of(&self.volume_id), Export::to_string)
+        self.context.export.as_ref().map_or_else(|| lane_of(&self.volume_id), ExportRef::to_string)
     }
 
     /// Where the volume is: what the volume context says, or else what its record says.
     fn locate(&self, publisher: &Publisher) -> Result<Publish> {
-        let (export, sub_dir): (Export, SubDir) = match (&self.context.export, &self.context.sub_dir) {
-            (Some(export), Some(sub_dir)) => (export.clone(), sub_dir.clone()),
+        let settings = publisher.volumes.settings.get();
+        let context = &self.context;
+        let (export, directory) = match (&context.export, &context.sub_dir) {
+            _ if context.ephemeral => {
+                (self.ephemeral_export(&settings)?, Directory::Ephemeral(self.volume_id.clone()))
+            }
+            (Some(export), Some(sub_dir)) => (export.clone(), directory_at(sub_dir, context.direct_mount)),
             (Some(_), None) => return Err(Error::Missing("volume attribute `subDir`")),
             (None, _) => {
-                let (export, record) = provision::find_by_text(&publisher.exports, &self.volume_id)?;
-                (export, record.sub_dir)
+                let record = publisher.volumes.find(&self.volume_id)?;
+                let handle =
+                    VolumeHandle::parse(&self.volume_id).ok_or_else(|| not_found(&self.volume_id))?;
+                (handle.export, directory_at(&record.sub_dir, record.direct_mount))
             }
         };
+        let export = settings.resolve(&export)?;
+        let more = [&context.mount_options, &self.secret_options].into_iter().flatten();
+        let all: Vec<&String> = self.capability.mount_flags.iter().chain(more).collect();
+        let (options, mut flags) = export.options(&all)?;
+        flags.read_only |= self.read_only || self.capability.access.is_read_only();
         Ok(Publish {
             export,
-            sub_dir,
+            directory,
             target: PathBuf::from(&self.target),
-            options: self.capability.options.clone(),
-            flags: self.capability.flags,
+            options,
+            flags,
             access: self.capability.access,
+            group: self.capability.group,
         })
     }
+
+    /// The export of a pod's own volume. A tenant has chosen it, so it must be one that the administrator has named, or
+    /// has listed for inline use; that any server may be used inline is meant for StorageClasses.
+    fn ephemeral_export(&self, settings: &Settings) -> Result<ExportRef> {
+        if !settings.ephemeral_volumes {
+            let reason =
+                "ephemeral volumes are switched off in the driver's configuration (ephemeralVolumes)";
+            return Err(Error::Precondition(reason.to_owned()));
+        }
+        let export = self.context.export.clone().or_else(|| settings.default_export());
+        let export = export.ok_or(Error::Missing("volume attribute `export`"))?;
+        if matches!(export, ExportRef::Inline(_)) && settings.inline_servers == InlineServers::Any {
+            let reason = "a pod's own volume may name a server only if inline.servers in the driver's configuration lists it";
+            return Err(Error::Precondition(reason.to_owned()));
+        }
+        Ok(export)
+    }
+}
+
+fn directory_at(sub_dir: &SubDir, direct: bool) -> Directory {
+    if direct { Directory::Direct(sub_dir.clone()) } else { Directory::At(sub_dir.clone()) }
 }
 
 fn guard_of(volume_id: &str, path: &str) -> String {

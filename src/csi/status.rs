@@ -55,6 +55,8 @@ fn code_of(error: &Error) -> Code {
         Error::AlreadyExists(_) => Code::AlreadyExists,
         Error::Precondition(_) => Code::FailedPrecondition,
         Error::OutOfRange(_) => Code::OutOfRange,
+        // CSI specification, ListVolumes errors: an invalid starting_token.
+        Error::BadToken => Code::Aborted,
         Error::Sys(error) => match error.source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::ResourceExhausted,
             // A soft mount gave up; whether the server has done it is not known.
@@ -96,6 +98,7 @@ mod tests {
             (Error::AlreadyExists(String::new()).into(), Code::AlreadyExists),
             (Error::Precondition(String::new()).into(), Code::FailedPrecondition),
             (Error::OutOfRange(String::new()).into(), Code::OutOfRange),
+            (Error::BadToken.into(), Code::Aborted),
             (sys(Errno::ENOSPC).into(), Code::ResourceExhausted),
             (sys(Errno::EDQUOT).into(), Code::ResourceExhausted),
             (sys(Errno::ETIMEDOUT).into(), Code::DeadlineExceeded),

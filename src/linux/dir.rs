@@ -203,21 +203,39 @@ impl Dir {
     /// The first `limit` entries but `.` and `..`, in the order the file system gives them: bounded memory for
     /// a directory of any size.
     pub fn entries(&self, limit: usize) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        self.try_each_entry(|entry| {
+            if entries.len() < limit {
+                entries.push(entry);
+            }
+            entries.len() < limit
+        })?;
+        Ok(entries)
+    }
+
+    /// Shows every entry but `.` and `..` to `see`, in the order the file system gives them.
+    pub fn for_each_entry(&self, mut see: impl FnMut(Entry)) -> Result<()> {
+        self.try_each_entry(|entry| {
+            see(entry);
+            true
+        })
+    }
+
+    /// Shows entries to `go_on` until it says no.
+    fn try_each_entry(&self, mut go_on: impl FnMut(Entry) -> bool) -> Result<()> {
         let own = self.open_dir(".")?;
         let mut stream = nix::dir::Dir::from_fd(own.fd).map_err(|e| self.error("read", ".", e))?;
-        let mut entries = Vec::new();
         for entry in stream.iter() {
-            if entries.len() == limit {
-                break;
-            }
             let entry = entry.map_err(|e| self.error("read", ".", e))?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name != "." && name != ".." {
                 let is_dir = entry.file_type().map(|kind| kind == Type::Directory);
-                entries.push(Entry { name: name.to_owned(), is_dir });
+                if !go_on(Entry { name: name.to_owned(), is_dir }) {
+                    break;
+                }
             }
         }
-        Ok(entries)
+        Ok(())
     }
 
     /// Whether `name` is a directory in this one, or `None` if there is no such entry. A link is no directory.

@@ -43,12 +43,14 @@ impl FakeMounter {
 }
 
 impl Mounter for FakeMounter {
-    fn mount_export(&self, source: &NfsSource, _: &NfsOptions) -> Result<ExportRoot, MountError> {
+    fn mount_export(&self, sources: &[NfsSource], _: &NfsOptions) -> Result<ExportRoot, MountError> {
         let mut state = self.state();
-        let Some(path) = state.exports.get(&source.to_string()).cloned() else {
-            let tried = vec![format!("{} (a fake)", source.server)];
-            return Err(MountError::Unreachable { export: source.clone(), port: 2049, tried });
+        let served = |source: &&NfsSource| state.exports.contains_key(&source.to_string());
+        let Some(source) = sources.iter().find(served) else {
+            let tried = vec![format!("{} (a fake)", sources[0].server)];
+            return Err(MountError::Unreachable { export: sources[0].clone(), port: 2049, tried });
         };
+        let path = state.exports[&source.to_string()].clone();
         state.export_mounts += 1;
         let mount_point = PathBuf::from(format!("/exports/{}", state.export_mounts));
         state.table.push(entry(&mount_point, &source.to_string(), BindFlags::default()));

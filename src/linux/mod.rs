@@ -57,6 +57,12 @@ impl SysError {
         self.errno() == Some(nix::errno::Errno::EEXIST)
     }
 
+    /// Whether a directory still has entries (`ENOTEMPTY`, or `EEXIST` where rmdir(2) says that).
+    #[must_use]
+    pub fn is_not_empty(&self) -> bool {
+        matches!(self.errno(), Some(nix::errno::Errno::ENOTEMPTY | nix::errno::Errno::EEXIST))
+    }
+
     /// Whether permission was denied (`EACCES`, `EPERM`).
     #[must_use]
     pub fn is_denied(&self) -> bool {
@@ -83,9 +89,10 @@ pub type Result<T, E = SysError> = std::result::Result<T, E>;
 
 /// The door to the kernel's mounts, and the one thing that tests without root replace.
 pub trait Mounter: Send + Sync {
-    /// Mounts an export where only this process sees it, and opens its top directory. Blocks for as long as
-    /// name resolution, the server's answer to a probe and mount(2) take.
-    fn mount_export(&self, source: &NfsSource, options: &NfsOptions) -> Result<ExportRoot, MountError>;
+    /// Mounts an export where only this process sees it, and opens its top directory. Of several sources the first
+    /// that can be mounted is. Blocks for as long as name resolution, the server's answer to a probe and mount(2)
+    /// take.
+    fn mount_export(&self, sources: &[NfsSource], options: &NfsOptions) -> Result<ExportRoot, MountError>;
 
     /// Lets go of what [`Mounter::mount_export`] mounted. Handles that are still open keep working.
     fn release_export(&self, root: &ExportRoot) -> Result<()>;

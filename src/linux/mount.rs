@@ -39,9 +39,9 @@ impl SysMounter {
 }
 
 impl Mounter for SysMounter {
-    fn mount_export(&self, source: &NfsSource, options: &NfsOptions) -> Result<ExportRoot, MountError> {
+    fn mount_export(&self, sources: &[NfsSource], options: &NfsOptions) -> Result<ExportRoot, MountError> {
         let mount_point = self.fresh_dir("exports")?;
-        let root = nfs::mount(source, options, &mount_point).and_then(|version| {
+        let root = nfs::mount_first(sources, options, &mount_point).and_then(|(source, version)| {
             let dir = Dir::open(&mount_point)
                 .inspect_err(|_| drop(detach(&mount_point)))?
                 .with_label(source.to_string());

@@ -76,6 +76,9 @@ pub enum MountError {
         /// The kernel's answer.
         reason: io::Error,
     },
+    /// None of several servers would do.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; and "))]
+    NoneOf(Vec<MountError>),
     /// Something on this host failed.
     #[error(transparent)]
     Local(#[from] SysError),
@@ -103,6 +106,22 @@ fn hint(reason: &io::Error, version: Version) -> &'static str {
         }
         _ => "",
     }
+}
+
+/// Mounts the first of several exports that can be, with [`mount`], and says which.
+pub fn mount_first<'a>(
+    exports: &'a [NfsSource],
+    options: &NfsOptions,
+    mount_point: &Path,
+) -> Result<(&'a NfsSource, String), MountError> {
+    let mut failures = Vec::new();
+    for export in exports {
+        match mount(export, options, mount_point) {
+            Ok(version) => return Ok((export, version)),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    Err(if failures.len() == 1 { failures.swap_remove(0) } else { MountError::NoneOf(failures) })
 }
 
 /// Mounts `export` on the directory `mount_point` and returns the version agreed with the server. The mount is

@@ -1,5 +1,8 @@
 //! How large a volume is asked to be, and what was promised.
 
+use super::exports::MountedExport;
+use super::settings::CapacityPolicy;
+use super::state_dir::StateDir;
 use super::{Error, Result};
 
 /// A request for capacity, in bytes.
@@ -30,6 +33,34 @@ impl CapacityRange {
     #[must_use]
     pub fn admits(self, capacity: u64) -> bool {
         capacity >= self.required && (self.limit == 0 || capacity <= self.limit)
+    }
+}
+
+/// Bytes that a new volume may have, or an old one grow by. `None`: any number.
+pub fn available(mounted: &MountedExport, state: &StateDir, policy: CapacityPolicy) -> Result<Option<u64>> {
+    match policy {
+        CapacityPolicy::Ignore => Ok(None),
+        CapacityPolicy::Thin => Ok(Some(mounted.share().usage()?.available_bytes)),
+        CapacityPolicy::Reserve => {
+            let usage = mounted.share().usage()?;
+            let unpromised = usage.total_bytes.saturating_sub(mounted.promised(state)?);
+            Ok(Some(unpromised.min(usage.available_bytes)))
+        }
+    }
+}
+
+/// Refuses a promise of `bytes` that the export cannot keep.
+pub fn admit(mounted: &MountedExport, state: &StateDir, policy: CapacityPolicy, bytes: u64) -> Result<()> {
+    match available(mounted, state, policy)? {
+        Some(available) if bytes > available => {
+            let share = mounted.share().label();
+            let what =
+                if policy == CapacityPolicy::Reserve { "not promised to other volumes" } else { "free" };
+            Err(Error::OutOfRange(format!(
+                "{bytes} bytes are asked for, and {share} has {available} bytes {what}"
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -2,39 +2,45 @@
 
 use crate::linux::Dir;
 
-use super::exports::MountedExport;
 use super::parameters::OnDelete;
-use super::provision::{find_directory, refuse_unsafe};
+use super::provision::{find_directory, make_parents, refuse_unsafe};
 use super::record::Record;
 use super::state_dir::StateDir;
-use super::{Exports, Result, SubDir, VolumeHandle, VolumeKey, trash};
+use super::{Result, SubDir, VolumeKey, Volumes, trash};
 
-/// Deletes the volume with this handle by the policy in its record. A handle that names no volume is done with.
-///
-/// The directory goes first and the record last, so a driver killed in between finds the record on the retry and
-/// the directory gone, and goes on from there. The cost does not depend on what is in the volume. NFS requests: 3
-/// to read the record, 1 or 2 to see that the directory is one, 1 RENAME, 1 REMOVE.
-pub fn delete(exports: &Exports, handle: &str) -> Result<()> {
-    // Nothing is mounted and nothing on any server looked at for a handle that is not this driver's.
-    let Some(handle) = VolumeHandle::parse(handle) else { return Ok(()) };
-    exports.with_any(&handle.export, |mounted| {
-        let Some(state) = mounted.existing_state()? else { return Ok(()) };
-        let Some(record) = state.read(&handle.key)? else { return Ok(()) };
-        match record.on_delete {
-            OnDelete::Delete => discard(mounted, &state, &handle.key, &record.sub_dir)?,
-            OnDelete::Archive => archive(mounted.share(), &record)?,
-            OnDelete::Retain => {}
-        }
-        state.remove(&handle.key)
-    })
+impl Volumes {
+    /// Deletes the volume with this handle by the policy in its record, or in the handle if csi-driver-nfs wrote it. A
+    /// handle that names no volume is done with. `secret` are mount options from the call's secrets.
+    ///
+    /// The directory goes first and the record last, so a driver killed in between finds the record on the retry and
+    /// the directory gone, and goes on from there. The cost does not depend on what is in the volume. NFS requests: 3
+    /// to read the record, 1 or 2 to see that the directory is one, 1 RENAME, 1 REMOVE.
+    pub fn delete(&self, handle: &str, secret: Option<&str>) -> Result<()> {
+        // Nothing is mounted and nothing on any server looked at for a text that is no handle.
+        let Some(located) = self.locate(handle, secret)? else { return Ok(()) };
+        self.exports.with_any(&located.export, &located.options, |mounted| {
+            let Some(record) = located.record(mounted)? else { return Ok(()) };
+            let state = mounted.state()?;
+            match record.on_delete {
+                OnDelete::Delete => {
+                    discard(mounted.share(), &state, &located.handle.key, &record.sub_dir)?;
+                    mounted.reap(&state, located.export.policy);
+                }
+                OnDelete::Archive => archive(mounted.share(), &record)?,
+                OnDelete::Retain => {}
+            }
+            state.remove(&located.handle.key)?;
+            mounted.promised_changed(record.capacity_bytes, 0);
+            Ok(())
+        })
+    }
 }
 
-fn discard(mounted: &MountedExport, state: &StateDir, key: &VolumeKey, sub_dir: &SubDir) -> Result<()> {
-    if let Some(parent) = find_directory(mounted.share(), sub_dir)? {
+fn discard(share: &Dir, state: &StateDir, key: &VolumeKey, sub_dir: &SubDir) -> Result<()> {
+    if let Some(parent) = find_directory(share, sub_dir)? {
         parent.rename(sub_dir.split().1, &state.trash, trash::name_of(key))?;
-        remove_empty_parents(mounted.share(), sub_dir);
+        remove_empty_parents(share, sub_dir);
     }
-    mounted.reap(state);
     Ok(())
 }
 
@@ -44,7 +50,7 @@ fn archive(share: &Dir, record: &Record) -> Result<()> {
     let mut archived = record.sub_dir.archived()?;
     let (archive_parent, _) = archived.split();
     let archive_parent = match archive_parent {
-        Some(path) => super::provision::make_parents(share, path)?,
+        Some(path) => make_parents(share, path)?,
         None => share.open_place(".").map_err(refuse_unsafe)?,
     };
     if archive_parent.is_dir(archived.split().1)?.is_some() {

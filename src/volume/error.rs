@@ -47,6 +47,9 @@ pub enum Error {
     /// What the call needs is not given, and a retry will not help until somebody changes something.
     #[error("{0}")]
     Precondition(String),
+    /// A list cannot go on from here.
+    #[error("the token to go on listing from is none that was given out; begin the list anew")]
+    BadToken,
     /// More than there is.
     #[error("{0}")]
     OutOfRange(String),

@@ -1,4 +1,4 @@
-//! Which server, which share.
+//! Which server, which share: by the name the configuration gives it, or inline.
 
 use std::fmt;
 
@@ -68,6 +68,42 @@ impl Export {
 impl fmt::Display for Export {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// How a StorageClass, a PersistentVolume or a handle says which export it means.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExportRef {
+    /// By its name in the configuration, which says where it is today.
+    Named(String),
+    /// By server and share.
+    Inline(Export),
+}
+
+impl ExportRef {
+    /// Reads what [`fmt::Display`] writes: a name, or `server:/share`.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.contains(":/") { Export::parse(text).map(Self::Inline) } else { Self::named(text) }
+    }
+
+    /// A name as the configuration may give one: lower case letters, digits and dashes, at most 63.
+    pub fn named(name: &str) -> Result<Self> {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if (1..=63).contains(&name.len()) && name.chars().all(plain) {
+            return Ok(Self::Named(name.to_owned()));
+        }
+        let reason =
+            format!("{name:?} is no name of an export (lower case letters, digits and dashes, at most 63)");
+        Err(Error::invalid("export", reason))
+    }
+}
+
+impl fmt::Display for ExportRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(name) => f.write_str(name),
+            Self::Inline(export) => export.fmt(f),
+        }
     }
 }
 

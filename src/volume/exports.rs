@@ -1,24 +1,31 @@
 //! The exports this process has mounted: one mount for each export and set of NFS options, shared by all
 //! volumes on it, made at first use and let go of some time after the last.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, SysError};
+use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, NfsSource, SysError, unique};
 
+use super::settings::{ExportPolicy, ResolvedExport};
 use super::state_dir::StateDir;
 use super::trash::Reaper;
-use super::{Export, Result};
+use super::{ExportRef, Result};
 
 /// All mounted exports.
 pub struct Exports {
     mounter: Arc<dyn Mounter>,
     linger: Duration,
-    slots: Mutex<HashMap<(Export, NfsOptions), Arc<Slot>>>,
+    slots: Mutex<HashMap<Key, Arc<Slot>>>,
+    /// Exports that were named inline, since the process began.
+    inline_used: Mutex<BTreeSet<ExportRef>>,
+    /// A number of [`unique`] older than anything this process writes.
+    process_began: u64,
 }
+
+/// Where the export is, and how it is mounted.
+type Key = (Vec<NfsSource>, NfsOptions);
 
 /// Locked while the export is being mounted, so that many first users make one mount.
 type Slot = Mutex<Option<Arc<MountedExport>>>;
@@ -29,6 +36,9 @@ pub struct MountedExport {
     state: Mutex<Option<Arc<StateDir>>>,
     reaper: Mutex<Option<Reaper>>,
     idle_since: Mutex<Option<Instant>>,
+    process_began: u64,
+    /// Bytes promised to all volumes, once somebody has wanted to know.
+    promised: Mutex<Option<u64>>,
 }
 
 impl MountedExport {
@@ -62,9 +72,35 @@ impl MountedExport {
         Ok(state.clone())
     }
 
-    /// Has the trash emptied in the background.
-    pub fn reap(&self, state: &StateDir) {
-        lock(&self.reaper).get_or_insert_with(|| Reaper::start(Arc::clone(&state.trash))).wake();
+    /// Bytes promised to all volumes with a record. Reads every record the first time, and keeps count from then on.
+    pub fn promised(&self, state: &StateDir) -> Result<u64> {
+        let mut promised = lock(&self.promised);
+        let sum = match *promised {
+            Some(sum) => sum,
+            None => state.sum_of_capacities()?,
+        };
+        *promised = Some(sum);
+        Ok(sum)
+    }
+
+    /// Says that a volume's promise has changed from `before` to `after` bytes.
+    pub fn promised_changed(&self, before: u64, after: u64) {
+        if let Some(sum) = lock(&self.promised).as_mut() {
+            *sum = sum.saturating_sub(before).saturating_add(after);
+        }
+    }
+
+    /// Has what an earlier process left in the trash removed, unless this one has begun already.
+    pub fn reap_once(&self, state: &StateDir, policy: ExportPolicy) {
+        if lock(&self.reaper).is_none() {
+            self.reap(state, policy);
+        }
+    }
+
+    /// Has the trash emptied in the background, as the policy says.
+    pub fn reap(&self, state: &StateDir, policy: ExportPolicy) {
+        let start = || Reaper::start(Arc::clone(&state.trash), Arc::clone(state.work()), self.process_began);
+        lock(&self.reaper).get_or_insert_with(start).wake(policy);
     }
 }
 
@@ -72,64 +108,79 @@ impl Exports {
     /// Exports are mounted by `mounter`, and let go of when nothing has used them for `linger`.
     #[must_use]
     pub fn new(mounter: Arc<dyn Mounter>, linger: Duration) -> Self {
-        Self { mounter, linger, slots: Mutex::default() }
+        Self {
+            mounter,
+            linger,
+            slots: Mutex::default(),
+            inline_used: Mutex::default(),
+            process_began: unique(),
+        }
     }
 
     /// Does `work` with the export mounted with `options`. If the server no longer knows the handles the mount
     /// began with, it is mounted anew and `work` is done again.
     pub fn with<T>(
         &self,
-        export: &Export,
+        export: &ResolvedExport,
         options: &NfsOptions,
         work: impl Fn(&MountedExport) -> Result<T>,
     ) -> Result<T> {
-        let mounted = self.mount(export, options)?;
+        let key = (export.sources.clone(), options.clone());
+        let mounted = self.mount(&export.id, &key)?;
         match work(&mounted) {
             Err(error) if error.is_stale() => {
-                tracing::warn!(export = %export, error = %error, "stale handle; mounting the export anew");
-                self.forget(export, options, &mounted)?;
-                work(self.mount(export, options)?.as_ref())
+                tracing::warn!(export = %export.id, error = %error, "stale handle; mounting the export anew");
+                self.forget(&key, &mounted)?;
+                work(self.mount(&export.id, &key)?.as_ref())
             }
             result => result,
         }
     }
 
-    /// Does `work` with the export mounted with whatever options it is mounted with, or else with none: for calls
-    /// that name a volume by its handle alone.
-    pub fn with_any<T>(&self, export: &Export, work: impl Fn(&MountedExport) -> Result<T>) -> Result<T> {
-        let mounted = |slot: &Slot| slot.try_lock().is_ok_and(|mounted| mounted.is_some());
-        let options = lock(&self.slots)
+    /// Does `work` with the export mounted with whatever options it is mounted with, or else with `options`: for
+    /// calls that name a volume by its handle alone.
+    pub fn with_any<T>(
+        &self,
+        export: &ResolvedExport,
+        options: &NfsOptions,
+        work: impl Fn(&MountedExport) -> Result<T>,
+    ) -> Result<T> {
+        let mounted = |slot: &Slot| try_lock(slot).is_some_and(|mounted| mounted.is_some());
+        let present = lock(&self.slots)
             .iter()
-            .find(|((own, _), slot)| own == export && mounted(slot))
+            .find(|((sources, _), slot)| sources == &export.sources && mounted(slot))
             .map(|((_, options), _)| options.clone());
-        self.with(export, &options.unwrap_or_default(), work)
+        self.with(export, present.as_ref().unwrap_or(options), work)
     }
 
-    fn mount(&self, export: &Export, options: &NfsOptions) -> Result<Arc<MountedExport>> {
-        let slot = Arc::clone(lock(&self.slots).entry((export.clone(), options.clone())).or_default());
+    fn mount(&self, export: &ExportRef, key: &Key) -> Result<Arc<MountedExport>> {
+        let slot = Arc::clone(lock(&self.slots).entry(key.clone()).or_default());
         let mut slot = lock(&slot);
         if let Some(mounted) = slot.as_ref() {
             *lock(&mounted.idle_since) = None;
             return Ok(Arc::clone(mounted));
         }
+        if matches!(export, ExportRef::Inline(_)) {
+            lock(&self.inline_used).insert(export.clone());
+        }
         let begun = Instant::now();
-        let root = self.mounter.mount_export(export.source(), options)?;
+        let root = self.mounter.mount_export(&key.0, &key.1)?;
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(export = %export, version = %root.version, ms = milliseconds, "export mounted");
+        tracing::info!(export = %export, source = %root.dir.label(), version = %root.version, ms = milliseconds, "export mounted");
         let mounted = Arc::new(MountedExport {
             root,
             state: Mutex::default(),
             reaper: Mutex::default(),
             idle_since: Mutex::default(),
+            process_began: self.process_began,
+            promised: Mutex::default(),
         });
         *slot = Some(Arc::clone(&mounted));
         Ok(mounted)
     }
 
-    fn forget(&self, export: &Export, options: &NfsOptions, stale: &Arc<MountedExport>) -> Result<()> {
-        let Some(slot) = lock(&self.slots).get(&(export.clone(), options.clone())).cloned() else {
-            return Ok(());
-        };
+    fn forget(&self, key: &Key, stale: &Arc<MountedExport>) -> Result<()> {
+        let Some(slot) = lock(&self.slots).get(key).cloned() else { return Ok(()) };
         let mut slot = lock(&slot);
         // Another call may have mounted anew already.
         if slot.as_ref().is_some_and(|mounted| Arc::ptr_eq(mounted, stale)) {
@@ -139,11 +190,17 @@ impl Exports {
         Ok(())
     }
 
+    /// The exports that were named inline and mounted at least once since the process began.
+    #[must_use]
+    pub fn inline_used(&self) -> BTreeSet<ExportRef> {
+        lock(&self.inline_used).clone()
+    }
+
     /// Lets go of every export that neither a call nor a published volume has used for the linger time before
     /// `now`. To be called now and then. Asks no server anything.
     pub fn release_idle(&self, now: Instant) -> Result<(), Vec<SysError>> {
         let slots: Vec<_> =
-            lock(&self.slots).iter().map(|(key, slot)| (key.0.clone(), Arc::clone(slot))).collect();
+            lock(&self.slots).iter().map(|(key, slot)| (key.0[0].clone(), Arc::clone(slot))).collect();
         if slots.is_empty() {
             return Ok(());
         }
@@ -175,7 +232,8 @@ impl Exports {
         let device = table.at(mounted.mount_point()).map(|mount| &mount.device);
         let published =
             table.iter().any(|mount| Some(&mount.device) == device && !own.contains(&mount.mount_point));
-        let called = Arc::strong_count(mounted) > 1;
+        let called =
+            Arc::strong_count(mounted) > 1 || lock(&mounted.reaper).as_ref().is_some_and(Reaper::is_pending);
         let mut idle_since = lock(&mounted.idle_since);
         if published || called {
             *idle_since = None;
@@ -204,6 +262,8 @@ fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Export;
+    use super::super::settings::Settings;
     use super::*;
     use crate::linux::fake::FakeMounter;
     use crate::linux::nfs_options::{self, BindFlags};
@@ -212,7 +272,7 @@ mod tests {
         _temporary: tempfile::TempDir,
         mounter: Arc<FakeMounter>,
         exports: Exports,
-        export: Export,
+        export: ResolvedExport,
     }
 
     fn setup() -> Setup {
@@ -220,7 +280,9 @@ mod tests {
         let mounter = Arc::new(FakeMounter::default());
         mounter.serve("nas:/srv", temporary.path());
         let exports = Exports::new(mounter.clone(), Duration::from_mins(1));
-        Setup { _temporary: temporary, mounter, exports, export: Export::new("nas", "/srv").unwrap() }
+        let export = ExportRef::Inline(Export::new("nas", "/srv").unwrap());
+        let export = Settings::default().resolve(&export).unwrap();
+        Setup { _temporary: temporary, mounter, exports, export }
     }
 
     #[test]
@@ -233,7 +295,7 @@ mod tests {
         assert_eq!(setup.mounter.export_mounts(), 1);
         setup.exports.with(&setup.export, &options("soft"), |_| Ok(())).unwrap();
         assert_eq!(setup.mounter.export_mounts(), 2);
-        setup.exports.with_any(&setup.export, |_| Ok(())).unwrap();
+        setup.exports.with_any(&setup.export, &NfsOptions::default(), |_| Ok(())).unwrap();
         assert_eq!(setup.mounter.export_mounts(), 2);
     }
 

@@ -4,7 +4,8 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use super::{Error, Export, Result};
+use super::foreign::ForeignHandle;
+use super::{Error, ExportRef, Result};
 
 /// Longest handle, in bytes (CSI specification, "Size Limits").
 pub const LONGEST_HANDLE: usize = 128;
@@ -54,57 +55,74 @@ impl fmt::Display for VolumeKey {
     }
 }
 
-/// A handle that this driver wrote: `<server>:<share>#<key>`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// What a handle names. There is one parser for all handles, this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeHandle {
     /// Where the volume lies.
-    pub export: Export,
+    pub export: ExportRef,
     /// Which record there is its own.
     pub key: VolumeKey,
+    /// What the handle itself says, if csi-driver-nfs wrote it. It may have no record.
+    pub foreign: Option<ForeignHandle>,
+    text: String,
 }
 
 impl VolumeHandle {
-    /// The handle of a new volume, if it is short enough.
-    pub fn new(export: Export, key: VolumeKey) -> Result<Self> {
-        let handle = Self { export, key };
-        let length = handle.to_string().len();
+    /// The handle of a new volume, `<export>#<key>`, if it is short enough.
+    pub fn new(export: ExportRef, key: VolumeKey) -> Result<Self> {
+        let text = format!("{export}#{key}");
+        let length = text.len();
         if length > LONGEST_HANDLE {
             let reason = format!(
-                "{} makes a volume handle of {length} bytes, and CSI allows {LONGEST_HANDLE}: use a shorter name for \
-                 the server",
-                handle.export
+                "{export} makes a volume handle of {length} bytes, and CSI allows {LONGEST_HANDLE}: give the export a \
+                 name in the driver's configuration"
             );
             return Err(Error::invalid("server and share", reason));
         }
-        Ok(handle)
+        Ok(Self { export, key, foreign: None, text })
     }
 
-    /// Reads a handle, or `None` if it is not one of this driver's.
+    /// Reads a handle in any of the forms known, or `None`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (export, key) = text.rsplit_once('#')?;
-        Some(Self { export: Export::parse(export).ok()?, key: VolumeKey::parse(key)? })
+        if let Some((export, key)) = text.split_once('#')
+            && let (Ok(export), Some(key)) = (ExportRef::parse(export), VolumeKey::parse(key))
+        {
+            return Some(Self { export, key, foreign: None, text: text.to_owned() });
+        }
+        let foreign = ForeignHandle::parse(text)?;
+        let export = ExportRef::Inline(foreign.export.clone());
+        Some(Self { export, key: VolumeKey::of_name(text), foreign: Some(foreign), text: text.to_owned() })
     }
 }
 
 impl fmt::Display for VolumeHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}", self.export, self.key)
+        f.write_str(&self.text)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Export, sub_dir::check_component};
     use super::*;
     use proptest::prelude::*;
 
+    fn inline(share: &str) -> ExportRef {
+        ExportRef::Inline(Export::new("10.0.0.5", share).unwrap())
+    }
+
     #[test]
     fn a_handle_reads_back_as_it_was_written() {
-        let export = Export::new("10.0.0.5", "/srv/k8s").unwrap();
-        let key = VolumeKey::of_name("pvc-6f2d1c9e-0000-4000-8000-000000000000");
-        let handle = VolumeHandle::new(export, key).unwrap();
-        assert_eq!(handle.to_string(), "10.0.0.5:/srv/k8s#pvc-6f2d1c9e-0000-4000-8000-000000000000");
-        assert_eq!(VolumeHandle::parse(&handle.to_string()), Some(handle));
+        let name = "pvc-6f2d1c9e-0000-4000-8000-000000000000";
+        for (export, text) in [
+            (inline("/srv/k8s"), format!("10.0.0.5:/srv/k8s#{name}")),
+            (ExportRef::named("fast").unwrap(), format!("fast#{name}")),
+        ] {
+            let handle = VolumeHandle::new(export, VolumeKey::of_name(name)).unwrap();
+            assert_eq!(handle.to_string(), text);
+            assert_eq!(VolumeHandle::parse(&text), Some(handle));
+        }
     }
 
     #[test]
@@ -119,17 +137,24 @@ mod tests {
 
     #[test]
     fn a_handle_too_long_for_csi_is_refused_with_its_length() {
-        let export = Export::new("nas.example", &format!("/{}", "x".repeat(120))).unwrap();
-        let error = VolumeHandle::new(export, VolumeKey::of_name("pvc-1")).unwrap_err();
-        assert!(error.to_string().contains("of 139 bytes"), "{error}");
+        let error = VolumeHandle::new(inline(&format!("/{}", "x".repeat(120))), VolumeKey::of_name("pvc-1"));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("of 136 bytes"), "{error}");
     }
 
     proptest! {
         #[test]
-        fn any_text_parses_without_panic_and_a_key_is_one_safe_component(text in "\\PC*|[a-z0-9:/#.]{0,40}") {
+        fn any_text_parses_without_panic_and_what_it_names_is_strictly_inside(
+            text in "\\PC*|[a-z0-9:/#.]{0,40}|([a-z.]{0,3}[#/]){0,6}[a-z.]{0,3}",
+        ) {
             if let Some(handle) = VolumeHandle::parse(&text) {
-                prop_assert!(super::super::sub_dir::check_component(handle.key.as_str()).is_ok());
+                prop_assert!(check_component(handle.key.as_str()).is_ok());
                 prop_assert!(!handle.key.as_str().starts_with('.'));
+                prop_assert_eq!(handle.to_string(), text.clone());
+                if let Some(foreign) = handle.foreign {
+                    let again = super::super::SubDir::parse(foreign.sub_dir.as_str());
+                    prop_assert_eq!(again, Ok(foreign.sub_dir));
+                }
             }
             prop_assert!(VolumeKey::parse(VolumeKey::of_name(&text).as_str()).is_some());
         }

@@ -5,15 +5,22 @@
 
 pub mod access;
 pub mod capacity;
+pub mod change;
+pub mod context;
 pub mod delete;
+pub mod ephemeral;
 pub mod error;
 pub mod export;
 pub mod exports;
+pub mod foreign;
 pub mod handle;
+pub mod list;
+pub mod lookup;
 pub mod parameters;
 pub mod provision;
 pub mod publish;
 pub mod record;
+pub mod settings;
 pub mod state_dir;
 pub mod stats;
 pub mod sub_dir;
@@ -23,7 +30,8 @@ pub mod trash;
 
 pub use access::AccessMode;
 pub use error::{Error, Result};
-pub use export::Export;
+pub use export::{Export, ExportRef};
 pub use exports::Exports;
 pub use handle::{VolumeHandle, VolumeKey};
+pub use lookup::Volumes;
 pub use sub_dir::SubDir;

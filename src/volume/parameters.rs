@@ -1,9 +1,10 @@
-//! The keys of a StorageClass's `parameters` and of a PersistentVolume's `volumeAttributes`.
+//! The keys of a StorageClass's and a VolumeAttributesClass's `parameters`.
 
 use std::collections::BTreeMap;
 
+use super::settings::Settings;
 use super::template::Names;
-use super::{Error, Export, Result, SubDir, VolumeKey};
+use super::{Error, Export, ExportRef, Result, SubDir, VolumeKey};
 
 /// What becomes of a volume's directory when the volume is deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -56,19 +57,22 @@ impl Default for Ownership {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameters {
     /// Where volumes are made.
-    pub export: Export,
+    pub export: ExportRef,
     /// Template of the directory's path; `None` for the default one.
     pub sub_dir: Option<String>,
     /// What becomes of the directory in the end.
     pub on_delete: OnDelete,
     /// Whose it is.
     pub ownership: Ownership,
+    /// Whether each publish mounts the directory itself from the server, instead of binding it from the share.
+    pub direct_mount: bool,
     /// What the provisioner tells about the claim.
     pub names: Names,
 }
 
 /// The keys a StorageClass may have, in the spelling of the documentation.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 11] = [
+    "export",
     "server",
     "share",
     "subDir",
@@ -78,13 +82,17 @@ const KEYS: [&str; 9] = [
     "mountPermissions",
     "uid",
     "gid",
+    "directMount",
 ];
+/// The keys of them that may be changed later (VolumeAttributesClass).
+const MUTABLE_KEYS: [&str; 4] = ["onDelete", "mountPermissions", "uid", "gid"];
 /// Kubernetes' own keys begin with this. Those that the driver has no use for are passed over.
 const KUBERNETES_PREFIX: &str = "csi.storage.k8s.io/";
 
 impl Parameters {
-    /// Reads the parameters of a StorageClass, with those that the provisioner adds.
-    pub fn parse(parameters: &BTreeMap<String, String>) -> Result<Self> {
+    /// Reads the parameters of a StorageClass, with those that the provisioner adds. What they leave open is as the
+    /// settings have it.
+    pub fn parse(parameters: &BTreeMap<String, String>, settings: &Settings) -> Result<Self> {
         let mut map = fold_keys(parameters)?;
         let mut take = |key: &str| map.remove(&key.to_ascii_lowercase());
 
@@ -94,24 +102,23 @@ impl Parameters {
             pvc_namespace: name("pvc/namespace"),
             pv_name: name("pv/name"),
         };
-        let server = take("server").ok_or(Error::Missing("parameter `server`"))?;
-        let share = take("share").ok_or(Error::Missing("parameter `share`"))?;
+        let export = export_of(take("export"), take("server"), take("share"))?;
+        let export = export.or_else(|| settings.default_export()).ok_or(Error::Missing(
+            "an export: parameter `export`, or `server` and `share`, or a default export in the driver's configuration",
+        ))?;
         let sub_dir = one_of("subDir", take("subDir"), "pathPattern", take("pathPattern"))?;
-        let archive = take("archiveOnDelete").map(|text| archive_on_delete(&text)).transpose()?;
-        let on_delete = take("onDelete").map(|text| OnDelete::parse(&text)).transpose()?;
-        let mode = take("mountPermissions").map(|text| permissions(&text)).transpose()?;
-        let ownership = Ownership {
-            mode: mode.flatten().unwrap_or(DEFAULT_MODE),
-            uid: take("uid").map(|text| id("uid", &text)).transpose()?,
-            gid: take("gid").map(|text| id("gid", &text)).transpose()?,
-        };
+        let archive = take("archiveOnDelete").map(|text| boolean("archiveOnDelete", &text)).transpose()?;
+        let archive = archive.map(|archive| if archive { OnDelete::Archive } else { OnDelete::Delete });
+        let direct_mount = take("directMount").map(|text| boolean("directMount", &text)).transpose()?;
+        let change = Change::take(&mut take)?;
         refuse_unknown(map.keys().map(String::as_str), &KEYS)?;
         Ok(Self {
-            export: Export::new(&server, &share)?,
+            export,
             sub_dir: sub_dir.filter(|template| !template.is_empty()),
             // As with the nfs-client provisioner, `onDelete` counts more than `archiveOnDelete`.
-            on_delete: on_delete.or(archive).unwrap_or_default(),
-            ownership,
+            on_delete: change.on_delete.or(archive).unwrap_or(settings.on_delete),
+            ownership: change.ownership_after(Ownership::default()),
+            direct_mount: direct_mount.unwrap_or(false),
             names,
         })
     }
@@ -131,41 +138,50 @@ impl Parameters {
     }
 }
 
-/// Where a PersistentVolume says its directory is: `volumeAttributes`, or what CreateVolume answered.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VolumeContext {
-    /// `server` and `share`, if they are there.
-    pub export: Option<Export>,
-    /// `subDir`, if it is there. A plain path: templates were filled in when the volume was made.
-    pub sub_dir: Option<SubDir>,
+/// Mutable parameters: what of a volume may be changed while it exists.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Change {
+    /// `onDelete`
+    pub on_delete: Option<OnDelete>,
+    /// `mountPermissions`
+    pub mode: Option<u32>,
+    /// `uid`
+    pub uid: Option<u32>,
+    /// `gid`
+    pub gid: Option<u32>,
 }
 
-impl VolumeContext {
-    /// Reads a volume context. Keys it does not know are passed over: orchestrators add their own.
-    pub fn parse(context: &BTreeMap<String, String>) -> Result<Self> {
-        let mut map = fold_keys(context)?;
-        let export = match (map.remove("server"), map.remove("share")) {
-            (Some(server), Some(share)) => Some(Export::new(&server, &share)?),
-            (None, None) => None,
-            (Some(_), None) => return Err(Error::Missing("volume attribute `share`")),
-            (None, Some(_)) => return Err(Error::Missing("volume attribute `server`")),
-        };
-        let sub_dir = map.remove("subdir").map(|path| SubDir::parse(path.trim_matches('/'))).transpose()?;
-        Ok(Self { export, sub_dir })
+impl Change {
+    /// Reads the parameters of a VolumeAttributesClass.
+    pub fn parse(parameters: &BTreeMap<String, String>) -> Result<Self> {
+        let mut map = fold_keys(parameters)?;
+        let change = Self::take(&mut |key| map.remove(&key.to_ascii_lowercase()))?;
+        refuse_unknown(map.keys().map(String::as_str), &MUTABLE_KEYS)?;
+        Ok(change)
     }
 
-    /// The context of a volume, as CreateVolume answers it and NodePublishVolume gets it back.
+    fn take(take: &mut impl FnMut(&str) -> Option<String>) -> Result<Self> {
+        Ok(Self {
+            on_delete: take("onDelete").map(|text| OnDelete::parse(&text)).transpose()?,
+            mode: take("mountPermissions").map(|text| permissions(&text)).transpose()?.flatten(),
+            uid: take("uid").map(|text| id("uid", &text)).transpose()?,
+            gid: take("gid").map(|text| id("gid", &text)).transpose()?,
+        })
+    }
+
+    /// The owner and mode that `before` becomes.
     #[must_use]
-    pub fn of(export: &Export, sub_dir: &SubDir) -> BTreeMap<String, String> {
-        [("server", export.server()), ("share", export.share()), ("subDir", sub_dir.as_str())]
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect()
+    pub fn ownership_after(self, before: Ownership) -> Ownership {
+        Ownership {
+            mode: self.mode.unwrap_or(before.mode),
+            uid: self.uid.or(before.uid),
+            gid: self.gid.or(before.gid),
+        }
     }
 }
 
 /// The map with its keys in lower case. Two spellings of one key are a contradiction.
-fn fold_keys(map: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+pub(super) fn fold_keys(map: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
     let mut folded = BTreeMap::new();
     for (key, value) in map {
         if folded.insert(key.to_ascii_lowercase(), value.clone()).is_some() {
@@ -184,12 +200,28 @@ fn one_of(key: &str, value: Option<String>, alias: &str, other: Option<String>) 
     }
 }
 
-fn archive_on_delete(text: &str) -> Result<OnDelete> {
-    // The spellings that the nfs-client provisioner takes.
+/// `export`, or `server` and `share`, or none of them.
+pub(super) fn export_of(
+    name: Option<String>,
+    server: Option<String>,
+    share: Option<String>,
+) -> Result<Option<ExportRef>> {
+    match (name, server, share) {
+        (Some(name), None, None) => ExportRef::named(&name).map(Some),
+        (None, Some(server), Some(share)) => Ok(Some(ExportRef::Inline(Export::new(&server, &share)?))),
+        (None, None, None) => Ok(None),
+        (None, Some(_), None) => Err(Error::Missing("`share`, which belongs to `server`")),
+        (None, None, Some(_)) => Err(Error::Missing("`server`, which belongs to `share`")),
+        (Some(_), ..) => Err(Error::invalid("export", "names the server and the share: leave those two out")),
+    }
+}
+
+/// The spellings that the nfs-client provisioner takes.
+pub(super) fn boolean(key: &str, text: &str) -> Result<bool> {
     match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(OnDelete::Archive),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(OnDelete::Delete),
-        _ => Err(Error::invalid("archiveOnDelete", format!("{text:?} is neither true nor false"))),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(Error::invalid(key, format!("{text:?} is neither true nor false"))),
     }
 }
 
@@ -231,7 +263,7 @@ mod tests {
     fn parse(pairs: &[(&str, &str)]) -> Result<Parameters> {
         let mut all = map(&[("server", "nas"), ("share", "/srv")]);
         all.extend(map(pairs));
-        Parameters::parse(&all)
+        Parameters::parse(&all, &Settings::default())
     }
 
     #[test]
@@ -265,6 +297,36 @@ mod tests {
     }
 
     #[test]
+    fn an_export_is_named_or_inline_or_the_default() {
+        let settings = Settings { default_export: Some("fast".to_owned()), ..Settings::default() };
+        let of =
+            |pairs: &[(&str, &str)]| Parameters::parse(&map(pairs), &settings).map(|p| p.export.to_string());
+        assert_eq!(of(&[]).unwrap(), "fast");
+        assert_eq!(of(&[("Export", "slow")]).unwrap(), "slow");
+        assert_eq!(of(&[("server", "nas"), ("share", "/srv")]).unwrap(), "nas:/srv");
+        for pairs in [
+            &[("server", "nas")][..],
+            &[("share", "/srv")],
+            &[("export", "a"), ("server", "nas")],
+            &[("export", "nas:/srv")],
+        ] {
+            assert!(of(pairs).is_err(), "{pairs:?}");
+        }
+        assert!(Parameters::parse(&map(&[]), &Settings::default()).is_err());
+    }
+
+    #[test]
+    fn only_what_may_change_is_taken_as_a_change() {
+        let change = Change::parse(&map(&[("ondelete", "retain"), ("uid", "1000")])).unwrap();
+        assert_eq!(
+            change,
+            Change { on_delete: Some(OnDelete::Retain), uid: Some(1000), ..Change::default() }
+        );
+        assert!(Change::parse(&map(&[("subDir", "x")])).is_err());
+        assert!(Change::parse(&map(&[("XXX_FakeKey", "x")])).is_err());
+    }
+
+    #[test]
     fn modes_and_ids_are_checked() {
         for (key, value) in [
             ("mountPermissions", "0888"),
@@ -287,16 +349,5 @@ mod tests {
             let sub_dir = parameters.sub_dir_of(name).unwrap();
             assert!(!sub_dir.as_str().contains('/') && sub_dir.as_str() != name, "{sub_dir}");
         }
-    }
-
-    #[test]
-    fn a_context_reads_back_and_half_an_export_is_an_error() {
-        let export = Export::new("nas", "/srv").unwrap();
-        let sub_dir = SubDir::parse("ns/claim").unwrap();
-        let read = VolumeContext::parse(&VolumeContext::of(&export, &sub_dir)).unwrap();
-        assert_eq!(read, VolumeContext { export: Some(export), sub_dir: Some(sub_dir) });
-        assert!(VolumeContext::parse(&map(&[("server", "nas")])).is_err());
-        assert!(VolumeContext::parse(&map(&[("subdir", "../x")])).is_err());
-        VolumeContext::parse(&map(&[("storage.kubernetes.io/csiProvisionerIdentity", "x")])).unwrap();
     }
 }

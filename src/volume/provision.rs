@@ -1,16 +1,18 @@
-//! Making a volume, and finding one again.
+//! Making a volume.
 
-use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::linux::{Dir, NfsOptions, SysError};
 
-use super::capacity::CapacityRange;
+use super::capacity::{self, CapacityRange};
+use super::context::VolumeContext;
 use super::exports::MountedExport;
-use super::parameters::{Ownership, Parameters, VolumeContext};
+use super::lookup::{context_of, not_found};
+use super::parameters::{Change, OnDelete, Ownership, Parameters};
 use super::record::Record;
+use super::settings::ResolvedExport;
 use super::state_dir::StateDir;
-use super::{Error, Export, Exports, Result, SubDir, VolumeHandle, VolumeKey};
+use super::{Error, Result, SubDir, VolumeHandle, VolumeKey, Volumes, trash};
 
 /// Mode of directories above a volume's own, where a template asks for them. Pods never walk them: a volume is
 /// bound by its own handle.
@@ -23,8 +25,12 @@ pub struct NewVolume {
     pub name: String,
     /// From the StorageClass.
     pub parameters: Parameters,
+    /// From the VolumeAttributesClass; counts more.
+    pub change: Change,
     /// How large.
     pub capacity: CapacityRange,
+    /// Where the export of the parameters is now.
+    pub export: ResolvedExport,
     /// For the export mount.
     pub options: NfsOptions,
 }
@@ -34,6 +40,14 @@ impl NewVolume {
     pub fn handle(&self) -> Result<VolumeHandle> {
         VolumeHandle::new(self.parameters.export.clone(), VolumeKey::of_name(&self.name))
     }
+
+    fn on_delete(&self) -> OnDelete {
+        self.change.on_delete.unwrap_or(self.parameters.on_delete)
+    }
+
+    fn ownership(&self) -> Ownership {
+        self.change.ownership_after(self.parameters.ownership)
+    }
 }
 
 /// A volume as the orchestrator is told of it.
@@ -42,38 +56,45 @@ pub struct Volume {
     /// Its handle.
     pub handle: VolumeHandle,
     /// What NodePublishVolume will need.
-    pub context: BTreeMap<String, String>,
+    pub context: VolumeContext,
     /// Bytes promised.
     pub capacity_bytes: u64,
 }
 
-/// Makes a volume, or finds it made.
-///
-/// The record is written before the directory, so a driver killed in between knows on the retry that the
-/// directory is its own to make. NFS requests of a first call on a mounted export: 1 for the absent record, 1 to
-/// see that the directory's name is free, 5 to write the record, 1 MKDIR (3 more with an owner, or with setuid,
-/// setgid or sticky).
-pub fn create(exports: &Exports, new: &NewVolume) -> Result<Volume> {
-    let handle = new.handle()?;
-    let sub_dir = new.parameters.sub_dir_of(&new.name)?;
-    exports.with(&handle.export, &new.options, |mounted| {
-        let state = mounted.state()?;
-        let record = match state.read(&handle.key)? {
-            Some(record) => record,
-            None => match promise(mounted, &state, &handle.key, new, &sub_dir)? {
+impl Volume {
+    /// The volume with this handle and record.
+    #[must_use]
+    pub fn new(handle: VolumeHandle, record: &Record) -> Self {
+        Self { context: context_of(&handle, record), capacity_bytes: record.capacity_bytes, handle }
+    }
+}
+
+impl Volumes {
+    /// Makes a volume, or finds it made.
+    ///
+    /// The record is written before the directory, so a driver killed in between knows on the retry that the
+    /// directory is its own to make. NFS requests of a first call on a mounted export: 1 for the absent record, 1 to
+    /// see that the directory's name is free, 1 for the free space, 5 to write the record, 1 MKDIR (3 more with an
+    /// owner, or with setuid, setgid or sticky).
+    pub fn create(&self, new: &NewVolume) -> Result<Volume> {
+        let handle = new.handle()?;
+        let sub_dir = new.parameters.sub_dir_of(&new.name)?;
+        self.exports.with(&new.export, &new.options, |mounted| {
+            let state = mounted.state()?;
+            mounted.reap_once(&state, new.export.policy);
+            let record = match state.read(&handle.key)? {
                 Some(record) => record,
-                // Another controller was faster; what it wrote counts.
-                None => state.read(&handle.key)?.ok_or_else(|| vanished(&handle))?,
-            },
-        };
-        check_same(&record, new, &sub_dir)?;
-        make_directory(mounted.share(), &state, &handle.key, &record)?;
-        Ok(Volume {
-            context: VolumeContext::of(&handle.export, &record.sub_dir),
-            capacity_bytes: record.capacity_bytes,
-            handle: handle.clone(),
+                None => match promise(mounted, &state, &handle.key, new, &sub_dir)? {
+                    Some(record) => record,
+                    // Another controller was faster; what it wrote counts.
+                    None => state.read(&handle.key)?.ok_or_else(|| not_found(&handle.to_string()))?,
+                },
+            };
+            check_same(&record, new, &sub_dir)?;
+            make_directory(mounted.share(), &state, &handle.key, &record)?;
+            Ok(Volume::new(handle.clone(), &record))
         })
-    })
+    }
 }
 
 /// Writes the record of a new volume. `None` if there is one by now.
@@ -84,23 +105,31 @@ fn promise(
     new: &NewVolume,
     sub_dir: &SubDir,
 ) -> Result<Option<Record>> {
-    // A directory that stands there already holds somebody's data: deleting the new volume would delete it.
-    if find_directory(mounted.share(), sub_dir)?.is_some() {
+    // A directory that stands there already holds somebody's data: deleting the new volume would delete it. One that
+    // is retained in the end may be taken over.
+    if new.on_delete() != OnDelete::Retain && find_directory(mounted.share(), sub_dir)?.is_some() {
         let message = format!(
-            "{}/{sub_dir} exists, and is not this volume's: choose another subDir, or move the directory away",
+            "{}/{sub_dir} exists, and is not this volume's: choose another subDir, move the directory away, or take it over with \
+             onDelete: retain",
             mounted.share().label()
         );
         return Err(Error::AlreadyExists(message));
     }
+    capacity::admit(mounted, state, new.export.policy.capacity, new.capacity.required)?;
     let record = Record {
         name: new.name.clone(),
         sub_dir: sub_dir.clone(),
         capacity_bytes: new.capacity.required,
-        on_delete: new.parameters.on_delete,
-        ownership: new.parameters.ownership,
+        on_delete: new.on_delete(),
+        ownership: new.ownership(),
+        direct_mount: new.parameters.direct_mount,
         created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
     };
-    Ok(state.add(key, &record)?.then_some(record))
+    let added = state.add(key, &record)?;
+    if added {
+        mounted.promised_changed(0, record.capacity_bytes);
+    }
+    Ok(added.then_some(record))
 }
 
 /// Whether the volume that has the name is the one asked for (CSI specification, CreateVolume: a name in use
@@ -121,7 +150,7 @@ fn check_same(record: &Record, new: &NewVolume, sub_dir: &SubDir) -> Result<()> 
     if &record.sub_dir != sub_dir {
         return differs("the directory", &record.sub_dir, sub_dir);
     }
-    if record.on_delete != new.parameters.on_delete || record.ownership != new.parameters.ownership {
+    if record.on_delete != new.on_delete() || record.ownership != new.ownership() {
         let message = format!("volume {:?} exists with another onDelete, mode or owner", new.name);
         return Err(Error::AlreadyExists(message));
     }
@@ -145,10 +174,11 @@ fn make_directory(share: &Dir, state: &StateDir, key: &VolumeKey, record: &Recor
     if parent.is_dir(name)?.is_some() {
         return require_directory(parent, name);
     }
-    let draft = state.work().open_or_make_dir(key.as_str(), 0o700)?;
+    let draft_name = trash::name_of(key);
+    let draft = state.work().open_or_make_dir(&draft_name, 0o700)?;
     draft.set_owner(uid, gid).map_err(explain_denied)?;
     draft.set_mode(mode).map_err(explain_denied)?;
-    Ok(state.work().rename(key.as_str(), parent, name)?)
+    Ok(state.work().rename(&draft_name, parent, name)?)
 }
 
 pub(super) fn make_parents(share: &Dir, path: &str) -> Result<Dir> {
@@ -182,26 +212,6 @@ pub(super) fn find_directory(share: &Dir, sub_dir: &SubDir) -> Result<Option<Dir
     }
 }
 
-/// The record of a volume, wherever it is asked for by handle alone.
-pub fn find(exports: &Exports, handle: &VolumeHandle) -> Result<Record> {
-    let record = exports.with_any(&handle.export, |mounted| match mounted.existing_state()? {
-        Some(state) => state.read(&handle.key),
-        None => Ok(None),
-    })?;
-    record.ok_or_else(|| not_found(&handle.to_string()))
-}
-
-/// The error for a handle that names no volume.
-#[must_use]
-pub fn not_found(handle: &str) -> Error {
-    Error::NotFound(format!("there is no volume {handle:?}"))
-}
-
-/// The error for an export that is reached by handle: the volume was there a moment ago.
-fn vanished(handle: &VolumeHandle) -> Error {
-    Error::NotFound(format!("volume {handle} was deleted while it was being made"))
-}
-
 /// The error for a path that somebody has put something else into.
 pub(super) fn unsafe_path(path: &str) -> Error {
     Error::Precondition(format!(
@@ -224,11 +234,4 @@ pub(super) fn explain_denied(error: SysError) -> Error {
         "{error}: the server does not let the driver act as root here; export the share with no_root_squash, or make \
          the share's top directory writable for the user that root is squashed to and set no uid and gid"
     ))
-}
-
-/// The export and record of a handle in any form, or NOT_FOUND.
-pub fn find_by_text(exports: &Exports, text: &str) -> Result<(Export, Record)> {
-    let handle = VolumeHandle::parse(text).ok_or_else(|| not_found(text))?;
-    let record = find(exports, &handle)?;
-    Ok((handle.export, record))
 }

@@ -7,11 +7,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::linux::{BindFlags, MountTable, Mounter, NfsOptions, SysError, mountinfo};
+use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, SysError, mountinfo};
 
+use super::exports::MountedExport;
 use super::provision::refuse_unsafe;
+use super::settings::ResolvedExport;
 use super::target::TargetPath;
-use super::{AccessMode, Error, Export, Exports, Result, SubDir};
+use super::{AccessMode, Error, Result, SubDir, Volumes, ephemeral};
 
 /// Mode of a target directory while nothing is mounted on it. What counts for pods is the volume's own.
 const TARGET_MODE: u32 = 0o750;
@@ -20,9 +22,9 @@ const TARGET_MODE: u32 = 0o750;
 #[derive(Debug, Clone)]
 pub struct Publish {
     /// Where the volume lies.
-    pub export: Export,
-    /// Its directory there.
-    pub sub_dir: SubDir,
+    pub export: ResolvedExport,
+    /// Which directory there.
+    pub directory: Directory,
     /// Where it is to appear.
     pub target: PathBuf,
     /// For the export mount.
@@ -31,12 +33,35 @@ pub struct Publish {
     pub flags: BindFlags,
     /// Who else may have it.
     pub access: AccessMode,
+    /// The group that pods of this volume share (fsGroup), if kubelet leaves that to the driver.
+    pub group: Option<u32>,
+}
+
+/// Which directory of an export a volume is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Directory {
+    /// This one.
+    At(SubDir),
+    /// This one, mounted by itself: the server may not let the driver see the share.
+    Direct(SubDir),
+    /// One of its own, made for the pod: the handle that kubelet gave the volume.
+    Ephemeral(String),
+}
+
+impl Directory {
+    /// Its path below the share.
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::At(sub_dir) | Self::Direct(sub_dir) => PathBuf::from(sub_dir.as_str()),
+            Self::Ephemeral(volume_id) => ephemeral::path_of(volume_id),
+        }
+    }
 }
 
 /// Publishing on this node.
 pub struct Node {
-    /// The exports this node has mounted.
-    pub exports: Arc<Exports>,
+    /// What volumes there are.
+    pub volumes: Volumes,
     mounter: Arc<dyn Mounter>,
     kubelet_dir: PathBuf,
 }
@@ -57,8 +82,8 @@ enum Finding {
 impl Node {
     /// Targets must lie below `kubelet_dir`, which must be free of links.
     #[must_use]
-    pub fn new(exports: Arc<Exports>, mounter: Arc<dyn Mounter>, kubelet_dir: PathBuf) -> Self {
-        Self { exports, mounter, kubelet_dir }
+    pub fn new(volumes: Volumes, mounter: Arc<dyn Mounter>, kubelet_dir: PathBuf) -> Self {
+        Self { volumes, mounter, kubelet_dir }
     }
 
     /// Publishes a volume. On a mounted export: one LOOKUP for each component of the directory that the client has
@@ -69,53 +94,91 @@ impl Node {
             Error::Precondition(format!("target_path {target}: its parent directory does not exist"))
         })?;
         let target = target.as_path();
-        let own_name = OsString::from(publish.export.to_string());
-        if self.look(&self.mounter.table()?, publish, target, std::slice::from_ref(&own_name))
-            == Finding::Done
-        {
+        let own_names: Vec<OsString> =
+            publish.export.sources.iter().map(|s| OsString::from(s.to_string())).collect();
+        if self.look(&self.mounter.table()?, publish, target, &own_names) == Finding::Done {
             return Ok(());
         }
-        self.exports.with(&publish.export, &publish.options, |mounted| {
-            let volume = mounted.share().open_place(&publish.sub_dir).map_err(|error| {
-                if error.is_not_found() {
-                    let path = error.path;
-                    return Error::NotFound(format!(
-                        "{path}: the volume's directory does not exist on the server"
-                    ));
-                }
-                refuse_unsafe(error)
-            })?;
+        if let Directory::Direct(sub_dir) = &publish.directory {
+            return self.publish_direct(publish, sub_dir, target, &own_names);
+        }
+        self.volumes.exports.with(&publish.export, &publish.options, |mounted| {
+            let volume = open_volume(mounted, &publish.directory)?;
             let table = self.mounter.table()?;
             // Where two mounts share a superblock, the kernel names both after the first.
             let kernel_name = table.at(mounted.mount_point()).map(|mount| mount.source.clone());
-            let names: Vec<OsString> = std::iter::once(own_name.clone()).chain(kernel_name).collect();
-            match self.look(&table, publish, target, &names) {
-                Finding::Done => Ok(()),
-                Finding::Taken(reason) => Err(Error::AlreadyExists(reason)),
-                Finding::Elsewhere(other) => Err(Error::Precondition(format!(
+            let names: Vec<OsString> = own_names.iter().cloned().chain(kernel_name).collect();
+            self.place(publish, &volume, target, &table, &names)
+        })
+    }
+
+    /// Mounts the volume's directory by itself, and keeps of that mount only the bind at the target.
+    fn publish_direct(
+        &self,
+        publish: &Publish,
+        sub_dir: &SubDir,
+        target: &Path,
+        names: &[OsString],
+    ) -> Result<()> {
+        let root = self.mounter.mount_export(&publish.export.below(sub_dir), &publish.options)?;
+        let placed = self
+            .mounter
+            .table()
+            .map_err(Error::from)
+            .and_then(|table| self.place(publish, &root.dir, target, &table, names));
+        let released = self.mounter.release_export(&root).map_err(Error::from);
+        match (placed, released) {
+            (Err(first), Err(second)) => Err(Error::Several(vec![first, second])),
+            (placed, released) => placed.and(released),
+        }
+    }
+
+    /// Puts the volume at the target, unless something speaks against it.
+    fn place(
+        &self,
+        publish: &Publish,
+        volume: &Dir,
+        target: &Path,
+        table: &MountTable,
+        names: &[OsString],
+    ) -> Result<()> {
+        match self.look(table, publish, target, names) {
+            Finding::Done => return Ok(()),
+            Finding::Taken(reason) => return Err(Error::AlreadyExists(reason)),
+            Finding::Elsewhere(other) => {
+                return Err(Error::Precondition(format!(
                     "the volume may be used by one pod only, and is published at {} already",
                     other.display()
-                ))),
-                Finding::Free => {
-                    let made = make_target(target)?;
-                    self.mounter.bind(&volume, target, publish.flags).map_err(|error| {
-                        let cleaned = made.then(|| remove_target(target)).and_then(Result::err);
-                        match cleaned {
-                            Some(second) => Error::Several(vec![error.into(), second]),
-                            None => error.into(),
-                        }
-                    })
-                }
+                )));
+            }
+            Finding::Free => {}
+        }
+        if let Some(group) = publish.group.filter(|_| !publish.flags.read_only) {
+            give_to_group(volume, group)?;
+        }
+        let made = make_target(target)?;
+        self.mounter.bind(volume, target, publish.flags).map_err(|error| {
+            let cleaned = made.then(|| remove_target(target)).and_then(Result::err);
+            match cleaned {
+                Some(second) => Error::Several(vec![error.into(), second]),
+                None => error.into(),
             }
         })
     }
 
-    /// Takes a volume off a target path and removes the directory there. Asks no server anything, and is done
-    /// when nothing is there.
-    pub fn unpublish(&self, target: &Path) -> Result<()> {
+    /// Takes a volume off a target path and removes the directory there. Asks no server anything, unless the volume is
+    /// a pod's own and goes with it. Is done when nothing is there.
+    pub fn unpublish(&self, volume_id: &str, target: &Path) -> Result<()> {
         let Some(target) = self.resolve(target)? else { return Ok(()) };
         let target = target.as_path();
-        for _ in 0..self.mounter.table()?.count_at(target) {
+        let table = self.mounter.table()?;
+        if let Some(export) = table.at(target).and_then(|mount| ephemeral::export_of(mount, volume_id)) {
+            let (options, _) = export.options::<&str>(&[])?;
+            self.volumes
+                .exports
+                .with_any(&export, &options, |mounted| ephemeral::discard(mounted, volume_id))?;
+        }
+        for _ in 0..table.count_at(target) {
             self.mounter.unmount(target)?;
         }
         remove_target(target)
@@ -135,9 +198,9 @@ impl Node {
 
     /// Compares what is wanted with what is mounted. `names` are the export's names in the table.
     fn look(&self, table: &MountTable, publish: &Publish, target: &Path, names: &[OsString]) -> Finding {
-        let is_volume = |source: &OsString| {
-            names.iter().any(|name| mountinfo::is_below(source, name.as_bytes(), publish.sub_dir.as_ref()))
-        };
+        let path = publish.directory.path();
+        let is_volume =
+            |source: &OsString| names.iter().any(|name| mountinfo::is_below(source, name.as_bytes(), &path));
         if let Some(mount) = table.at(target) {
             let at = target.display();
             if !mount.is_nfs() || !is_volume(&mount.source) {
@@ -161,6 +224,35 @@ impl Node {
         }
         Finding::Free
     }
+}
+
+/// Opens the directory of a volume as a place to bind.
+fn open_volume(mounted: &MountedExport, directory: &Directory) -> Result<Dir> {
+    if let Directory::Ephemeral(volume_id) = directory {
+        return ephemeral::open(mounted, volume_id);
+    }
+    mounted.share().open_place(directory.path()).map_err(|error| {
+        if error.is_not_found() {
+            let path = error.path;
+            return Error::NotFound(format!("{path}: the volume's directory does not exist on the server"));
+        }
+        refuse_unsafe(error)
+    })
+}
+
+/// Gives the top of a volume to a group, once: with setgid, so that what is made in it belongs to the group too. What is
+/// deeper down is left as it is; kubelet would walk the whole tree over NFS.
+fn give_to_group(volume: &Dir, group: u32) -> Result<()> {
+    const GROUP_MAY: u32 = 0o2070;
+    let dir = volume.open_dir(".").map_err(refuse_unsafe)?;
+    let (_, gid, mode) = dir.ownership()?;
+    if gid != group {
+        dir.set_owner(None, Some(group)).map_err(refuse_unsafe)?;
+    }
+    if gid != group || mode & GROUP_MAY != GROUP_MAY {
+        dir.set_mode(mode | GROUP_MAY).map_err(refuse_unsafe)?;
+    }
+    Ok(())
 }
 
 /// Makes the target directory. `false` if it was there, empty. One with files in it is refused: they were written
@@ -197,6 +289,7 @@ fn remove_target(target: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Export, Exports};
     use super::*;
     use crate::linux::fake::FakeMounter;
     use std::time::Duration;
@@ -210,19 +303,21 @@ mod tests {
 
     fn publish(sub_dir: &str) -> Publish {
         Publish {
-            export: Export::new("10.0.0.5", "/srv").unwrap(),
-            sub_dir: SubDir::parse(sub_dir).unwrap(),
+            export: ResolvedExport::mounted(Export::new("10.0.0.5", "/srv").unwrap()),
+            directory: Directory::At(SubDir::parse(sub_dir).unwrap()),
             target: PathBuf::new(),
             options: NfsOptions::default(),
             flags: BindFlags { nosuid: true, ..BindFlags::default() },
             access: AccessMode::MultiNodeMultiWriter,
+            group: None,
         }
     }
 
     fn look(publish: &Publish, target: &str, names: &[&str]) -> Finding {
         let mounter: Arc<dyn Mounter> = Arc::new(FakeMounter::default());
         let exports = Arc::new(Exports::new(Arc::clone(&mounter), Duration::ZERO));
-        let node = Node::new(exports, mounter, PathBuf::from("/k"));
+        let volumes = Volumes { settings: Arc::default(), exports };
+        let node = Node::new(volumes, mounter, PathBuf::from("/k"));
         let names: Vec<OsString> = names.iter().map(OsString::from).collect();
         node.look(&MountTable::parse(TABLE.as_bytes()), publish, Path::new(target), &names)
     }
@@ -257,7 +352,7 @@ mod tests {
     fn the_kernels_other_name_for_the_export_counts() {
         let mut wanted = publish("volume");
         wanted.flags = BindFlags::default();
-        wanted.export = Export::new("alias", "/srv").unwrap();
+        wanted.export = ResolvedExport::mounted(Export::new("alias", "/srv").unwrap());
         assert_eq!(look(&wanted, "/k/b", &["alias:/srv", "10.0.0.5:/srv"]), Finding::Done);
         assert!(matches!(look(&wanted, "/k/b", &["alias:/srv"]), Finding::Taken(_)));
     }

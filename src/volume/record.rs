@@ -26,6 +26,9 @@ pub struct Record {
     pub on_delete: OnDelete,
     /// Whose it was made.
     pub ownership: Ownership,
+    /// Whether each publish mounts the directory itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct_mount: bool,
     /// When it was made: seconds since 1970-01-01 UTC.
     pub created: u64,
 }
@@ -73,6 +76,7 @@ mod tests {
             capacity_bytes: 1 << 30,
             on_delete: OnDelete::Archive,
             ownership: Ownership { mode: 0o2770, uid: Some(1000), gid: None },
+            direct_mount: false,
             created: 1_700_000_000,
         }
     }

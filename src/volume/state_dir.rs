@@ -3,6 +3,8 @@
 //! It is the driver's only memory. A record appears and changes as a whole or not at all: it is written under a
 //! name of its own, synced, and then linked or renamed into place.
 
+use std::collections::BinaryHeap;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use crate::linux::{Dir, unique};
@@ -12,6 +14,12 @@ use super::record::{LONGEST_RECORD, Record};
 use super::sub_dir::STATE_DIR;
 use super::{Error, Result, VolumeKey};
 
+/// Ending of a record's file name.
+const SUFFIX: &str = ".json";
+/// Threads that read records for a list.
+const READERS: usize = 8;
+/// Records held at a time while all are looked at.
+const PAGE: usize = 4096;
 /// Nobody but the driver has any business in there; directories of deleted volumes lie in it.
 const MODE: u32 = 0o700;
 
@@ -19,7 +27,7 @@ const MODE: u32 = 0o700;
 #[derive(Debug)]
 pub struct StateDir {
     volumes: Dir,
-    work: Dir,
+    work: Arc<Dir>,
     /// Where directories of deleted volumes wait for the reaper.
     pub trash: Arc<Dir>,
 }
@@ -40,11 +48,11 @@ impl StateDir {
 
     fn complete(top: &Dir) -> Result<Self> {
         let part = |name: &str| top.open_or_make_dir(name, MODE).map_err(explain_denied);
-        Ok(Self { volumes: part("volumes")?, work: part("work")?, trash: Arc::new(part("trash")?) })
+        Ok(Self { volumes: part("volumes")?, work: Arc::new(part("work")?), trash: Arc::new(part("trash")?) })
     }
 
     /// Where something is built that is to appear complete.
-    pub(super) fn work(&self) -> &Dir {
+    pub(super) fn work(&self) -> &Arc<Dir> {
         &self.work
     }
 
@@ -53,6 +61,61 @@ impl StateDir {
         let file = file_of(key);
         let Some(json) = self.volumes.read_file(&file, LONGEST_RECORD)? else { return Ok(None) };
         Record::from_json(&json, &format!("{}/{file}", self.volumes.label())).map(Some)
+    }
+
+    /// The keys after `after` in order, at most `limit` of them. However many volumes there are, no more than `limit`
+    /// keys are held at a time. One READDIR for every few hundred volumes.
+    pub fn keys(&self, after: Option<&VolumeKey>, limit: usize) -> Result<Vec<VolumeKey>> {
+        let mut smallest = BinaryHeap::new();
+        self.volumes.for_each_entry(|entry| {
+            let Some(key) =
+                entry.name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).and_then(VolumeKey::parse)
+            else {
+                return;
+            };
+            if after.is_none_or(|after| key > *after) {
+                smallest.push(key);
+                if smallest.len() > limit {
+                    smallest.pop();
+                }
+            }
+        })?;
+        Ok(smallest.into_sorted_vec())
+    }
+
+    /// The records of these keys, in their order. A key whose record is gone by now is left out. Read by a few threads
+    /// at once, because each waits for the server most of the time.
+    pub fn records(&self, keys: &[VolumeKey]) -> Result<Vec<(VolumeKey, Record)>> {
+        let share = keys.len().div_ceil(READERS).max(1);
+        let read = |keys: &[VolumeKey]| {
+            let with_key = |key: &VolumeKey| Ok(self.read(key)?.map(|record| (key.clone(), record)));
+            keys.iter().filter_map(|key| with_key(key).transpose()).collect::<Result<Vec<_>>>()
+        };
+        if keys.len() < 2 * READERS {
+            return read(keys);
+        }
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = keys.chunks(share).map(|keys| scope.spawn(move || read(keys))).collect();
+            let parts =
+                readers.into_iter().map(|reader| reader.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            Ok(parts.collect::<Result<Vec<_>>>()?.concat())
+        })
+    }
+
+    /// Bytes promised to all volumes together.
+    pub fn sum_of_capacities(&self) -> Result<u64> {
+        let mut sum = 0u64;
+        let mut after = None;
+        loop {
+            let keys = self.keys(after.as_ref(), PAGE)?;
+            for (_, record) in self.records(&keys)? {
+                sum = sum.saturating_add(record.capacity_bytes);
+            }
+            match keys.last() {
+                Some(last) if keys.len() == PAGE => after = Some(last.clone()),
+                _ => return Ok(sum),
+            }
+        }
     }
 
     /// Writes the record of a new volume. `false` if there is one already, written by whomever: linking decides
@@ -95,7 +158,7 @@ impl StateDir {
 }
 
 fn file_of(key: &VolumeKey) -> String {
-    format!("{key}.json")
+    format!("{key}{SUFFIX}")
 }
 
 #[cfg(test)]
@@ -111,6 +174,7 @@ mod tests {
             capacity_bytes: 0,
             on_delete: OnDelete::Delete,
             ownership: Ownership::default(),
+            direct_mount: false,
             created: 0,
         }
     }
@@ -131,5 +195,31 @@ mod tests {
         state.remove(&key).unwrap();
         state.remove(&key).unwrap();
         assert!(state.read(&key).unwrap().is_none());
+    }
+
+    #[test]
+    fn keys_come_in_order_page_by_page_and_what_is_no_record_is_left_out() {
+        let temporary = tempfile::tempdir().unwrap();
+        let state = StateDir::create(&Dir::open(temporary.path()).unwrap()).unwrap();
+        let mut names: Vec<String> = (0..100).map(|number| format!("v{}", number * 37 % 100)).collect();
+        for name in &names {
+            let record = Record { capacity_bytes: 2, ..record(name) };
+            state.add(&VolumeKey::of_name(name), &record).unwrap();
+        }
+        std::fs::write(temporary.path().join(".nfs-subdir-csi/volumes/.hidden.json"), "").unwrap();
+        std::fs::write(temporary.path().join(".nfs-subdir-csi/volumes/note.txt"), "").unwrap();
+        let mut listed = Vec::new();
+        loop {
+            let page = state.keys(listed.last(), 7).unwrap();
+            if page.is_empty() {
+                break;
+            }
+            assert_eq!(state.records(&page).unwrap().len(), page.len());
+            listed.extend(page);
+        }
+        names.sort();
+        assert_eq!(listed.iter().map(VolumeKey::as_str).collect::<Vec<_>>(), names);
+        assert_eq!(state.sum_of_capacities().unwrap(), 200);
+        assert_eq!(state.records(&listed).unwrap().len(), 100);
     }
 }

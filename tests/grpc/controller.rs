@@ -155,7 +155,8 @@ async fn a_handle_of_nobodys_is_deleted_without_a_look_at_any_server() {
         "nas:/srv#a/b",
         "nas:/srv/..#a",
         "#",
-        "a#b#c",
+        "a#b#..#c#",
+        "a#b##c#",
         "nas:srv#x",
     ] {
         let request = proto::DeleteVolumeRequest { volume_id: id.to_owned(), ..Default::default() };

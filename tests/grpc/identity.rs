@@ -14,7 +14,7 @@ async fn both_services_say_the_same_name_and_capabilities() {
         assert_eq!(info.vendor_version, env!("CARGO_PKG_VERSION"));
         let request = proto::GetPluginCapabilitiesRequest {};
         let capabilities = identity.get_plugin_capabilities(request).await.unwrap().into_inner();
-        assert_eq!(capabilities.capabilities.len(), 1);
+        assert_eq!(capabilities.capabilities.len(), 2);
         let probe = identity.probe(proto::ProbeRequest {}).await.unwrap().into_inner();
         assert_eq!(probe.ready, Some(true));
     }

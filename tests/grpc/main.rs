@@ -1,12 +1,16 @@
 //! The services over a real socket, with real directories. Only mounts are faked, so this runs without root; what
 //! the kernel does is tested in `tests/kernel`.
 
+mod changes;
 mod controller;
 mod flags;
 mod identity;
+mod lists;
 mod node;
+mod settings;
 #[path = "../support/mod.rs"]
 mod support;
+mod takeover;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +22,8 @@ use nfs_subdir_csi::csi::{controller::Controller, node::Node};
 use nfs_subdir_csi::linux::Mounter;
 use nfs_subdir_csi::linux::fake::FakeMounter;
 use nfs_subdir_csi::server::{self, Role};
-use nfs_subdir_csi::volume::{Exports, publish};
+use nfs_subdir_csi::volume::settings::{LiveSettings, Settings};
+use nfs_subdir_csi::volume::{Exports, Volumes, publish};
 use support::Client;
 use tokio::sync::oneshot;
 
@@ -29,6 +34,7 @@ const PARAMETERS: [(&str, &str); 2] = [("server", "nas"), ("share", "/srv")];
 struct Driver {
     temporary: tempfile::TempDir,
     mounter: Arc<FakeMounter>,
+    settings: Arc<LiveSettings>,
     controller: Client,
     node: Client,
     _stop: Vec<oneshot::Sender<()>>,
@@ -36,6 +42,11 @@ struct Driver {
 
 impl Driver {
     async fn start() -> Self {
+        Self::start_with(Settings::default()).await
+    }
+
+    /// With a configuration.
+    async fn start_with(settings: Settings) -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let mounter = Arc::new(FakeMounter::default());
         for dir in ["share", "kubelet/pods"] {
@@ -44,16 +55,18 @@ impl Driver {
         mounter.serve("nas:/srv", &temporary.path().join("share"));
         let exports = Arc::new(Exports::new(mounter.clone(), Duration::from_mins(1)));
         let bridge = Bridge::new(Duration::from_secs(10));
+        let settings = Arc::new(LiveSettings::new(settings));
+        let volumes = || Volumes { settings: Arc::clone(&settings), exports: Arc::clone(&exports) };
         let controller =
-            Role::Controller(Controller { bridge: bridge.clone(), exports: Arc::clone(&exports) });
+            Role::Controller(Controller { bridge: bridge.clone(), volumes: Arc::new(volumes()) });
         let kubelet_dir = temporary.path().join("kubelet").canonicalize().unwrap();
-        let publisher = publish::Node::new(exports, mounter.clone() as Arc<dyn Mounter>, kubelet_dir);
+        let publisher = publish::Node::new(volumes(), mounter.clone() as Arc<dyn Mounter>, kubelet_dir);
         let node = Role::Node(Node { bridge, publisher: Arc::new(publisher), node_id: "node-1".to_owned() });
 
         let (controller, stop_controller) =
             serve(&temporary.path().join("controller.sock"), controller).await;
         let (node, stop_node) = serve(&temporary.path().join("node.sock"), node).await;
-        Self { temporary, mounter, controller, node, _stop: vec![stop_controller, stop_node] }
+        Self { temporary, mounter, settings, controller, node, _stop: vec![stop_controller, stop_node] }
     }
 
     fn share(&self) -> PathBuf {

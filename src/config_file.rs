@@ -1,0 +1,276 @@
+//! The configuration file: its form, its checks, and taking up its changes while the driver runs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use crate::linux::nfs_options;
+use crate::volume::parameters::OnDelete;
+use crate::volume::settings::{
+    CapacityPolicy, ExportPolicy, InlineServers, LiveSettings, NamedExport, PrivateOptions, ServerPattern,
+    Settings,
+};
+use crate::volume::{Export, ExportRef};
+
+/// How often the file is looked at. A mounted ConfigMap changes by a swap of links, which no watch on the file sees.
+const ROUND: Duration = Duration::from_secs(2);
+
+/// The file as it is written. Every key is optional, none may be unknown.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct File {
+    exports: Vec<FileExport>,
+    default_export: Option<String>,
+    on_delete: OnDelete,
+    inline: FileInline,
+    ephemeral_volumes: bool,
+    limits: FileLimits,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct FileExport {
+    name: String,
+    server: Option<String>,
+    #[serde(default)]
+    servers: Vec<String>,
+    share: String,
+    #[serde(default)]
+    mount_options: Vec<String>,
+    mount_options_file: Option<PathBuf>,
+    #[serde(default, deserialize_with = "duration")]
+    trash_retention: Duration,
+    #[serde(default)]
+    capacity_policy: CapacityPolicy,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct FileInline {
+    /// Not set: every server.
+    servers: Option<Vec<String>>,
+    #[serde(deserialize_with = "duration")]
+    trash_retention: Duration,
+    capacity_policy: CapacityPolicy,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct FileLimits {
+    calls_per_export: Option<usize>,
+    removals_per_second: Option<u32>,
+}
+
+fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    humantime::parse_duration(&text)
+        .map_err(|e| D::Error::custom(format!("{text:?} is no duration such as 24h: {e}")))
+}
+
+/// Reads and checks the file. The error names the line.
+pub fn load(path: &Path) -> anyhow::Result<Settings> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    parse(&text).with_context(|| format!("{}", path.display()))
+}
+
+fn parse(text: &str) -> anyhow::Result<Settings> {
+    let file: File = if text.trim().is_empty() { File::default() } else { serde_saphyr::from_str(text)? };
+    let mut exports = BTreeMap::new();
+    for export in file.exports {
+        let name = export.name.clone();
+        let checked = check_export(export, &file.limits).with_context(|| format!("export `{name}`"))?;
+        if exports.insert(name.clone(), checked).is_some() {
+            bail!("export `{name}` is there twice");
+        }
+    }
+    if let Some(name) = &file.default_export
+        && !exports.contains_key(name)
+    {
+        bail!("defaultExport: there is no export `{name}`");
+    }
+    if file.limits.calls_per_export == Some(0) || file.limits.removals_per_second == Some(0) {
+        bail!("limits: 0 would let nothing through; leave the limit out instead");
+    }
+    let inline_servers = match file.inline.servers {
+        None => InlineServers::Any,
+        Some(patterns) if patterns.iter().any(|pattern| pattern == "*") => InlineServers::Any,
+        Some(patterns) => {
+            InlineServers::Listed(patterns.iter().map(|text| ServerPattern::parse(text)).collect())
+        }
+    };
+    Ok(Settings {
+        exports,
+        default_export: file.default_export,
+        inline_servers,
+        inline_policy: ExportPolicy {
+            trash_retention: file.inline.trash_retention,
+            capacity: file.inline.capacity_policy,
+            removals_per_second: file.limits.removals_per_second,
+        },
+        on_delete: file.on_delete,
+        ephemeral_volumes: file.ephemeral_volumes,
+        calls_per_export: file.limits.calls_per_export,
+    })
+}
+
+fn check_export(file: FileExport, limits: &FileLimits) -> anyhow::Result<NamedExport> {
+    ExportRef::named(&file.name)?;
+    let servers: Vec<String> = file.server.into_iter().chain(file.servers).collect();
+    if servers.is_empty() {
+        bail!("it has no server");
+    }
+    let source = |server: &String| Export::new(server, &file.share).map(|export| export.source().clone());
+    let sources = servers.iter().map(source).collect::<Result<_, _>>()?;
+    let mut mount_options = file.mount_options;
+    if let Some(path) = &file.mount_options_file {
+        let options = std::fs::read_to_string(path)
+            .with_context(|| format!("read mountOptionsFile {}", path.display()))?;
+        mount_options.push(options.trim().to_owned());
+    }
+    nfs_options::parse(&mount_options)?;
+    let policy = ExportPolicy {
+        trash_retention: file.trash_retention,
+        capacity: file.capacity_policy,
+        removals_per_second: limits.removals_per_second,
+    };
+    Ok(NamedExport { sources, mount_options: PrivateOptions(mount_options), policy })
+}
+
+/// Puts every later version of the file in force, for as long as the process lives. A version that cannot be read
+/// leaves the last good one in force, and says so, once. `changed` is told of each that is taken up.
+pub fn watch(path: PathBuf, live: Arc<LiveSettings>, changed: impl Fn(&Settings) + Send + 'static) {
+    let run = move || {
+        let mut complaint = String::new();
+        loop {
+            std::thread::sleep(ROUND);
+            match load(&path) {
+                Ok(settings) => {
+                    complaint.clear();
+                    if settings != *live.get() {
+                        tracing::info!(path = %path.display(), exports = settings.exports.len(), "configuration taken up");
+                        changed(&settings);
+                        live.set(settings);
+                    }
+                }
+                Err(error) => {
+                    let text = format!("{error:#}");
+                    if text != complaint {
+                        tracing::error!(
+                            error = text,
+                            "the configuration cannot be used; the last good one stays in force"
+                        );
+                        complaint = text;
+                    }
+                }
+            }
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("config".to_owned()).spawn(run) {
+        tracing::error!(%error, "changes of the configuration will not be taken up");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: &str = "
+exports:
+  - name: fast
+    servers: [10.0.0.5, 10.0.0.6]
+    share: /srv/k8s
+    mountOptions: [nfsvers=4.2, 'hard,timeo=300']
+    trashRetention: 24h
+    capacityPolicy: reserve
+  - name: slow
+    server: nas.example
+    share: /slow
+defaultExport: fast
+onDelete: archive
+inline:
+  servers: ['*.example', 10.0.0.0/8]
+ephemeralVolumes: true
+limits:
+  callsPerExport: 4
+  removalsPerSecond: 500
+";
+
+    #[test]
+    fn a_full_file_is_read() {
+        let settings = parse(FULL).unwrap();
+        let fast = &settings.exports["fast"];
+        assert_eq!(
+            fast.sources.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["10.0.0.5:/srv/k8s", "10.0.0.6:/srv/k8s"]
+        );
+        assert_eq!(fast.policy.trash_retention, Duration::from_hours(24));
+        assert_eq!(fast.policy.capacity, CapacityPolicy::Reserve);
+        assert_eq!(settings.exports["slow"].policy.trash_retention, Duration::ZERO);
+        assert_eq!(settings.on_delete, OnDelete::Archive);
+        assert!(
+            settings.ephemeral_volumes && settings.allows("nas.example") && !settings.allows("192.168.0.1")
+        );
+        assert_eq!((settings.calls_per_export, fast.policy.removals_per_second), (Some(4), Some(500)));
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        for text in ["", "\n", "exports: []\n", "{}"] {
+            assert_eq!(parse(text).unwrap(), Settings::default(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_line() {
+        let error = |text: &str| format!("{:#}", parse(text).unwrap_err());
+        let text = error("exports:\n  - name: a\n    server: h\n    share: /s\n    mountOption: [ro]\n");
+        assert!(text.contains("mountOption") && text.contains('5'), "{text}");
+        for (text, word) in [
+            ("exports: [{name: A, server: h, share: /s}]", "no name of an export"),
+            ("exports: [{name: a, share: /s}]", "no server"),
+            ("exports: [{name: a, server: h, share: s}]", "absolute path"),
+            ("exports: [{name: a, server: h, share: /s}, {name: a, server: h, share: /s}]", "twice"),
+            ("exports: [{name: a, server: h, share: /s, trashRetention: soon}]", "no duration"),
+            ("exports: [{name: a, server: h, share: /s, mountOptions: [addr=1.2.3.4]}]", "not allowed"),
+            ("exports: [{name: a, server: 'h,x', share: /s}]", "neither a host name"),
+            (
+                "exports: [{name: a, server: h, share: /s, mountOptionsFile: /absent/file}]",
+                "mountOptionsFile",
+            ),
+            ("defaultExport: b", "no export `b`"),
+            ("limits: {callsPerExport: 0}", "0 would let nothing through"),
+        ] {
+            assert!(error(text).contains(word), "{text}: {}", error(text));
+        }
+    }
+
+    #[test]
+    fn a_change_is_taken_up_through_a_swap_of_links_and_a_mistake_is_not() {
+        let temporary = tempfile::tempdir().unwrap();
+        let at = |name: &str| temporary.path().join(name);
+        // As kubelet lays out a ConfigMap: file -> ..data/file, and ..data -> a folder that is swapped.
+        let swap = |version: &str, text: &str| {
+            std::fs::create_dir(at(version)).unwrap();
+            std::fs::write(at(version).join("config.yaml"), text).unwrap();
+            std::os::unix::fs::symlink(version, at("..new")).unwrap();
+            std::fs::rename(at("..new"), at("..data")).unwrap();
+        };
+        swap("1", "defaultExport: a\nexports: [{name: a, server: h, share: /s}]\n");
+        std::os::unix::fs::symlink("..data/config.yaml", at("config.yaml")).unwrap();
+        let live = Arc::new(LiveSettings::new(load(&at("config.yaml")).unwrap()));
+        watch(at("config.yaml"), Arc::clone(&live), |_| ());
+        swap("2", "exports: [{name: a\n");
+        std::thread::sleep(2 * ROUND);
+        assert_eq!(live.get().default_export.as_deref(), Some("a"), "the last good one stays");
+        swap("3", "defaultExport: b\nexports: [{name: b, server: h, share: /s}]\n");
+        let taken_up = (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            live.get().default_export.as_deref() == Some("b")
+        });
+        assert!(taken_up);
+    }
+}
