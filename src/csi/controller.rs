@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::call::{Bridge, Job};
+use super::call::{Bridge, Job, tell};
 use super::decode;
 use super::proto;
 use super::proto::controller_service_capability::{Rpc, Type, rpc};
@@ -199,7 +199,7 @@ impl proto::controller_server::Controller for Controller {
             r#type: Some(Type::Rpc(Rpc { r#type: kind.into() })),
         };
         let capabilities = CAPABILITIES.map(capability).to_vec();
-        Ok(Response::new(proto::ControllerGetCapabilitiesResponse { capabilities }))
+        tell("ControllerGetCapabilities", proto::ControllerGetCapabilitiesResponse { capabilities })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
+use super::call::tell;
 use super::proto;
 use super::proto::plugin_capability::{Service, Type, VolumeExpansion, service, volume_expansion};
 
@@ -18,11 +19,14 @@ impl proto::identity_server::Identity for Identity {
         &self,
         _: Request<proto::GetPluginInfoRequest>,
     ) -> Result<Response<proto::GetPluginInfoResponse>, Status> {
-        Ok(Response::new(proto::GetPluginInfoResponse {
-            name: self.driver_name.clone(),
-            vendor_version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..Default::default()
-        }))
+        tell(
+            "GetPluginInfo",
+            proto::GetPluginInfoResponse {
+                name: self.driver_name.clone(),
+                vendor_version: env!("CARGO_PKG_VERSION").to_owned(),
+                ..Default::default()
+            },
+        )
     }
 
     async fn get_plugin_capabilities(
@@ -34,11 +38,11 @@ impl proto::identity_server::Identity for Identity {
         let capabilities = [Type::Service(controller), Type::VolumeExpansion(online)]
             .map(|kind| proto::PluginCapability { r#type: Some(kind) })
             .to_vec();
-        Ok(Response::new(proto::GetPluginCapabilitiesResponse { capabilities }))
+        tell("GetPluginCapabilities", proto::GetPluginCapabilitiesResponse { capabilities })
     }
 
     /// Answers that the process works. No server is asked: a dead one is no reason to restart the driver.
     async fn probe(&self, _: Request<proto::ProbeRequest>) -> Result<Response<proto::ProbeResponse>, Status> {
-        Ok(Response::new(proto::ProbeResponse { ready: Some(true) }))
+        tell("Probe", proto::ProbeResponse { ready: Some(true) })
     }
 }

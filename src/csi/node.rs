@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::call::{Bridge, Job};
+use super::call::{Bridge, Job, tell};
 use super::decode;
 use super::proto;
 use super::proto::node_service_capability::{Rpc, Type, rpc};
@@ -96,7 +96,7 @@ impl proto::node_server::Node for Node {
             r#type: Some(Type::Rpc(Rpc { r#type: kind.into() })),
         };
         let capabilities = CAPABILITIES.map(capability).to_vec();
-        Ok(Response::new(proto::NodeGetCapabilitiesResponse { capabilities }))
+        tell("NodeGetCapabilities", proto::NodeGetCapabilitiesResponse { capabilities })
     }
 
     async fn node_get_info(
@@ -104,7 +104,10 @@ impl proto::node_server::Node for Node {
         _: Request<proto::NodeGetInfoRequest>,
     ) -> Result<Response<proto::NodeGetInfoResponse>, Status> {
         // No topology: an export is reached from every node. No limit: a further volume costs no further mount.
-        Ok(Response::new(proto::NodeGetInfoResponse { node_id: self.node_id.clone(), ..Default::default() }))
+        tell(
+            "NodeGetInfo",
+            proto::NodeGetInfoResponse { node_id: self.node_id.clone(), ..Default::default() },
+        )
     }
 }
 

@@ -211,7 +211,10 @@ impl Exports {
             // Locked: it is being mounted, so it is in use.
             let Some(mut slot) = try_lock(&slot) else { continue };
             let idle = slot.as_ref().is_some_and(|mounted| self.is_idle(mounted, &table, &own, now));
-            if let Some(mounted) = slot.take_if(|_| idle) {
+            let unused = slot.take_if(|_| idle);
+            // Whoever needs the export meanwhile mounts it anew, and does not wait for this.
+            drop(slot);
+            if let Some(mounted) = unused {
                 match self.mounter.release_export(&mounted.root) {
                     Ok(()) => tracing::info!(export = %export, "export unused, let go"),
                     Err(error) => failures.push(error),
