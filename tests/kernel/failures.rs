@@ -1,10 +1,9 @@
 //! Servers, shares and names that are wrong: each call ends soon (see `fixture::answer`) and says what is wrong.
 
 use std::fs;
-use std::io::Write;
 use std::net::TcpListener;
 
-use nfs_subdir_csi::csi::proto::Volume;
+use nfs_subdir_csi::csi::proto::{CreateVolumeRequest, Volume};
 use tonic::Code;
 
 use super::fixture::{Driver, assert_refused, by_hand, new_volume};
@@ -121,21 +120,31 @@ async fn a_read_only_export_fails_to_make_a_volume_and_says_so() {
 #[tokio::test]
 async fn a_full_export_fails_to_make_a_volume_and_makes_it_once_there_is_room() {
     let driver = Driver::start().await;
-    driver.try_create(new_volume("first", &[("share", "/small")])).await.unwrap();
+    // Without a capacity, so that it is the server that says no, in the middle of the work.
+    let small =
+        |name| CreateVolumeRequest { capacity_range: None, ..new_volume(name, &[("share", "/small")]) };
+    driver.try_create(small("first")).await.unwrap();
     let filler = server::exported("/small/filler");
-    let mut file = fs::File::create(&filler).unwrap();
-    // The file system keeps back more than it needs until it has written all to the disk.
-    for _ in 0..4 {
-        while file.write_all(&[1; 1 << 16]).is_ok() {}
-        file.sync_all().unwrap();
+    fs::create_dir(&filler).unwrap();
+    // Large files and then small ones, until not a single block is left: the file system keeps back more than it
+    // needs until it has written all to the disk.
+    for (round, size) in [1 << 20, 1 << 12, 1 << 10, 1, 1].into_iter().enumerate() {
+        for number in 0.. {
+            let file = filler.join(format!("{round}-{number}"));
+            if fs::write(&file, vec![1; size]).and_then(|()| fs::File::open(&file)?.sync_all()).is_err() {
+                break;
+            }
+        }
     }
-    drop(file);
-    let request = new_volume("second", &[("share", "/small")]);
-    assert_refused(driver.try_create(request.clone()).await, Code::ResourceExhausted, "No space left");
+    assert_refused(driver.try_create(small("second")).await, Code::ResourceExhausted, "No space left");
+    let large = new_volume("second", &[("share", "/small")]);
+    assert_refused(driver.try_create(large).await, Code::OutOfRange, "bytes are asked for");
     let work = server::exported("/small/.nfs-subdir-csi/work");
     assert_eq!(work.read_dir().unwrap().count(), 0, "no draft adds to it");
-    fs::remove_file(filler).unwrap();
-    let volume = driver.try_create(request).await.unwrap();
+    for entry in filler.read_dir().unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let volume = driver.try_create(small("second")).await.unwrap();
     let target = driver.publish(&volume, "a", &[]).await;
     fs::write(target.join("file"), "x").unwrap();
 }
