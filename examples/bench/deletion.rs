@@ -58,8 +58,16 @@ pub(crate) async fn run(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
     let files = (DIRS * FILES) as u64;
     let rows = [
         row!("DeleteVolume answers after", format!("{:.1} ms", call.as_secs_f64() * 1e3), ""),
-        row!("the reaper is done after", format!("{:.1} s", reaped.as_secs_f64()), per_call(cost.requests(), files)),
-        row!("rm -rf of the same tree", format!("{:.1} s", floor.as_secs_f64()), per_call(floor_cost.requests(), files)),
+        row!(
+            "the reaper is done after",
+            format!("{:.1} s", reaped.as_secs_f64()),
+            per_call(cost.requests(), files)
+        ),
+        row!(
+            "rm -rf of the same tree",
+            format!("{:.1} s", floor.as_secs_f64()),
+            per_call(floor_cost.requests(), files)
+        ),
     ];
     table::print(&["", "time", "NFS requests a file"], &rows);
     println!();

@@ -12,12 +12,11 @@ use nfs_subdir_csi::volume::record::Record;
 use crate::common::{STATE_DIR, Stage, timed};
 use crate::driver::Running;
 use crate::gauges::{Cost, Memory, forget_names, per_call};
-use crate::verdict::Verdict;
 use crate::{row, table};
 
 const VOLUMES: usize = 10_000;
 
-pub(crate) async fn run(stage: &Stage, _: &mut Verdict) -> Result<()> {
+pub(crate) async fn run(stage: &Stage) -> Result<()> {
     println!("Listing {VOLUMES} volumes of one export\n");
     let mut controller = Running::controller(stage).await?;
     controller.create("first").await?;

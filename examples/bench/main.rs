@@ -1,13 +1,18 @@
 //! What the driver costs: requests, tasks, times, memory, each beside what the kernel alone needs.
 //!
 //! `vm/run -t 600 -- target/release/examples/bench DRIVER [SECTION...]`, or `make bench`. Sections: counts, latency,
-//! many, footprint; without any, all. Exit status 1 if a count misses its aim.
+//! many, footprint, deletion, listing; without any, all. Exit status 1 if a count misses its aim.
 
 #[path = "../common/mod.rs"]
 mod common;
 mod counts;
+mod deletion;
 mod driver;
+mod footprint;
 mod gauges;
+mod latency;
+mod listing;
+mod many;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod table;
@@ -28,11 +33,33 @@ fn main() -> Result<ExitCode> {
     // One thread: the measuring must start no task itself.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut verdict = Verdict::default();
-    let _ = chosen;
-    let measured = runtime.block_on(counts::run(&stage, &mut verdict));
+    let measured = runtime.block_on(measure(&stage, &chosen, &mut verdict));
     if let Err(error) = measured {
         println!("FAILED: {error:#}\n\n{}", stage.logs());
         return Ok(ExitCode::FAILURE);
     }
     Ok(if verdict.conclude() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn measure(stage: &Stage, chosen: &[String], verdict: &mut Verdict) -> Result<()> {
+    let wanted = |section: &str| chosen.is_empty() || chosen.iter().any(|name| name == section);
+    if wanted("counts") {
+        counts::run(stage, verdict).await?;
+    }
+    if wanted("latency") {
+        latency::run(stage).await?;
+    }
+    if wanted("many") {
+        many::run(stage, verdict).await?;
+    }
+    if wanted("footprint") {
+        footprint::run(stage, verdict).await?;
+    }
+    if wanted("deletion") {
+        deletion::run(stage, verdict).await?;
+    }
+    if wanted("listing") {
+        listing::run(stage).await?;
+    }
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! A table of text: the first column to the left, the others to the right.
 
+use std::fmt::Write as _;
+
 /// Prints the rows under the heading. A row of one cell is a title within the table.
 pub(crate) fn print(heading: &[&str], rows: &[Vec<String>]) {
     let heading: Vec<String> = heading.iter().map(|&cell| cell.to_owned()).collect();
@@ -11,7 +13,7 @@ pub(crate) fn print(heading: &[&str], rows: &[Vec<String>]) {
     for row in std::iter::once(&heading).chain(rows) {
         let mut line = format!("  {:<1$}", row[0], widths[0]);
         for (cell, width) in row.iter().zip(&widths).skip(1) {
-            line.push_str(&format!("  {cell:>width$}"));
+            let _ = write!(line, "  {cell:>width$}");
         }
         println!("{}", line.trim_end());
     }

@@ -56,6 +56,11 @@ impl Stage {
         Ok(stage)
     }
 
+    /// Bytes of the driver's binary.
+    pub fn driver_size(&self) -> Result<u64> {
+        Ok(self.driver.metadata()?.len())
+    }
+
     pub fn controller(&self) -> Service {
         self.start("controller", &[])
     }

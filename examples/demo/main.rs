@@ -110,10 +110,10 @@ impl Play<'_> {
         let capacity = u64::try_from(self.volume.capacity_bytes)?;
         ensure!(capacity == 1 << 30, "the capacity is {capacity}");
         self.page.done(Some(time), "mounts the share for the driver itself, makes a directory");
-        self.page.more("volume id", &self.volume.volume_id);
-        self.page.more("directory", dir.display().to_string());
-        self.page.more("", format!("mode {mode:04o}, owner {}:{}", meta.uid(), meta.gid()));
-        self.page.more("capacity", human(capacity));
+        Page::more("volume id", &self.volume.volume_id);
+        Page::more("directory", dir.display().to_string());
+        Page::more("", format!("mode {mode:04o}, owner {}:{}", meta.uid(), meta.gid()));
+        Page::more("capacity", human(capacity));
         Ok(())
     }
 
@@ -124,8 +124,8 @@ impl Play<'_> {
             if pod == 0 {
                 let path = self.targets[0].to_string_lossy();
                 let (pods, volume) = path.split_once("/volumes/").context("the target has no volumes/")?;
-                self.page.more("target", format!("{pods}/volumes/"));
-                self.page.more("", format!("  {volume}"));
+                Page::more("target", format!("{pods}/volumes/"));
+                Page::more("", format!("  {volume}"));
             }
         }
         let text = "hello from web-1";

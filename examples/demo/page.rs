@@ -34,7 +34,7 @@ impl Page {
     }
 
     /// One more line on the last step.
-    pub(crate) fn more(&self, name: &str, value: impl AsRef<str>) {
+    pub(crate) fn more(name: &str, value: impl AsRef<str>) {
         println!("      {name:<12}{}", value.as_ref());
     }
 

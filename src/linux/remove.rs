@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use super::dir::Entry;
 use super::{Dir, Result, SysError};
 
-/// Threads for one tree. Each waits for the server most of the time.
+/// Threads for one large tree. Each waits for the server most of the time.
 const WORKERS: usize = 4;
+/// Directories that wait before more threads than the caller's are started: most deleted volumes are small.
+const WORTH_HELP: usize = 8;
 /// Levels entered from one starting point. A directory deeper down is moved up first, so that a tree of any
 /// depth needs a bounded number of open handles.
 const DEPTH: usize = 32;
@@ -62,10 +64,15 @@ pub fn remove_tree(parent: &Dir, name: &OsStr, pace: &Pace) -> Result<(), Vec<Sy
     let removal = Removal { parent, pace, state: Mutex::default(), changed: Condvar::new() };
     removal.queue(&top, name.to_owned());
     std::thread::scope(|scope| {
-        for _ in 1..WORKERS {
-            scope.spawn(|| removal.work());
-        }
-        removal.work();
+        let mut help = false;
+        removal.work(|waiting| {
+            if waiting >= WORTH_HELP && !help {
+                help = true;
+                for _ in 1..WORKERS {
+                    scope.spawn(|| removal.work(|_| ()));
+                }
+            }
+        });
     });
     let failures = std::mem::take(&mut removal.state().failures);
     if failures.is_empty() { Ok(()) } else { Err(failures) }
@@ -115,8 +122,8 @@ impl Removal<'_> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes directories until none is left and nobody can add one.
-    fn work(&self) {
+    /// Takes directories until none is left and nobody can add one. `seen` is told how many more are waiting.
+    fn work(&self, mut seen: impl FnMut(usize)) {
         loop {
             let mut state = self.state();
             let waiting = loop {
@@ -130,7 +137,9 @@ impl Removal<'_> {
                 }
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             };
+            let others = state.queue.len();
             drop(state);
+            seen(others);
             self.enter(waiting);
             self.state().working -= 1;
             self.changed.notify_all();
