@@ -5,8 +5,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use nfs_subdir_csi::csi::proto::controller_client::ControllerClient;
 use nfs_subdir_csi::csi::proto::{self, Volume};
 use tokio::sync::{Mutex, MutexGuard};
+use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use super::mounts;
@@ -92,6 +94,11 @@ impl Driver {
     pub(crate) async fn unpublish(&self, volume: &Volume, target: &Path) -> Result<(), Status> {
         let mut node = self.node_client.node.clone();
         answer(node.node_unpublish_volume(support::unpublish(volume, target))).await.map(drop)
+    }
+
+    /// A client of the controller service.
+    pub(crate) fn controller_client(&self) -> ControllerClient<Channel> {
+        self.controller_client.controller.clone()
     }
 
     /// The target path for a volume of this pod, below a directory that exists, as from kubelet.

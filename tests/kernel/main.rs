@@ -2,14 +2,19 @@
 //! mount table. Runs as root in the guest (`vm/run`), where whole servers can be stopped and nothing of the
 //! developer's machine is mounted or unmounted.
 
+mod configuration;
+mod ephemeral;
 mod failures;
 mod fixture;
 mod hostile;
+mod kill_nine;
 mod lifecycle;
 mod mounts;
+mod ownership;
 mod policies;
 mod process;
 mod publish;
+mod races;
 mod readonly;
 mod restart;
 mod server;
