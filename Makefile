@@ -9,7 +9,7 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 DRIVER := $(CARGO_TARGET_DIR)/$(HOST)/release/nfs-subdir-csi
 EXAMPLES := $(CARGO_TARGET_DIR)/release/examples
 
-.PHONY: help deps build demo test check unit vm-test kernel sanity bench
+.PHONY: help deps build demo test check unit vm-test kernel sanity fuzz bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ check: deps ## format, clippy, shellcheck, and proto/csi.proto against CSI 1.12
 	proto/check
 
 unit: deps ## tests without root: parsers, decisions, the services over a socket
-	cargo test --lib --bins --test grpc --test layers
+	cargo test --lib --bins --test grpc --test import --test layers
 
 vm-test: deps ## tests of the guest that the next ones run in
 	vm/test
@@ -39,6 +39,11 @@ sanity: deps build ## the whole of csi-sanity against the driver in the guest, o
 	csi-sanity/build
 	vm/run -t 300 -- csi-sanity/run $(DRIVER) 4.2
 	vm/run -t 300 -- csi-sanity/run $(DRIVER) 3
+
+fuzz: deps ## a minute of coverage-guided fuzzing of everything that reads untrusted text
+	@type -P cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	@type -P g++ >/dev/null || { apt-get update && apt-get install -y --no-install-recommends g++; }
+	cargo fuzz run --sanitizer none untrusted -- -max_total_time=60
 
 bench: build ## print NFS requests, tasks, times and sizes, each beside its floor
 	cargo build --release --example bench

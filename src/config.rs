@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::volume::parameters::OnDelete;
+
 /// CSI driver that makes volumes out of directories of an NFS export
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
@@ -21,9 +23,84 @@ pub enum Command {
     Controller(Common),
     /// Publish volumes to pods: one on every node
     Node(NodeArgs),
+    /// Take over volumes that the nfs-client provisioner or csi-driver-nfs made
+    Import(ImportArgs),
     /// Work on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+/// What a takeover needs.
+#[derive(Debug, Clone, Args)]
+pub struct ImportArgs {
+    /// The old PersistentVolumes: the output of `kubectl get pv -o json`
+    #[arg(long, value_name = "FILE")]
+    pub pvs: PathBuf,
+
+    /// The NFS server, as the old PersistentVolumes name it
+    #[arg(long)]
+    pub server: String,
+
+    /// The share whose directories become volumes
+    #[arg(long)]
+    pub share: String,
+
+    /// The name of that export in the driver's configuration, for the new handles
+    #[arg(long, value_name = "NAME")]
+    pub export: Option<String>,
+
+    /// Take volumes of this CSI driver
+    #[arg(long, default_value = "nfs.csi.k8s.io", value_name = "NAME")]
+    pub from_driver: String,
+
+    /// The name of the driver that gets them
+    #[arg(long, default_value = "nfs-subdir.csi.dev", value_name = "NAME", value_parser = driver_name)]
+    pub driver_name: String,
+
+    /// What becomes of a directory when its volume is deleted, where the old handle does not say
+    #[arg(long, default_value = "retain", value_enum)]
+    pub on_delete: Policy,
+
+    /// Options to mount the share with
+    #[arg(long, value_delimiter = ',')]
+    pub mount_options: Vec<String>,
+
+    /// The share, where it is mounted already
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+
+    /// A directory for the mount, if --directory is not given
+    #[arg(long, default_value = "/run/nfs-subdir-csi", value_name = "DIR")]
+    pub state_dir: PathBuf,
+
+    /// Where the new PersistentVolumes are written, instead of to standard output
+    #[arg(long, value_name = "FILE")]
+    pub manifests: Option<PathBuf>,
+
+    /// Write the records. Without it, say what would be done
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Deletion policies, for the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Policy {
+    /// The directory is removed.
+    Delete,
+    /// It stays.
+    Retain,
+    /// It is renamed.
+    Archive,
+}
+
+impl From<Policy> for OnDelete {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Delete => Self::Delete,
+            Policy::Retain => Self::Retain,
+            Policy::Archive => Self::Archive,
+        }
+    }
 }
 
 /// What can be done with a configuration file.
@@ -129,9 +206,12 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_sound_and_every_flag_has_a_variable() {
+    fn the_command_line_is_sound_and_every_flag_of_a_service_has_a_variable() {
         Cli::command().debug_assert();
-        for command in Cli::command().get_subcommands().filter(|command| command.get_name() != "config") {
+        for command in Cli::command()
+            .get_subcommands()
+            .filter(|command| matches!(command.get_name(), "controller" | "node"))
+        {
             for flag in
                 command.get_arguments().filter(|flag| !matches!(flag.get_id().as_str(), "help" | "version"))
             {

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! main ─► server ─► csi ─► volume ─► linux        arrows never turn back
-//!         config, endpoint, telemetry: used by main
+//!         config, config_file, endpoint, telemetry: used by main; import ─► volume, linux
 //! ```
 //!
 //! | folder | what it owns | what it may not know |
 //! |---|---|---|
+//! | [`import`] | the takeover of other provisioners' volumes, a command of its own | gRPC, system calls |
 //! | [`csi`] | one file for each gRPC service, the bridge every call crosses, the table of error codes | system calls |
 //! | [`volume`] | names, parameters, records; what happens to a volume from creation to deletion | gRPC, async |
 //! | [`linux`] | directory handles, mounts, the mount table, NFS: every system call | volumes |
@@ -18,6 +19,7 @@ pub mod config;
 pub mod config_file;
 pub mod csi;
 pub mod endpoint;
+pub mod import;
 pub mod linux;
 pub mod server;
 pub mod telemetry;

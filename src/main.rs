@@ -28,6 +28,7 @@ const THREAD_KEEP_ALIVE: Duration = Duration::from_hours(24);
 fn main() -> anyhow::Result<()> {
     match &Cli::parse().command {
         Command::Config(ConfigCommand::Check { file }) => check_config(file),
+        Command::Import(args) => nfs_subdir_csi::import::run(args),
         Command::Controller(common) => serve(common, None),
         Command::Node(args) => serve(&args.common, Some(args)),
     }

@@ -199,7 +199,7 @@ fn require_directory(parent: &Dir, name: &str) -> Result<()> {
 }
 
 /// The directory that holds a volume's, if it is there with the volume's own in it.
-pub(super) fn find_directory(share: &Dir, sub_dir: &SubDir) -> Result<Option<Dir>> {
+pub fn find_directory(share: &Dir, sub_dir: &SubDir) -> Result<Option<Dir>> {
     let (parent, name) = sub_dir.split();
     let parent = match share.open_place(parent.unwrap_or(".")) {
         Err(error) if error.is_not_found() => return Ok(None),

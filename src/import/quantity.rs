@@ -1,0 +1,64 @@
+//! Kubernetes quantities, such as `10Gi`, as bytes.
+
+/// The suffixes with their factors; the longer ones first, since `Mi` ends in no suffix but begins like `M`.
+const SUFFIXES: [(&str, u128); 12] = [
+    ("Ki", 1 << 10),
+    ("Mi", 1 << 20),
+    ("Gi", 1 << 30),
+    ("Ti", 1 << 40),
+    ("Pi", 1 << 50),
+    ("Ei", 1 << 60),
+    ("k", 1_000),
+    ("M", 1_000_000),
+    ("G", 1_000_000_000),
+    ("T", 1_000_000_000_000),
+    ("P", 1_000_000_000_000_000),
+    ("E", 1_000_000_000_000_000_000),
+];
+
+/// Bytes, rounded up as Kubernetes does; `None` if the text is no quantity, or none of bytes.
+pub(super) fn bytes(text: &str) -> Option<u64> {
+    let (number, factor) = SUFFIXES
+        .iter()
+        .find_map(|&(suffix, factor)| text.strip_suffix(suffix).map(|number| (number, factor)))
+        .unwrap_or((text, 1));
+    let (number, exponent) = match number.split_once(['e', 'E']) {
+        Some((number, exponent)) => (number, exponent.parse::<u32>().ok()?),
+        None => (number, 0),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let scale = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let scaled =
+        digits.parse::<u128>().ok()?.checked_mul(factor)?.checked_mul(10u128.checked_pow(exponent)?)?;
+    u64::try_from(scaled.div_ceil(scale)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn quantities_are_read_as_kubernetes_writes_them() {
+        for (text, number) in [
+            ("0", 0),
+            ("1024", 1024),
+            ("10Gi", 10 << 30),
+            ("1.5Gi", 3 << 29),
+            ("5G", 5_000_000_000),
+            ("100k", 100_000),
+            ("1e3", 1000),
+            ("2E", 2_000_000_000_000_000_000),
+            ("0.1", 1),
+            ("1Ei", 1 << 60),
+        ] {
+            assert_eq!(bytes(text), Some(number), "{text}");
+        }
+        for text in ["", "Gi", "-1", "1.2.3", "1m", "ten", "99Ei", "1e99", "1Gib", " 1"] {
+            assert_eq!(bytes(text), None, "{text:?}");
+        }
+    }
+}
