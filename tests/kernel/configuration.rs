@@ -7,7 +7,7 @@ use std::time::Duration;
 use nfs_subdir_csi::csi::proto::CreateVolumeRequest;
 use tonic::Code;
 
-use super::fixture::{BINARY, Driver, Place, Setup, assert_refused, text, until};
+use super::fixture::{BINARY, Driver, Place, Setup, assert_refused, say, text, until};
 use super::support::{self, Service, publish};
 use super::{mounts, server};
 
@@ -165,6 +165,6 @@ async fn a_hundred_edits_under_load_fail_no_call() {
         calls += 4;
     }
     edits.join().unwrap();
-    println!("{calls} calls while the file was edited 100 times");
+    say(&format!("{calls} calls while the file was edited 100 times"));
     assert!(calls > 100);
 }

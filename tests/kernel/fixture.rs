@@ -1,5 +1,6 @@
 //! A controller and a node of the driver as processes, and a kubelet directory for them.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -238,6 +239,11 @@ pub(crate) fn assert_refused<T>(answer: Result<T, Status>, code: Code, words: &s
     let Err(status) = answer else { panic!("not refused; {code:?} and {words:?} were expected") };
     assert_eq!(status.code(), code, "{}", status.message());
     assert!(status.message().contains(words), "no {words:?} in: {}", status.message());
+}
+
+/// Prints a figure also when the test passes: libtest keeps back what the print macros write.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "    {text}");
 }
 
 /// Waits until something is so.

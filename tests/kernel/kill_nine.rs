@@ -8,7 +8,7 @@ use nfs_subdir_csi::csi::proto;
 use serde_json::Value;
 use tonic::Code;
 
-use super::fixture::{Driver, new_volume, until};
+use super::fixture::{Driver, new_volume, say, until};
 use super::server;
 
 /// Kills in a run; `NFS_SUBDIR_CSI_ROUNDS` asks for another number.
@@ -169,7 +169,7 @@ async fn after_five_hundred_kills_the_export_holds_what_was_promised_and_nothing
             model.compare(&context);
         }
     }
-    println!("{rounds} kills, {interrupted} of them in the middle of a call; seed {seed}");
+    say(&format!("{rounds} kills, {interrupted} of them in the middle of a call; seed {seed}"));
     assert!(interrupted > rounds / 10, "too few kills hit a call: {interrupted} of {rounds}");
 
     let state = server::exported("/share/.nfs-subdir-csi");

@@ -7,6 +7,7 @@ mod ephemeral;
 mod failures;
 mod fixture;
 mod hostile;
+mod import;
 mod kill_nine;
 mod lifecycle;
 mod mounts;
@@ -20,6 +21,7 @@ mod restart;
 mod server;
 mod sharing;
 mod static_binary;
+mod stats;
 #[path = "../support/mod.rs"]
 mod support;
 mod versions;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nfs_subdir_csi::csi::proto::volume_capability::AccessType;
 use nfs_subdir_csi::csi::proto::{ControllerModifyVolumeRequest, Volume};
 
-use super::fixture::{Driver, answer};
+use super::fixture::{Driver, answer, say};
 use super::{server, support};
 
 /// How long the swapping goes on for each call. A round is one swap there and back.
@@ -101,7 +101,7 @@ async fn under_attack<F: Future<Output = bool>>(
     stop.store(true, Ordering::Relaxed);
     attacker.join().unwrap();
     let rounds = rounds.load(Ordering::Relaxed);
-    println!("{what}: {calls} calls, {done} of them done, {rounds} swaps");
+    say(&format!("{what}: {calls} calls, {done} of them done, {rounds} swaps"));
     assert!(done > 20 && done < calls && rounds > 500, "{what}: {done} of {calls} calls, {rounds} swaps");
     assert_eq!(fingerprint(&canaries), before, "{what}");
 }
