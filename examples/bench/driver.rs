@@ -25,7 +25,7 @@ impl Running {
     }
 
     /// With the threads that calls run on started: that happens once in a service's life.
-    async fn warm(service: Service) -> Result<Self> {
+    pub(crate) async fn warm(service: Service) -> Result<Self> {
         let mut client = service.client().await;
         timed(client.identity.probe(proto::ProbeRequest {})).await?;
         let calls = (0..4).map(|number| {

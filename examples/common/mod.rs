@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -69,10 +71,23 @@ impl Stage {
         self.start("node", &["--node-id", "node-1"])
     }
 
+    /// A controller whose threads each want a stack of so many bytes.
+    pub fn controller_with_stacks(&self, bytes: u64) -> Result<Service> {
+        let wrapper = self.dir.join("with-stacks");
+        let script = format!("#!/bin/sh\nRUST_MIN_STACK={bytes} exec '{}' \"$@\"\n", self.driver.display());
+        std::fs::write(&wrapper, script)?;
+        std::fs::set_permissions(&wrapper, Permissions::from_mode(0o700))?;
+        Ok(self.start_as(&wrapper, "controller", &[]))
+    }
+
     fn start(&self, role: &str, args: &[&str]) -> Service {
+        self.start_as(&self.driver, role, args)
+    }
+
+    fn start_as(&self, program: &Path, role: &str, args: &[&str]) -> Service {
         // Exports stay mounted for the whole run, so that it is the caller who decides what is measured.
         let args = [args, &["--export-linger", "3600"]].concat();
-        Service::start_logged(&self.driver, role, &self.dir, &args, &self.log_of(role))
+        Service::start_logged(program, role, &self.dir, &args, &self.log_of(role))
     }
 
     fn log_of(&self, role: &str) -> PathBuf {

@@ -64,6 +64,15 @@ impl Dir {
         Ok(Self { fd, label: path.to_owned() })
     }
 
+    /// Opens `path` as a mere place (`O_PATH`), a link in its last component not followed: enough to ask how full its
+    /// file system is.
+    pub fn open_mount(path: &Path) -> Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = nix::fcntl::open(path, flags, Mode::empty())
+            .map_err(|errno| SysError::new("open", path.display().to_string(), errno))?;
+        Ok(Self { fd, label: path.to_owned() })
+    }
+
     /// Gives the directory another name in messages, such as the export's instead of its mount point.
     #[must_use]
     pub fn with_label(mut self, label: impl Into<PathBuf>) -> Self {

@@ -20,6 +20,7 @@ impl Volumes {
                 };
             }
             let state = mounted.state()?;
+            let _turn = mounted.promise_turn();
             let more = range.required - record.capacity_bytes;
             capacity::admit(mounted, &state, located.export.policy.capacity, more)?;
             let before = record.capacity_bytes;

@@ -13,8 +13,9 @@ impl Volumes {
     /// handle that names no volume is done with. `secret` are mount options from the call's secrets.
     ///
     /// The directory goes first and the record last, so a driver killed in between finds the record on the retry and
-    /// the directory gone, and goes on from there. The cost does not depend on what is in the volume. NFS requests: 3
-    /// to read the record, 1 or 2 to see that the directory is one, 1 RENAME, 1 REMOVE.
+    /// the directory gone, and goes on from there. The cost does not depend on what is in the volume. NFS requests: 4
+    /// to read the record (OPEN, READ, CLOSE, DELEGRETURN), 1 LOOKUP to see that the directory is one, 1 RENAME, 1
+    /// REMOVE.
     pub fn delete(&self, handle: &str, secret: Option<&str>) -> Result<()> {
         // Nothing is mounted and nothing on any server looked at for a text that is no handle.
         let Some(located) = self.locate(handle, secret)? else { return Ok(()) };

@@ -13,6 +13,9 @@ use super::state_dir::StateDir;
 use super::trash::Reaper;
 use super::{ExportRef, Result};
 
+/// For how long a count of promises that nobody uses is taken for right.
+const COUNT_HOLDS: Duration = Duration::from_mins(1);
+
 /// All mounted exports.
 pub struct Exports {
     mounter: Arc<dyn Mounter>,
@@ -37,8 +40,16 @@ pub struct MountedExport {
     reaper: Mutex<Option<Reaper>>,
     idle_since: Mutex<Option<Instant>>,
     process_began: u64,
-    /// Bytes promised to all volumes, once somebody has wanted to know.
-    promised: Mutex<Option<u64>>,
+    promises: Arc<Promises>,
+}
+
+/// What is promised on one export, however often it is mounted.
+#[derive(Default)]
+struct Promises {
+    /// Held from the look at what is left until the promise is written.
+    turn: Mutex<()>,
+    /// Bytes promised to all volumes, once somebody has wanted to know, and when that was last right.
+    sum: Mutex<Option<(u64, Instant)>>,
 }
 
 impl MountedExport {
@@ -72,20 +83,26 @@ impl MountedExport {
         Ok(state.clone())
     }
 
-    /// Bytes promised to all volumes with a record. Reads every record the first time, and keeps count from then on.
+    /// The right to make a promise on this export. One call at a time has it.
+    pub fn promise_turn(&self) -> MutexGuard<'_, ()> {
+        lock(&self.promises.turn)
+    }
+
+    /// Bytes promised to all volumes with a record. Reads every record the first time, and keeps count from then on; a
+    /// count that has not been used for a while is made anew, since another controller may have taken over meanwhile.
     pub fn promised(&self, state: &StateDir) -> Result<u64> {
-        let mut promised = lock(&self.promised);
+        let mut promised = lock(&self.promises.sum);
         let sum = match *promised {
-            Some(sum) => sum,
-            None => state.sum_of_capacities()?,
+            Some((sum, used)) if used.elapsed() < COUNT_HOLDS => sum,
+            _ => state.sum_of_capacities()?,
         };
-        *promised = Some(sum);
+        *promised = Some((sum, Instant::now()));
         Ok(sum)
     }
 
     /// Says that a volume's promise has changed from `before` to `after` bytes.
     pub fn promised_changed(&self, before: u64, after: u64) {
-        if let Some(sum) = lock(&self.promised).as_mut() {
+        if let Some((sum, _)) = lock(&self.promises.sum).as_mut() {
             *sum = sum.saturating_sub(before).saturating_add(after);
         }
     }
@@ -173,10 +190,19 @@ impl Exports {
             reaper: Mutex::default(),
             idle_since: Mutex::default(),
             process_began: self.process_began,
-            promised: Mutex::default(),
+            promises: self.promises_of(&key.0),
         });
         *slot = Some(Arc::clone(&mounted));
         Ok(mounted)
+    }
+
+    /// The promises of the export at these sources, shared with its other mounts.
+    fn promises_of(&self, sources: &[NfsSource]) -> Arc<Promises> {
+        let slots = lock(&self.slots);
+        let same = slots.iter().filter(|((own, _), _)| own == sources);
+        let promises = |slot: &Slot| Some(Arc::clone(&try_lock(slot)?.as_ref()?.promises));
+        let shared = same.map(|(_, slot)| promises(slot)).find_map(|promises| promises);
+        shared.unwrap_or_default()
     }
 
     fn forget(&self, key: &Key, stale: &Arc<MountedExport>) -> Result<()> {

@@ -119,7 +119,7 @@ impl StateDir {
     }
 
     /// Writes the record of a new volume. `false` if there is one already, written by whomever: linking decides
-    /// between two controllers at once. Five NFS requests: OPEN, WRITE, CLOSE, LINK, REMOVE.
+    /// between two controllers at once. Seven NFS requests: OPEN, SETATTR (for O_EXCL), ACCESS, WRITE, CLOSE, LINK, REMOVE.
     pub fn add(&self, key: &VolumeKey, record: &Record) -> Result<bool> {
         let draft = self.write_draft(key, record)?;
         let linked = self.work.link(&draft, &self.volumes, file_of(key));

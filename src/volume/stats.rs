@@ -14,6 +14,6 @@ impl Node {
     /// attributes are old.
     pub fn stats(&self, path: &Path) -> Result<Usage> {
         let target = self.published(path)?;
-        Ok(Dir::open(&target)?.usage()?)
+        Ok(Dir::open_mount(&target)?.usage()?)
     }
 }

@@ -103,6 +103,33 @@ async fn what_is_promised_is_not_promised_again_where_capacity_is_reserved() {
 }
 
 #[tokio::test]
+async fn of_two_volumes_at_once_that_do_not_both_fit_one_is_made() {
+    let driver = Driver::start_with(with_policy(CapacityPolicy::Reserve)).await;
+    let mut controller = driver.controller.controller.clone();
+    // Promises until less is left of the file system than is free on it: from then on promises alone count.
+    let free = capacity(&driver).await;
+    let mut room = free;
+    for number in 0.. {
+        if room < free / 2 {
+            break;
+        }
+        controller.create_volume(sized(&format!("filler-{number}"), free / 3)).await.unwrap();
+        room = capacity(&driver).await;
+    }
+    for round in 0..20 {
+        let ask = |name: String| {
+            let mut controller = controller.clone();
+            async move { controller.create_volume(sized(&name, room / 5 * 3)).await }
+        };
+        let (one, two) = tokio::join!(ask(format!("a{round}")), ask(format!("b{round}")));
+        let granted: Vec<_> = [one, two].into_iter().filter_map(Result::ok).collect();
+        assert_eq!(granted.len(), 1, "round {round}");
+        let volume = granted[0].get_ref().volume.as_ref().unwrap();
+        controller.delete_volume(delete(volume)).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_volume_larger_than_what_is_free_is_out_of_range_unless_that_is_ignored() {
     let thin = Driver::start_with(with_policy(CapacityPolicy::Thin)).await;
     let ignore = Driver::start_with(with_policy(CapacityPolicy::Ignore)).await;
