@@ -49,14 +49,15 @@ fn check_config(file: &Path) -> anyhow::Result<()> {
 fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
     telemetry::start(common.log_format, &common.log_level)?;
     let socket = endpoint::parse(&common.endpoint)?;
-    let listener = endpoint::bind(&socket)?;
-    // While there is one thread: the namespace and the umask are the whole process's.
+    // While there is one thread: a namespace is its thread's.
     namespace::enter(&common.state_dir, node.map(|args| args.kubelet_dir.as_path()))
         .context("make a mount namespace")?;
-    nfs_subdir_csi::linux::clear_umask();
 
     let identity = Identity { driver_name: common.driver_name.clone() };
     let role = compose(common, node)?;
+    // Last, so that whoever finds the socket finds a driver that can work.
+    let listener = endpoint::bind(&socket)?;
+    nfs_subdir_csi::linux::clear_umask();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(THREAD_KEEP_ALIVE)

@@ -3,6 +3,7 @@
 //! developer's machine is mounted or unmounted.
 
 mod configuration;
+mod dead_server;
 mod ephemeral;
 mod failures;
 mod fixture;
