@@ -213,7 +213,7 @@ async fn a_volume_that_is_swapped_for_a_link_all_the_time_is_published_as_itself
         move || {
             while !stop.load(Ordering::Relaxed) {
                 fs::rename(&directory, &aside).unwrap();
-                symlink("outside", &directory).unwrap();
+                symlink(&outside, &directory).unwrap();
                 std::thread::sleep(std::time::Duration::from_millis(1));
                 fs::remove_file(&directory).unwrap();
                 fs::rename(&aside, &directory).unwrap();

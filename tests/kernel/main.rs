@@ -3,7 +3,6 @@
 //! developer's machine is mounted or unmounted.
 
 mod configuration;
-mod dead_server;
 mod ephemeral;
 mod failures;
 mod fixture;

@@ -48,27 +48,8 @@ impl Drop for Restricted {
     }
 }
 
-/// No server until this is dropped.
-pub(crate) struct Stopped;
-
-impl Stopped {
-    pub(crate) fn now() -> Self {
-        run(nfsd().arg("stop"));
-        Self
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        run(nfsd().arg("start"));
-    }
-}
-
 fn restart(versions: &[&str]) {
-    run(nfsd().arg("stop"));
-    run(nfsd().arg("start").args(versions));
-}
-
-fn nfsd() -> Command {
-    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("vm/guest/nfsd"))
+    let nfsd = Path::new(env!("CARGO_MANIFEST_DIR")).join("vm/guest/nfsd");
+    run(Command::new(&nfsd).arg("stop"));
+    run(Command::new(&nfsd).arg("start").args(versions));
 }

@@ -46,7 +46,7 @@ impl Service {
         while std::os::unix::net::UnixStream::connect(&service.socket).is_err() {
             assert!(service.child.try_wait().unwrap().is_none(), "the {role} service ended at once");
             assert!(Instant::now() < deadline, "the {role} service does not serve");
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(10));
         }
         service
     }
