@@ -4,54 +4,67 @@ use serde_json::{Map, Value, json};
 
 use crate::volume::lookup::context_of;
 
-use super::plan::{Fate, Plan, Row};
+use super::plan::{Candidate, Plan, Row};
 
-/// A `List` for `kubectl apply -f`, as JSON. Each has the old one's name and claim: a PersistentVolume cannot be changed
-/// in its source, so the old object has to be deleted first.
+/// Names the driver that made a volume and is to delete it.
+const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+/// Keeps the old reclaim policy in mind.
+const OLD_POLICY: &str = "nfs-subdir.csi.dev/old-reclaim-policy";
+/// Annotations that were true of the old object only.
+const OF_THE_OLD_OBJECT: [&str; 2] =
+    ["kubectl.kubernetes.io/last-applied-configuration", "pv.kubernetes.io/migrated-to"];
+
+/// A `List` for `kubectl apply -f`. As JSON, which leaves no doubt about what is a text: kubectl reads YAML 1.1, where
+/// `yes` and `0777` are none. Each has the old one's name and claim: a PersistentVolume cannot be changed in its source,
+/// so the old object has to be deleted first.
 pub(super) fn list(plan: &Plan, driver: &str) -> anyhow::Result<String> {
-    let wanted = |fate: &Fate| matches!(fate, Fate::Import | Fate::Imported | Fate::AlreadyImported);
+    let wanted = plan.rows.iter().filter(|row| row.fate.has_manifest());
     let items: Vec<Value> =
-        plan.rows.iter().filter(|row| wanted(&row.fate)).filter_map(|row| manifest(row, driver)).collect();
+        wanted.filter_map(|row| Some(manifest(row, row.candidate.as_ref()?, driver))).collect();
     Ok(serde_json::to_string_pretty(&json!({ "apiVersion": "v1", "kind": "List", "items": items }))?)
 }
 
-fn manifest(row: &Row, driver: &str) -> Option<Value> {
-    let candidate = row.candidate.as_ref()?;
-    let old = &row.volume.spec;
-    let attributes = context_of(&candidate.handle, &candidate.record).to_map();
-    let mut spec = Map::new();
-    spec.insert("capacity".to_owned(), json!(old.capacity));
-    spec.insert("accessModes".to_owned(), json!(old.access_modes));
-    // Until the operator has seen that all is well, nothing that is deleted takes data with it.
-    let policy = old.persistent_volume_reclaim_policy.as_deref().unwrap_or("Retain");
-    spec.insert("persistentVolumeReclaimPolicy".to_owned(), json!(policy));
-    let csi = json!({
-        "driver": driver,
-        "volumeHandle": candidate.handle.to_string(),
-        "volumeAttributes": attributes,
-    });
-    spec.insert("csi".to_owned(), csi);
-    spec.extend(old.storage_class_name.as_ref().map(|name| ("storageClassName".to_owned(), json!(name))));
-    spec.extend(
-        (!old.mount_options.is_empty()).then(|| ("mountOptions".to_owned(), json!(old.mount_options))),
-    );
-    spec.extend(old.claim_ref.as_ref().map(|claim| ("claimRef".to_owned(), claim_ref(claim))));
-    Some(json!({
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {
-            "name": candidate.record.name,
-            "annotations": { "pv.kubernetes.io/provisioned-by": driver },
-        },
-        "spec": spec,
-    }))
+fn manifest(row: &Row, candidate: &Candidate, driver: &str) -> Value {
+    let mut metadata = Map::new();
+    metadata.insert("name".to_owned(), json!(candidate.record.name));
+    if !row.volume.metadata.labels.is_empty() {
+        metadata.insert("labels".to_owned(), json!(row.volume.metadata.labels));
+    }
+    // Among them those that name the secret for DeleteVolume.
+    let mut annotations = row.volume.metadata.annotations.clone();
+    annotations.retain(|key, _| !OF_THE_OLD_OBJECT.contains(&key.as_str()));
+    annotations.insert(PROVISIONED_BY.to_owned(), driver.to_owned());
+    // Nothing is deleted before the operator has seen that all is well: a volume whose claim is gone would be at once.
+    let mut spec = row.volume.spec.clone();
+    let policy = spec.insert("persistentVolumeReclaimPolicy".to_owned(), json!("Retain"));
+    if let Some(policy) = policy.as_ref().and_then(Value::as_str) {
+        annotations.insert(OLD_POLICY.to_owned(), policy.to_owned());
+    }
+    metadata.insert("annotations".to_owned(), json!(annotations));
+
+    let nfs = spec.remove("nfs");
+    let csi = spec.remove("csi");
+    spec.insert("csi".to_owned(), source(candidate, driver, nfs.as_ref(), csi));
+    // The uid stays. The controller binds a claim that was bound before only to a volume that names its very uid.
+    if let Some(claim) = spec.get_mut("claimRef").and_then(Value::as_object_mut) {
+        claim.remove("resourceVersion");
+    }
+    json!({ "apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec })
 }
 
-/// The claim without what is of one moment only.
-fn claim_ref(claim: &Value) -> Value {
-    let mut claim = claim.clone();
-    if let Some(fields) = claim.as_object_mut() {
-        fields.remove("resourceVersion");
+/// The CSI source: the old one's secrets and flags with this driver's handle and attributes.
+fn source(candidate: &Candidate, driver: &str, nfs: Option<&Value>, csi: Option<Value>) -> Value {
+    let mut source = match csi {
+        Some(Value::Object(csi)) => csi,
+        _ => Map::new(),
+    };
+    if nfs.is_some_and(|nfs| nfs["readOnly"] == true) {
+        source.insert("readOnly".to_owned(), json!(true));
     }
-    claim
+    let mut attributes = context_of(&candidate.handle, &candidate.record).to_map();
+    attributes.extend(candidate.mount_options.clone().map(|options| ("mountOptions".to_owned(), options)));
+    source.insert("driver".to_owned(), json!(driver));
+    source.insert("volumeHandle".to_owned(), json!(candidate.handle.to_string()));
+    source.insert("volumeAttributes".to_owned(), json!(attributes));
+    Value::Object(source)
 }

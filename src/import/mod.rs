@@ -1,15 +1,18 @@
 //! `nfs-subdir-csi import`: volumes that the nfs-client provisioner or csi-driver-nfs made become volumes of this
 //! driver. A record is written for each; their directories are not touched.
+//!
+//! [`pvs`] reads the file, [`place`] finds each directory below the share, [`plan`] decides, [`directories`] knows
+//! whose each is; [`table`] and [`manifest`] say what came of it.
 
+mod directories;
 mod manifest;
+mod place;
 mod plan;
 mod pvs;
 mod quantity;
 mod table;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -21,7 +24,7 @@ use crate::volume::state_dir::StateDir;
 use crate::volume::{Export, ExportRef};
 use plan::{Fate, Plan, Rules};
 
-/// Directories at the top of the share that are named in the report, at most.
+/// Directories without a PersistentVolume that are named in the report, at most.
 const ORPHANS_NAMED: usize = 50;
 
 /// Runs the command. The error is for the person at the terminal; conflicts are an error too, after the table.
@@ -39,7 +42,9 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
         on_delete: args.on_delete.into(),
     };
     with_share(args, &rules, |share| {
-        let mut plan = Plan::make(share, &rules, volumes)?;
+        let bar = bar(volumes.len(), "volumes looked at")?;
+        let mut plan = Plan::make(share, &rules, bar.wrap_iter(volumes.into_iter()))?;
+        bar.finish_and_clear();
         if args.yes {
             write_records(share, &mut plan)?;
         }
@@ -53,13 +58,12 @@ fn with_share(
     rules: &Rules,
     work: impl FnOnce(&Dir) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let label = rules.export.to_string();
     if let Some(directory) = &args.directory {
-        return work(&Dir::open(directory)?.with_label(label));
+        return work(&Dir::open(directory)?.with_label(rules.export.to_string()));
     }
     namespace::enter(&args.state_dir, None).context("make a mount namespace")?;
     crate::linux::clear_umask();
-    let mounter: Arc<dyn Mounter> = Arc::new(SysMounter::new(args.state_dir.canonicalize()?));
+    let mounter = SysMounter::new(args.state_dir.canonicalize()?);
     let (options, _) = nfs_options::parse(&args.mount_options)?;
     let root = mounter.mount_export(std::slice::from_ref(rules.export.source()), &options)?;
     let result = work(&root.dir);
@@ -67,20 +71,20 @@ fn with_share(
     result
 }
 
+/// Writes what the plan has to import. A record that cannot be written is a conflict, and the others are written.
 fn write_records(share: &Dir, plan: &mut Plan) -> anyhow::Result<()> {
+    let count = plan.count(|fate| *fate == Fate::Import);
+    if count == 0 {
+        return Ok(());
+    }
     let state = StateDir::create(share)?;
-    let count = plan.rows.iter().filter(|row| row.fate == Fate::Import).count();
-    // Shown on a terminal only.
-    let bar = ProgressBar::new(count as u64);
-    bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} records, {eta} left")?);
-    bar.enable_steady_tick(Duration::from_millis(200));
+    let bar = bar(count, "records written")?;
     for row in &mut plan.rows {
         if let (Fate::Import, Some(candidate)) = (&row.fate, &row.candidate) {
-            let added = state.add(&candidate.key, &candidate.record)?;
-            row.fate = if added {
-                Fate::Imported
-            } else {
-                Fate::Conflict("a record has appeared meanwhile".to_owned())
+            row.fate = match state.add(&candidate.key, &candidate.record) {
+                Ok(true) => Fate::Imported,
+                Ok(false) => Fate::Conflict("a record has appeared meanwhile".to_owned()),
+                Err(error) => Fate::Conflict(error.to_string()),
             };
             bar.inc(1);
         }
@@ -89,41 +93,50 @@ fn write_records(share: &Dir, plan: &mut Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A bar on standard error if that is a terminal, and nothing otherwise.
+fn bar(count: usize, what: &str) -> anyhow::Result<ProgressBar> {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {eta} left")?;
+    Ok(ProgressBar::new(count as u64).with_style(style).with_message(what.to_owned()))
+}
+
+/// The manifests go to standard output if no file is given for them, and then nothing else does.
 fn report(share: &Dir, plan: &Plan, args: &ImportArgs) -> anyhow::Result<()> {
-    println!("{}", table::render(plan));
-    let orphans = plan.orphans(share)?;
+    let mut text = table::render(plan);
+    let orphans = plan.orphans(share);
     if !orphans.is_empty() {
-        println!("On the share without a PersistentVolume; left alone:");
-        orphans.iter().take(ORPHANS_NAMED).for_each(|name| println!("  {name}"));
-        if orphans.len() > ORPHANS_NAMED {
-            println!("  and {} more", orphans.len() - ORPHANS_NAMED);
-        }
-        println!();
-    }
-    let manifests = manifest::list(plan, &args.driver_name)?;
-    match &args.manifests {
-        Some(path) => write_manifests(path, &manifests)?,
-        None => println!("{manifests}"),
-    }
-    let conflicts = plan.count(|fate| matches!(fate, Fate::Conflict(_)));
-    let (import, imported) =
-        (plan.count(|fate| *fate == Fate::Import), plan.count(|fate| *fate == Fate::Imported));
-    let there = plan.count(|fate| *fate == Fate::AlreadyImported);
-    if args.yes {
-        eprintln!("{imported} imported, {there} were already, {conflicts} conflicts");
-    } else {
-        eprintln!(
-            "{import} would be imported, {there} are already, {conflicts} conflicts; nothing was written (--yes to do it)"
+        text.push_str("\nDirectories without a PersistentVolume, left alone:\n");
+        let more = orphans.len().saturating_sub(ORPHANS_NAMED);
+        let named = orphans.into_iter().take(ORPHANS_NAMED);
+        text.extend(
+            named.chain((more > 0).then(|| format!("and {more} more"))).map(|line| format!("  {line}\n")),
         );
     }
+    let manifests = manifest::list(plan, &args.driver_name)?;
+    if let Some(path) = &args.manifests {
+        print!("{text}");
+        write_manifests(path, &manifests)?;
+    } else {
+        eprint!("{text}");
+        println!("{manifests}");
+    }
+    let conflicts = plan.count(|fate| matches!(fate, Fate::Conflict(_)));
+    let there = plan.count(|fate| matches!(fate, Fate::AlreadyImported | Fate::KnownByOldHandle));
+    let others = plan.count(|fate| matches!(fate, Fate::NotOurs(_)));
+    let rest = format!("{there} there already, {others} left alone, {conflicts} in conflict");
+    if args.yes {
+        eprintln!("\n{} imported, {rest}", plan.count(|fate| *fate == Fate::Imported));
+    } else {
+        let import = plan.count(|fate| *fate == Fate::Import);
+        eprintln!("\n{import} would be imported, {rest}; no record was written (--yes does it)");
+    }
     if conflicts > 0 {
-        bail!("{conflicts} volumes cannot be imported: see the table");
+        bail!("not every volume can be imported: see CONFLICT in the table");
     }
     Ok(())
 }
 
 fn write_manifests(path: &Path, manifests: &str) -> anyhow::Result<()> {
     std::fs::write(path, manifests).with_context(|| format!("write {}", path.display()))?;
-    eprintln!("manifests: {}", path.display());
+    eprintln!("\n{}: the PersistentVolumes that bind them", path.display());
     Ok(())
 }

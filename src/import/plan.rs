@@ -1,19 +1,16 @@
 //! What is to become of each PersistentVolume, decided before anything is written.
 
-use std::collections::BTreeSet;
 use std::time::UNIX_EPOCH;
 
 use crate::linux::Dir;
-use crate::volume::context::VolumeContext;
-use crate::volume::foreign::ForeignHandle;
 use crate::volume::parameters::{OnDelete, Ownership};
-use crate::volume::provision::find_directory;
 use crate::volume::record::Record;
 use crate::volume::state_dir::StateDir;
-use crate::volume::sub_dir::STATE_DIR;
 use crate::volume::{Export, ExportRef, Result, SubDir, VolumeHandle, VolumeKey};
 
-use super::pvs::{Csi, PersistentVolume};
+use super::directories::{Directories, Owner};
+use super::place::Place;
+use super::pvs::PersistentVolume;
 use super::quantity;
 
 /// What the operator wants.
@@ -31,11 +28,14 @@ pub(super) struct Rules {
 /// All PersistentVolumes, in the order of the file.
 pub(super) struct Plan {
     pub(super) rows: Vec<Row>,
+    directories: Directories,
 }
 
 /// One PersistentVolume.
 pub(super) struct Row {
     pub(super) volume: PersistentVolume,
+    /// Its directory, if that is below the share.
+    pub(super) sub_dir: Option<SubDir>,
     /// What it would be here; `None` if it cannot be anything.
     pub(super) candidate: Option<Candidate>,
     pub(super) fate: Fate,
@@ -46,6 +46,8 @@ pub(super) struct Candidate {
     pub(super) key: VolumeKey,
     pub(super) handle: VolumeHandle,
     pub(super) record: Record,
+    /// `mountOptions` of the old `volumeAttributes`.
+    pub(super) mount_options: Option<String>,
 }
 
 /// What becomes of a PersistentVolume.
@@ -57,27 +59,53 @@ pub(super) enum Fate {
     Imported,
     /// A record was there.
     AlreadyImported,
+    /// This driver has worked on it under the handle of csi-driver-nfs, and keeps a record of it under that.
+    KnownByOldHandle,
     /// It is none of ours.
     NotOurs(String),
     /// It is, but cannot be taken.
     Conflict(String),
 }
 
+impl Fate {
+    /// Whether a PersistentVolume of this driver belongs to it.
+    pub(super) fn has_manifest(&self) -> bool {
+        matches!(self, Self::Import | Self::Imported | Self::AlreadyImported)
+    }
+}
+
 impl Plan {
-    /// Looks at every PersistentVolume and its directory. Writes nothing.
-    pub(super) fn make(share: &Dir, rules: &Rules, volumes: Vec<PersistentVolume>) -> Result<Self> {
+    /// Looks at every PersistentVolume and its directory. Writes nothing. A record on the share that cannot be read is
+    /// an error: it may name any of the directories.
+    pub(super) fn make(
+        share: &Dir,
+        rules: &Rules,
+        volumes: impl Iterator<Item = PersistentVolume>,
+    ) -> Result<Self> {
         let state = StateDir::open(share)?;
+        let mut directories = Directories::recorded(state.as_ref())?;
         let mut rows = Vec::new();
         for volume in volumes {
-            let (candidate, fate) = match rules.place(&volume) {
-                Err(fate) => (None, fate),
-                Ok((sub_dir, on_delete)) => {
-                    rules.judge(share, state.as_ref(), &volume, sub_dir, on_delete)?
+            let mut row = Row { sub_dir: None, candidate: None, fate: Fate::Import, volume };
+            row.fate = match rules.place(&row.volume) {
+                Err(fate) => fate,
+                Ok(place) => {
+                    row.sub_dir = Some(place.sub_dir.clone());
+                    directories.add(&place.sub_dir, Owner::Row(rows.len()));
+                    match rules.candidate(share, &row.volume, place) {
+                        Err(reason) => Fate::Conflict(reason),
+                        Ok(candidate) => {
+                            let there = state.as_ref().map(|state| state.read(&candidate.key)).transpose()?;
+                            let fate = fate_of(&candidate.record, there.flatten());
+                            row.candidate = Some(candidate);
+                            fate
+                        }
+                    }
                 }
             };
-            rows.push(Row { volume, candidate, fate });
+            rows.push(row);
         }
-        let mut plan = Self { rows };
+        let mut plan = Self { rows, directories };
         plan.refuse_overlaps();
         Ok(plan)
     }
@@ -87,97 +115,63 @@ impl Plan {
         self.rows.iter().filter(|row| fate(&row.fate)).count()
     }
 
-    /// Two volumes of which one's directory is the other's, or within it, cannot be deleted one without the other.
-    fn refuse_overlaps(&mut self) {
-        let directory =
-            |row: &Row| row.candidate.as_ref().map(|candidate| candidate.record.sub_dir.to_string());
-        let all: Vec<Option<String>> = self.rows.iter().map(directory).collect();
-        for (index, row) in self.rows.iter_mut().enumerate() {
-            let Some(own) = all[index].as_ref() else { continue };
-            let overlaps = |other: &String| {
-                let within = |a: &String, b: &String| a == b || a.starts_with(&format!("{b}/"));
-                within(own, other) || within(other, own)
-            };
-            let mut others = all.iter().enumerate().filter(|(other, _)| *other != index);
-            if others.any(|(_, other)| other.as_ref().is_some_and(overlaps)) {
-                row.fate = Fate::Conflict(
-                    "another PersistentVolume has this directory, or one within it".to_owned(),
-                );
-            }
-        }
+    /// Directories that no PersistentVolume of the file has and no record names.
+    pub(super) fn orphans(&self, share: &Dir) -> Vec<String> {
+        self.directories.orphans(share)
     }
 
-    /// Entries at the top of the share that belong to no PersistentVolume of the file, in order.
-    pub(super) fn orphans(&self, share: &Dir) -> Result<BTreeSet<String>> {
-        let first = |row: &Row| {
-            let sub_dir = row.candidate.as_ref()?.record.sub_dir.as_str();
-            Some(sub_dir.split('/').next().unwrap_or(sub_dir).to_owned())
-        };
-        let known: BTreeSet<String> = self.rows.iter().filter_map(first).collect();
-        let mut orphans = BTreeSet::new();
-        share.for_each_entry(|entry| {
-            let name = entry.name.display().to_string();
-            if name != STATE_DIR && !known.contains(&name) {
-                orphans.insert(name);
+    /// Of two volumes one of which has the other's directory, or one within it, neither can be deleted without loss
+    /// to the other.
+    fn refuse_overlaps(&mut self) {
+        let names: Vec<String> = self.rows.iter().map(|row| row.volume.metadata.name.clone()).collect();
+        for (index, row) in self.rows.iter_mut().enumerate() {
+            let (Some(sub_dir), Some(candidate)) = (&row.sub_dir, &row.candidate) else { continue };
+            let handle = row.volume.source.csi.as_ref().map(|csi| VolumeKey::of_name(&csi.volume_handle));
+            for (path, owner) in self.directories.owners_of(sub_dir) {
+                let other = match owner {
+                    Owner::Row(other) if *other == index => continue,
+                    Owner::Record(key) if *key == candidate.key => continue,
+                    Owner::Record(key) if Some(key) == handle.as_ref() && path == sub_dir.as_str() => {
+                        row.fate = Fate::KnownByOldHandle;
+                        continue;
+                    }
+                    Owner::Row(other) => format!("the PersistentVolume {}", names[*other]),
+                    Owner::Record(key) => format!("this driver's volume {key}"),
+                };
+                row.fate = Fate::Conflict(if path == sub_dir.as_str() {
+                    format!("{other} has this directory too")
+                } else {
+                    format!("{other} has the directory {path}")
+                });
+                break;
             }
-        })?;
-        Ok(orphans)
+        }
     }
 }
 
 impl Rules {
-    /// The directory of a PersistentVolume below the share, and the policy that its handle names.
-    fn place(&self, volume: &PersistentVolume) -> std::result::Result<(SubDir, Option<OnDelete>), Fate> {
-        let not_ours = |reason: &str| Fate::NotOurs(reason.to_owned());
-        let (server, path, on_delete) = if let Some(nfs) = &volume.spec.nfs {
-            (nfs.server.clone(), nfs.path.clone(), None)
-        } else if let Some(csi) = &volume.spec.csi {
-            if csi.driver != self.from_driver {
-                return Err(not_ours("of another CSI driver"));
-            }
-            let (export, sub_dir, on_delete) = csi_place(csi).map_err(Fate::Conflict)?;
-            let path = format!("{}/{sub_dir}", export.share().trim_end_matches('/'));
-            (export.server().to_owned(), path, on_delete)
-        } else {
-            return Err(not_ours("not on NFS"));
-        };
-        if !server.eq_ignore_ascii_case(self.export.server()) {
-            return Err(not_ours("on another server"));
+    /// The volume that a PersistentVolume would be here, or why it cannot be one.
+    fn candidate(&self, share: &Dir, volume: &PersistentVolume, place: Place) -> Result<Candidate, String> {
+        let Place { sub_dir, on_delete, mount_options } = place;
+        if volume.metadata.deletion_timestamp.is_some() {
+            return Err("the PersistentVolume is being deleted".to_owned());
         }
-        let share = self.export.share().trim_end_matches('/');
-        let Some(below) = path.strip_prefix(share).and_then(|rest| rest.strip_prefix('/')) else {
-            return Err(not_ours("on another share"));
-        };
-        let sub_dir = SubDir::parse(below.trim_end_matches('/'));
-        sub_dir.map(|sub_dir| (sub_dir, on_delete)).map_err(|error| Fate::Conflict(error.to_string()))
-    }
-
-    /// Compares a PersistentVolume with what is on the share.
-    fn judge(
-        &self,
-        share: &Dir,
-        state: Option<&StateDir>,
-        volume: &PersistentVolume,
-        sub_dir: SubDir,
-        on_delete: Option<OnDelete>,
-    ) -> Result<(Option<Candidate>, Fate)> {
-        let conflict = |reason: String| Ok((None, Fate::Conflict(reason)));
-        let parent = match find_directory(share, &sub_dir) {
-            Ok(Some(parent)) => parent,
-            Ok(None) => return conflict(format!("the directory {sub_dir} is not there")),
-            Err(error) => return conflict(error.to_string()),
-        };
-        let Some(capacity_bytes) = volume.spec.capacity.get("storage").and_then(|text| quantity::bytes(text))
-        else {
-            return conflict("its capacity cannot be read".to_owned());
-        };
-        let (uid, gid, mode) = parent.open_dir(sub_dir.split().1)?.ownership()?;
+        // As a place: no permission on the directory itself is needed to see whose it is.
+        let directory = share.open_place(&sub_dir).map_err(|error| {
+            if error.is_not_found() {
+                "the directory is not there".to_owned()
+            } else if error.is_unsafe_path() {
+                "a part of its path is a symbolic link or no directory".to_owned()
+            } else {
+                error.to_string()
+            }
+        })?;
+        let (uid, gid, mode) = directory.ownership().map_err(|error| error.to_string())?;
+        let capacity_bytes = quantity::bytes(volume.capacity())
+            .ok_or_else(|| format!("its capacity {:?} is no number of bytes", volume.capacity()))?;
         let name = volume.metadata.name.clone();
         let key = VolumeKey::of_name(&name);
-        let handle = match VolumeHandle::new(self.id.clone(), key.clone()) {
-            Ok(handle) => handle,
-            Err(error) => return conflict(error.to_string()),
-        };
+        let handle = VolumeHandle::new(self.id.clone(), key.clone()).map_err(|error| error.to_string())?;
         let record = Record {
             name,
             sub_dir,
@@ -187,36 +181,23 @@ impl Rules {
             direct_mount: false,
             created: created(volume),
         };
-        let fate = match state.map(|state| state.read(&key)).transpose()?.flatten() {
-            None => Fate::Import,
-            Some(there) if there.sub_dir == record.sub_dir && there.name == record.name => {
-                Fate::AlreadyImported
-            }
-            Some(there) => {
-                Fate::Conflict(format!("a volume of that name has the directory {}", there.sub_dir))
-            }
-        };
-        Ok((Some(Candidate { key, handle, record }), fate))
+        Ok(Candidate { key, handle, record, mount_options })
     }
 }
 
-/// Where a volume of csi-driver-nfs is: what its handle says, or for one that was written by hand its attributes.
-fn csi_place(csi: &Csi) -> std::result::Result<(Export, SubDir, Option<OnDelete>), String> {
-    if let Some(handle) = ForeignHandle::parse(&csi.volume_handle) {
-        return Ok((handle.export, handle.sub_dir, handle.on_delete));
-    }
-    match VolumeContext::parse(&csi.volume_attributes) {
-        Ok(VolumeContext { export: Some(ExportRef::Inline(export)), sub_dir: Some(sub_dir), .. }) => {
-            Ok((export, sub_dir, None))
-        }
-        Ok(_) => {
-            Err(format!("neither the handle {:?} nor the attributes name a directory", csi.volume_handle))
-        }
-        Err(error) => Err(error.to_string()),
+/// What becomes of a volume, as far as the record that has its key says. Capacity and policy may have been changed since.
+fn fate_of(record: &Record, there: Option<Record>) -> Fate {
+    match there {
+        None => Fate::Import,
+        Some(there) if there.name == record.name && there.sub_dir == record.sub_dir => Fate::AlreadyImported,
+        Some(there) => Fate::Conflict(format!(
+            "this driver's volume {} of the same key has the directory {}",
+            there.name, there.sub_dir
+        )),
     }
 }
 
-/// When Kubernetes made the PersistentVolume; 0 if it does not say.
+/// When Kubernetes made the PersistentVolume, in seconds since 1970; 0 if it does not say.
 fn created(volume: &PersistentVolume) -> u64 {
     let stamp =
         volume.metadata.creation_timestamp.as_deref().and_then(|text| humantime::parse_rfc3339(text).ok());

@@ -1,27 +1,29 @@
 //! Kubernetes quantities, such as `10Gi`, as bytes.
 
-/// The suffixes with their factors; the longer ones first, since `Mi` ends in no suffix but begins like `M`.
-const SUFFIXES: [(&str, u128); 12] = [
-    ("Ki", 1 << 10),
-    ("Mi", 1 << 20),
-    ("Gi", 1 << 30),
-    ("Ti", 1 << 40),
-    ("Pi", 1 << 50),
-    ("Ei", 1 << 60),
-    ("k", 1_000),
-    ("M", 1_000_000),
-    ("G", 1_000_000_000),
-    ("T", 1_000_000_000_000),
-    ("P", 1_000_000_000_000_000),
-    ("E", 1_000_000_000_000_000_000),
+/// Suffixes with their factor in thousandths; those of two letters first, since `Mi` also ends in a letter.
+const SUFFIXES: [(&str, u128); 13] = [
+    ("Ki", 1000 << 10),
+    ("Mi", 1000 << 20),
+    ("Gi", 1000 << 30),
+    ("Ti", 1000 << 40),
+    ("Pi", 1000 << 50),
+    ("Ei", 1000 << 60),
+    ("m", 1),
+    ("k", 1_000_000),
+    ("M", 1_000_000_000),
+    ("G", 1_000_000_000_000),
+    ("T", 1_000_000_000_000_000),
+    ("P", 1_000_000_000_000_000_000),
+    ("E", 1_000_000_000_000_000_000_000),
 ];
 
-/// Bytes, rounded up as Kubernetes does; `None` if the text is no quantity, or none of bytes.
+/// Bytes, rounded up as Kubernetes does (`500m` is what it makes of half a byte); `None` if the text is no quantity, or
+/// none of bytes.
 pub(super) fn bytes(text: &str) -> Option<u64> {
     let (number, factor) = SUFFIXES
         .iter()
         .find_map(|&(suffix, factor)| text.strip_suffix(suffix).map(|number| (number, factor)))
-        .unwrap_or((text, 1));
+        .unwrap_or((text, 1000));
     let (number, exponent) = match number.split_once(['e', 'E']) {
         Some((number, exponent)) => (number, exponent.parse::<u32>().ok()?),
         None => (number, 0),
@@ -31,7 +33,7 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let scale = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let scale = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?.checked_mul(1000)?;
     let scaled =
         digits.parse::<u128>().ok()?.checked_mul(factor)?.checked_mul(10u128.checked_pow(exponent)?)?;
     u64::try_from(scaled.div_ceil(scale)).ok()
@@ -48,16 +50,26 @@ mod tests {
             ("1024", 1024),
             ("10Gi", 10 << 30),
             ("1.5Gi", 3 << 29),
-            ("5G", 5_000_000_000),
-            ("100k", 100_000),
-            ("1e3", 1000),
-            ("2E", 2_000_000_000_000_000_000),
-            ("0.1", 1),
+            ("1Ki", 1 << 10),
+            ("2Mi", 2 << 20),
+            ("3Ti", 3 << 40),
+            ("4Pi", 4 << 50),
             ("1Ei", 1 << 60),
+            ("100k", 100_000),
+            ("7M", 7_000_000),
+            ("5G", 5_000_000_000),
+            ("6T", 6_000_000_000_000),
+            ("8P", 8_000_000_000_000_000),
+            ("2E", 2_000_000_000_000_000_000),
+            ("1e3", 1000),
+            ("1.5E3", 1500),
+            ("1073741824000m", 1 << 30),
+            ("1m", 1),
+            ("0.1", 1),
         ] {
             assert_eq!(bytes(text), Some(number), "{text}");
         }
-        for text in ["", "Gi", "-1", "1.2.3", "1m", "ten", "99Ei", "1e99", "1Gib", " 1"] {
+        for text in ["", "Gi", "-1", "1.2.3", "ten", "99Ei", "1e99", "1e", "1Gib", " 1", "1u", "m"] {
             assert_eq!(bytes(text), None, "{text:?}");
         }
     }

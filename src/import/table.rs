@@ -22,21 +22,27 @@ pub(super) fn render(plan: &Plan) -> String {
 }
 
 fn cells(row: &Row) -> [String; 6] {
-    let of = |text: &dyn Fn(&super::plan::Candidate) -> String| {
-        row.candidate.as_ref().map(text).unwrap_or_default()
+    let happens = match &row.fate {
+        Fate::Import => "to be imported".to_owned(),
+        Fate::Imported => "imported".to_owned(),
+        Fate::AlreadyImported => "already imported".to_owned(),
+        Fate::KnownByOldHandle => "left alone: has a record under its old handle".to_owned(),
+        Fate::NotOurs(reason) => format!("left alone: {reason}"),
+        Fate::Conflict(reason) => format!("CONFLICT: {reason}"),
     };
+    let record = row.candidate.as_ref().map(|candidate| &candidate.record);
     [
         row.volume.metadata.name.clone(),
         row.volume.claim(),
-        of(&|candidate| candidate.record.sub_dir.to_string()),
-        row.volume.spec.capacity.get("storage").cloned().unwrap_or_default(),
-        of(&|candidate| format!("{:?}", candidate.record.on_delete).to_lowercase()),
-        match &row.fate {
-            Fate::Import => "to be imported".to_owned(),
-            Fate::Imported => "imported".to_owned(),
-            Fate::AlreadyImported => "already imported".to_owned(),
-            Fate::NotOurs(reason) => format!("left alone: {reason}"),
-            Fate::Conflict(reason) => format!("CONFLICT: {reason}"),
-        },
+        row.sub_dir.as_ref().map(ToString::to_string).unwrap_or_default(),
+        row.volume.capacity().to_owned(),
+        record.map(|record| format!("{:?}", record.on_delete).to_lowercase()).unwrap_or_default(),
+        happens,
     ]
+    .map(|cell| printable(&cell))
+}
+
+/// The text without what a terminal would obey: names on a share are the tenants' choice.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
