@@ -45,7 +45,7 @@ pub(crate) async fn run(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
 
     println!("\nThe same requests by kind, for each call\n");
     for (name, cost, _) in warm.iter().chain(&cold) {
-        println!("  {name:<36}{}", cost.kinds());
+        table::print_list(name, &cost.kinds());
     }
     let workers: u64 = warm.iter().chain(&cold).map(|(_, cost, _)| cost.workers).sum();
     println!(
@@ -108,9 +108,11 @@ async fn warm(stage: &Stage) -> Result<Vec<Line>> {
     let waiting = common::in_trash();
     ensure!(waiting == WARM, "only {waiting} of {WARM} deleted directories are in the trash");
     controller.stop().await?;
-    let (controller, removal) = removal(stage, &delete).await?;
+    let (mut controller, removal) = removal(stage, &delete).await?;
 
     node.unpublish(&first, &target(stage, "first", 0)?).await?;
+    controller.delete(&first).await?;
+    common::trash_emptied().await?;
     controller.stop().await?;
     node.stop().await?;
     Ok(vec![

@@ -17,11 +17,11 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn controller(stage: &Stage) -> Result<Self> {
-        Self::warm(stage.controller()).await
+        Self::warm(stage.controller()?).await
     }
 
     pub(crate) async fn node(stage: &Stage) -> Result<Self> {
-        Self::warm(stage.node()).await
+        Self::warm(stage.node()?).await
     }
 
     /// With the threads that calls run on started: that happens once in a service's life.

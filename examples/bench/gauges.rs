@@ -93,15 +93,10 @@ impl Cost {
     }
 
     /// Of each kind how many for each call.
-    pub(crate) fn kinds(&self) -> String {
+    pub(crate) fn kinds(&self) -> Vec<String> {
         let mut kinds: Vec<_> = self.kinds.iter().collect();
         kinds.sort_by_key(|&(kind, &count)| (std::cmp::Reverse(count), kind));
-        let each = |(kind, count): (&&str, &u64)| format!("{} {kind}", per_call(*count, self.calls));
-        if kinds.is_empty() {
-            "none".to_owned()
-        } else {
-            kinds.into_iter().map(each).collect::<Vec<_>>().join(", ")
-        }
+        kinds.into_iter().map(|(kind, &count)| format!("{} {kind}", per_call(count, self.calls))).collect()
     }
 
     /// Runs `call` and adds what the guest did meanwhile, and until its NFS client was at rest.

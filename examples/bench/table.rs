@@ -19,6 +19,25 @@ pub(crate) fn print(heading: &[&str], rows: &[Vec<String>]) {
     }
 }
 
+/// Prints a name and what belongs to it, on as many lines as that needs.
+pub(crate) fn print_list(name: &str, items: &[String]) {
+    const NAME: usize = 36;
+    const LINE: usize = 100;
+    let mut line = format!("  {name:<NAME$}");
+    for (number, item) in items.iter().enumerate() {
+        let item = if number + 1 < items.len() { format!("{item}, ") } else { item.clone() };
+        if line.chars().count() + item.trim_end().chars().count() > LINE {
+            println!("{}", line.trim_end());
+            line = format!("  {:<NAME$}", "");
+        }
+        line.push_str(&item);
+    }
+    if items.is_empty() {
+        line.push_str("none");
+    }
+    println!("{}", line.trim_end());
+}
+
 /// A row from anything that can be shown.
 #[macro_export]
 macro_rules! row {

@@ -4,10 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -25,6 +23,11 @@ pub const EXPORTED: &str = "/export/share";
 pub const STATE_DIR: &str = "/export/share/.nfs-subdir-csi";
 /// The parameters of a StorageClass for the export.
 pub const PARAMETERS: [(&str, &str); 2] = [("server", SERVER), ("share", SHARE)];
+
+/// So many lines of each service's log are shown after a failure.
+const LOG_LINES: usize = 40;
+/// Exports stay mounted for the whole run, so that it is the caller who decides what is measured.
+const STAYS_MOUNTED: [&str; 2] = ["--export-linger", "3600"];
 
 /// A place to play: a kubelet directory that is shared as kubelet has it, and the logs of the services.
 pub struct Stage {
@@ -63,41 +66,47 @@ impl Stage {
         Ok(self.driver.metadata()?.len())
     }
 
-    pub fn controller(&self) -> Service {
+    pub fn controller(&self) -> Result<Service> {
         self.start("controller", &[])
     }
 
-    pub fn node(&self) -> Service {
+    pub fn node(&self) -> Result<Service> {
         self.start("node", &["--node-id", "node-1"])
     }
 
     /// A controller whose threads each want a stack of so many bytes.
     pub fn controller_with_stacks(&self, bytes: u64) -> Result<Service> {
-        let wrapper = self.dir.join("with-stacks");
-        let script = format!("#!/bin/sh\nRUST_MIN_STACK={bytes} exec '{}' \"$@\"\n", self.driver.display());
-        std::fs::write(&wrapper, script)?;
-        std::fs::set_permissions(&wrapper, Permissions::from_mode(0o700))?;
-        Ok(self.start_as(&wrapper, "controller", &[]))
+        let mut command = self.command("controller")?;
+        command.env("RUST_MIN_STACK", bytes.to_string());
+        Ok(Service::launch(command, "controller", &self.dir, &STAYS_MOUNTED))
     }
 
-    fn start(&self, role: &str, args: &[&str]) -> Service {
-        self.start_as(&self.driver, role, args)
+    fn start(&self, role: &str, args: &[&str]) -> Result<Service> {
+        let args = [args, &STAYS_MOUNTED].concat();
+        Ok(Service::launch(self.command(role)?, role, &self.dir, &args))
     }
 
-    fn start_as(&self, program: &Path, role: &str, args: &[&str]) -> Service {
-        // Exports stay mounted for the whole run, so that it is the caller who decides what is measured.
-        let args = [args, &["--export-linger", "3600"]].concat();
-        Service::start_logged(program, role, &self.dir, &args, &self.log_of(role))
+    /// The driver, with what it says added to the log of this role.
+    pub fn command(&self, role: &str) -> Result<Command> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_of(role))?;
+        let mut command = Command::new(&self.driver);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Ok(command)
     }
 
     fn log_of(&self, role: &str) -> PathBuf {
         self.dir.join(format!("{role}.log"))
     }
 
-    /// What the services have said.
+    /// What the services have said in the end.
     pub fn logs(&self) -> String {
-        let log = |role| std::fs::read_to_string(self.log_of(role)).unwrap_or_default();
-        format!("--- log of the controller\n{}--- log of the node\n{}", log("controller"), log("node"))
+        let tail = |role: &str| {
+            let log = std::fs::read_to_string(self.log_of(role)).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines.len().saturating_sub(LOG_LINES);
+            format!("--- log of the {role}\n{}\n", lines[last..].join("\n"))
+        };
+        tail("controller") + &tail("node")
     }
 
     /// The path at which kubelet wants volume `pv` for the pod `uid`. The directories above it are made.

@@ -63,10 +63,10 @@ async fn play(stage: &Stage, page: &mut Page) -> Result<()> {
 
     page.chapter("The driver starts");
     page.begin("controller: GetPluginInfo");
-    let controller = stage.controller();
+    let controller = stage.controller()?;
     greet(page, &controller).await?;
     page.begin("node: GetPluginInfo");
-    let node = stage.node();
+    let node = stage.node()?;
     let client = greet(page, &node).await?;
 
     let mut play =
@@ -109,7 +109,7 @@ impl Play<'_> {
         ensure!(dir.ends_with(format!("demo-claim-{PV}")), "the directory is {}", dir.display());
         let capacity = u64::try_from(self.volume.capacity_bytes)?;
         ensure!(capacity == 1 << 30, "the capacity is {capacity}");
-        self.page.done(Some(time), "mounts the share for the driver itself, makes a directory");
+        self.page.done(Some(time), "mounts the share for the driver, makes a directory");
         Page::more("volume id", &self.volume.volume_id);
         Page::more("directory", dir.display().to_string());
         Page::more("", format!("mode {mode:04o}, owner {}:{}", meta.uid(), meta.gid()));
@@ -207,7 +207,7 @@ impl Play<'_> {
         let host = common::nfs_mounts("self")?;
         let volumes = host.iter().filter(|mount| self.targets.contains(&mount.place)).count();
         ensure!(volumes == 3 && host.len() == 3, "{} mounts, {volumes} of them at targets", host.len());
-        self.page.done(None, "the 3 binds; no path of the host leads to the whole share");
+        self.page.done(None, "the 3 binds; no path leads to the whole share");
         Ok(())
     }
 
@@ -221,9 +221,9 @@ impl Play<'_> {
         self.page.done(None, "");
         self.reads(1, "no driver, no matter")?;
         self.page.begin("node: GetPluginInfo");
-        self.node = self.stage.node();
+        self.node = self.stage.node()?;
         self.client = greet(self.page, &self.node).await?;
-        self.publish(0, false, "asked again, as kubelet does: it is there, nothing to do").await
+        self.publish(0, false, "asked again: it is there, nothing to do").await
     }
 
     async fn the_pods_end(&mut self) -> Result<()> {

@@ -27,7 +27,7 @@ impl Page {
     pub(crate) fn done(&mut self, time: Option<Duration>, detail: impl AsRef<str>) {
         let time = time.map_or_else(String::new, |time| format!("{:.1} ms", time.as_secs_f64() * 1000.0));
         let mark = self.paint("32", "✓");
-        let line = format!("  {mark} {:<34}{time:>9}   {}", self.step, detail.as_ref());
+        let line = format!("  {mark} {:<31}{time:>9}   {}", self.step, detail.as_ref());
         println!("{}", line.trim_end());
         self.count += 1;
         self.step.clear();
