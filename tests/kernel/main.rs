@@ -26,6 +26,7 @@ mod server;
 mod sharing;
 mod static_binary;
 mod stats;
+mod superblocks;
 #[path = "../support/mod.rs"]
 mod support;
 mod versions;
