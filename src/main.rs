@@ -58,6 +58,7 @@ fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
     // Last, so that whoever finds the socket finds a driver that can work.
     let listener = endpoint::bind(&socket)?;
     nfs_subdir_csi::linux::clear_umask();
+    nfs_subdir_csi::linux::raise_open_files().context("raise the limit of open files")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(THREAD_KEEP_ALIVE)
