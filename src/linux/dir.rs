@@ -264,6 +264,12 @@ impl Dir {
         Ok((stat.st_uid, stat.st_gid, stat.st_mode & 0o7777))
     }
 
+    /// What tells this directory from every other one: the numbers of its file system and of itself.
+    pub fn identity(&self) -> Result<(u64, u64)> {
+        let stat = fstat(&self.fd).map_err(|e| self.error("stat", ".", e))?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
     /// Sets this directory's permission bits, setgid and sticky included. Needs a handle of [`Dir::open_dir`].
     pub fn set_mode(&self, mode: u32) -> Result<()> {
         fchmod(&self.fd, Mode::from_bits_truncate(mode)).map_err(|e| self.error("chmod", ".", e))

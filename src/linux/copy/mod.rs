@@ -26,9 +26,11 @@ pub struct Order<'a> {
 }
 
 /// What becomes of device nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DeviceNodes {
     /// They are copied, which takes the right to make some (`CAP_MKNOD`).
+    #[default]
     Copy,
     /// They are left out, and counted.
     Skip,
