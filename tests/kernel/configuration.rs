@@ -12,10 +12,11 @@ use super::support::{self, Service, publish};
 use super::{mounts, server};
 
 const DIR: &str = "/run/test-config";
-const WITH_CONFIG: Setup = Setup { args: &["--config", "/run/test-config/config.yaml"], versions: &[] };
+pub(crate) const WITH_CONFIG: Setup =
+    Setup { args: &["--config", "/run/test-config/config.yaml"], versions: &[] };
 
 /// Puts a version of the file in place as kubelet does for a ConfigMap: a new folder, and a swap of links.
-fn configure(content: &str) {
+pub(crate) fn configure(content: &str) {
     static VERSION: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let version = VERSION.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
     let dir = Path::new(DIR);
@@ -74,8 +75,6 @@ async fn an_export_that_moves_takes_its_volumes_with_it_from_their_next_publish_
     }
     driver.delete(&volume).await.unwrap();
     assert!(!moved.join("v").exists());
-    drop(driver);
-    server::clear("/small");
 }
 
 #[tokio::test]

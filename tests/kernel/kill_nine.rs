@@ -80,11 +80,7 @@ impl Model {
         let share = server::exported("/share");
         let mut archived = BTreeSet::new();
         let mut directories = BTreeSet::new();
-        for entry in share.read_dir().unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            if name == ".nfs-subdir-csi" {
-                continue;
-            }
+        for name in server::entries("/share") {
             let content = fs::read_to_string(share.join(&name).join("file"));
             let content = content.unwrap_or_else(|error| panic!("{when}: {name}: {error}"));
             if name.starts_with("archived-") {

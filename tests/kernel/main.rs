@@ -2,6 +2,9 @@
 //! mount table. Runs as root in the guest (`vm/run`), where whole servers can be stopped and nothing of the
 //! developer's machine is mounted or unmounted.
 
+#[path = "../support/canary.rs"]
+mod canary;
+mod capacity;
 mod configuration;
 mod ephemeral;
 mod failures;
@@ -10,6 +13,7 @@ mod hostile;
 mod import;
 mod kill_nine;
 mod lifecycle;
+mod lists;
 mod mounts;
 mod ownership;
 mod policies;
@@ -22,6 +26,7 @@ mod server;
 mod sharing;
 mod static_binary;
 mod stats;
+mod superblocks;
 #[path = "../support/mod.rs"]
 mod support;
 mod versions;
