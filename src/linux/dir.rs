@@ -110,7 +110,8 @@ impl Dir {
         Ok(Self { fd, label: self.label.join(path) })
     }
 
-    fn openat2(&self, op: &'static str, path: &Path, flags: OFlag, mode: Mode) -> Result<OwnedFd> {
+    /// Opens `path` below this directory; what every other way to open something goes through.
+    pub(super) fn openat2(&self, op: &'static str, path: &Path, flags: OFlag, mode: Mode) -> Result<OwnedFd> {
         let resolve = ResolveFlag::RESOLVE_BENEATH
             | ResolveFlag::RESOLVE_NO_SYMLINKS
             | ResolveFlag::RESOLVE_NO_MAGICLINKS;
@@ -263,6 +264,12 @@ impl Dir {
         Ok((stat.st_uid, stat.st_gid, stat.st_mode & 0o7777))
     }
 
+    /// What tells this directory from every other one: the numbers of its file system and of itself.
+    pub fn identity(&self) -> Result<(u64, u64)> {
+        let stat = fstat(&self.fd).map_err(|e| self.error("stat", ".", e))?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
     /// Sets this directory's permission bits, setgid and sticky included. Needs a handle of [`Dir::open_dir`].
     pub fn set_mode(&self, mode: u32) -> Result<()> {
         fchmod(&self.fd, Mode::from_bits_truncate(mode)).map_err(|e| self.error("chmod", ".", e))
@@ -293,7 +300,12 @@ impl Dir {
         if name == Path::new(".") { self.label() } else { self.label.join(name).display().to_string() }
     }
 
-    fn error(&self, op: &'static str, name: impl AsRef<Path>, source: impl Into<io::Error>) -> SysError {
+    pub(super) fn error(
+        &self,
+        op: &'static str,
+        name: impl AsRef<Path>,
+        source: impl Into<io::Error>,
+    ) -> SysError {
         SysError::new(op, self.path_of(name), source)
     }
 }
@@ -310,7 +322,7 @@ fn kind(stat: &FileStat) -> SFlag {
 
 /// `name` if it is one path component. The `*at` calls besides `openat2` would walk a longer path, and follow
 /// links in it.
-fn single(name: &OsStr) -> std::result::Result<&OsStr, Errno> {
+pub(super) fn single(name: &OsStr) -> std::result::Result<&OsStr, Errno> {
     let bytes = name.as_bytes();
     let plain = !bytes.is_empty() && bytes != b"." && bytes != b".." && !bytes.contains(&b'/');
     if plain && CString::new(bytes).is_ok() { Ok(name) } else { Err(Errno::EINVAL) }

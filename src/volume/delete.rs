@@ -2,6 +2,7 @@
 
 use crate::linux::Dir;
 
+use super::fill::job_name;
 use super::parameters::OnDelete;
 use super::provision::{find_directory, make_parents, refuse_unsafe};
 use super::record::Record;
@@ -19,6 +20,9 @@ impl Volumes {
     pub fn delete(&self, handle: &str, secret: Option<&str>) -> Result<()> {
         // Nothing is mounted and nothing on any server looked at for a text that is no handle.
         let Some(located) = self.locate(handle, secret)? else { return Ok(()) };
+        let own = job_name(&located.handle);
+        self.copies.refuse_while_source(&own)?;
+        self.copies.cancel(&own)?;
         self.exports.with_any(&located.export, &located.options, |mounted| {
             let Some(record) = located.record(mounted)? else { return Ok(()) };
             let state = mounted.state()?;

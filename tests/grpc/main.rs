@@ -11,6 +11,7 @@ mod identity;
 mod lists;
 mod node;
 mod settings;
+mod snapshots;
 #[path = "../support/mod.rs"]
 mod support;
 mod takeover;
@@ -63,7 +64,11 @@ impl Driver {
         let exports = Arc::new(Exports::new(mounter.clone(), Duration::from_mins(1)));
         let bridge = Bridge::new(Duration::from_secs(10));
         let settings = Arc::new(LiveSettings::new(settings));
-        let volumes = || Volumes { settings: Arc::clone(&settings), exports: Arc::clone(&exports) };
+        let volumes = || Volumes {
+            settings: Arc::clone(&settings),
+            exports: Arc::clone(&exports),
+            copies: Arc::default(),
+        };
         let controller =
             Role::Controller(Controller { bridge: bridge.clone(), volumes: Arc::new(volumes()) });
         let kubelet_dir = temporary.path().join("kubelet").canonicalize().unwrap();
