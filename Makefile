@@ -27,7 +27,7 @@ check: deps ## format, clippy, shellcheck, and proto/csi.proto against CSI 1.12
 	proto/check
 
 unit: deps ## tests without root: parsers, decisions, the services over a socket
-	cargo test --lib --bins --test grpc --test import --test layers
+	cargo test --lib --bins --test grpc --test import --test layers --test docs
 
 vm-test: deps ## tests of the guest that the next ones run in
 	vm/test

@@ -71,7 +71,7 @@ pub struct Parameters {
 }
 
 /// The keys a StorageClass may have, in the spelling of the documentation.
-const KEYS: [&str; 11] = [
+pub const KEYS: [&str; 11] = [
     "export",
     "server",
     "share",
@@ -85,7 +85,7 @@ const KEYS: [&str; 11] = [
     "directMount",
 ];
 /// The keys of them that may be changed later (VolumeAttributesClass).
-const MUTABLE_KEYS: [&str; 4] = ["onDelete", "mountPermissions", "uid", "gid"];
+pub const MUTABLE_KEYS: [&str; 4] = ["onDelete", "mountPermissions", "uid", "gid"];
 /// Kubernetes' own keys begin with this. Those that the driver has no use for are passed over.
 const KUBERNETES_PREFIX: &str = "csi.storage.k8s.io/";
 

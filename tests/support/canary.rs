@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each user needs a part of it")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, lchown, symlink};
@@ -48,20 +48,23 @@ impl Canary {
         NAMES.contains(&name)
     }
 
-    /// Fails if anything is not what it was when it was planted.
-    pub(crate) fn check(&self) {
+    /// What is not as it was when it was planted.
+    fn changes(&self) -> Vec<String> {
         let after = fingerprint(&self.places);
-        let of = |map: &BTreeMap<PathBuf, String>, path| {
-            map.get(path).map_or("not there".to_owned(), Clone::clone)
-        };
-        let all = self.before.keys().chain(after.keys().filter(|path| !self.before.contains_key(*path)));
-        let changed = all.filter(|path| self.before.get(*path) != after.get(*path));
-        let changed: Vec<String> = changed
+        let paths: BTreeSet<&PathBuf> = self.before.keys().chain(after.keys()).collect();
+        let changed = paths.into_iter().filter(|path| self.before.get(*path) != after.get(*path));
+        let line =
+            |all: &BTreeMap<PathBuf, String>, path| all.get(path).map_or("not there", |line| line).to_owned();
+        changed
             .map(|path| {
-                format!("{}\n  was {}\n  is  {}", path.display(), of(&self.before, path), of(&after, path))
+                format!(
+                    "{}\n  was {}\n  is  {}",
+                    path.display(),
+                    line(&self.before, path),
+                    line(&after, path)
+                )
             })
-            .collect();
-        assert!(changed.is_empty(), "outside of every volume has changed:\n{}", changed.join("\n"));
+            .collect()
     }
 }
 
@@ -69,7 +72,8 @@ impl Drop for Canary {
     fn drop(&mut self) {
         // A test that fails already says why.
         if !std::thread::panicking() {
-            self.check();
+            let changes = self.changes();
+            assert!(changes.is_empty(), "outside of every volume has changed:\n{}", changes.join("\n"));
         }
     }
 }
@@ -148,4 +152,31 @@ pub(crate) fn fingerprint(places: &[PathBuf]) -> BTreeMap<PathBuf, String> {
         found.insert(path, line);
     }
     found
+}
+
+#[test]
+fn a_change_of_any_kind_is_noticed() {
+    type Change = fn(&Path) -> std::io::Result<()>;
+    let changes: [Change; 12] = [
+        |place| fs::write(place.join("v/file"), "other content"),
+        |place| fs::File::open(place.join("file"))?.set_modified(std::time::SystemTime::now()),
+        |place| fs::set_permissions(place.join("claim"), fs::Permissions::from_mode(0o2751)),
+        |place| fs::remove_file(place.join("fifo")),
+        |place| fs::remove_dir(place.join("empty")),
+        |place| fs::write(place.join("new"), ""),
+        |place| fs::create_dir(place.join("claim/new")),
+        |place| fs::rename(place.join("v"), place.join("w")),
+        |place| fs::hard_link(place.join(".hidden"), place.join("../third name")),
+        |place| fs::remove_file(place.join("up")).and_then(|()| symlink("../..", place.join("up"))),
+        |place| fs::remove_dir_all(place),
+        |place| fs::rename(place, place.with_file_name("archived-canary")),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let temporary = tempfile::tempdir().unwrap();
+        let canary = Canary::plant(&[temporary.path().to_owned()]);
+        assert_eq!(canary.changes(), Vec::<String>::new());
+        change(&canary.places()[1]).unwrap();
+        assert!(!canary.changes().is_empty(), "change {number}");
+        std::mem::forget(canary);
+    }
 }
