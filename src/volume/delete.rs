@@ -52,14 +52,14 @@ fn discard(share: &Dir, state: &StateDir, key: &VolumeKey, sub_dir: &SubDir) -> 
 /// Renames the directory to `archived-…`, to a name that is free: an earlier archive is never overwritten.
 fn archive(share: &Dir, record: &Record) -> Result<()> {
     let Some(parent) = find_directory(share, &record.sub_dir)? else { return Ok(()) };
-    let mut archived = record.sub_dir.archived()?;
+    let mut archived = record.sub_dir.archived();
     let (archive_parent, _) = archived.split();
     let archive_parent = match archive_parent {
         Some(path) => make_parents(share, path)?,
         None => share.open_place(".").map_err(refuse_unsafe)?,
     };
     if archive_parent.is_dir(archived.split().1)?.is_some() {
-        archived = archived.with_suffix(&format!("-{:x}", crate::linux::unique()))?;
+        archived = archived.with_suffix(&format!("-{:x}", crate::linux::unique()));
     }
     parent.rename(record.sub_dir.split().1, &archive_parent, archived.split().1)?;
     remove_empty_parents(share, &record.sub_dir);

@@ -1,6 +1,7 @@
 //! The services over a real socket, with real directories. Only mounts are faked, so this runs without root; what
 //! the kernel does is tested in `tests/kernel`.
 
+mod advisories;
 #[path = "../support/canary.rs"]
 mod canary;
 mod changes;

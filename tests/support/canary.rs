@@ -1,6 +1,8 @@
 //! Something to lose beside the volumes. A fixture plants it before a test and every test answers for it at its end,
 //! whatever the test is about: dropped, it fails the test if anything of it has changed.
 
+#![allow(dead_code, reason = "each user needs a part of it")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
