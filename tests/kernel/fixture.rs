@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nfs_subdir_csi::csi::proto::controller_client::ControllerClient;
+use nfs_subdir_csi::csi::proto::group_controller_client::GroupControllerClient;
 use nfs_subdir_csi::csi::proto::{self, Volume};
 use tokio::sync::{Mutex, MutexGuard};
 use tonic::transport::Channel;
@@ -101,6 +102,11 @@ impl Driver {
     /// A client of the controller service.
     pub(crate) fn controller_client(&self) -> ControllerClient<Channel> {
         self.controller_client.controller.clone()
+    }
+
+    /// A client of the group controller service.
+    pub(crate) fn group_client(&self) -> GroupControllerClient<Channel> {
+        self.controller_client.group.clone()
     }
 
     /// The target path for a volume of this pod, below a directory that exists, as from kubelet.
