@@ -157,9 +157,11 @@ pub fn watch(path: PathBuf, live: Arc<LiveSettings>, changed: impl Fn(&Settings)
                 Ok(settings) => {
                     complaint.clear();
                     if settings != *live.get() {
-                        tracing::info!(path = %path.display(), exports = settings.exports.len(), "configuration taken up");
+                        let exports = settings.exports.len();
                         changed(&settings);
                         live.set(settings);
+                        // Not before: who reads it may rely on it.
+                        tracing::info!(path = %path.display(), exports, "configuration taken up");
                     }
                 }
                 Err(error) => {

@@ -80,6 +80,7 @@ fn write_records() -> Result<()> {
             ownership: Ownership::default(),
             direct_mount: false,
             created: 0,
+            source: None,
             name,
         };
         let file = Path::new(STATE_DIR).join(format!("volumes/{}.json", record.name));

@@ -280,7 +280,8 @@ pub(super) fn explain_denied(error: SysError) -> Error {
         return error.into();
     }
     Error::Precondition(format!(
-        "{error}: the server does not let the driver act as root here; export the share with no_root_squash, or make \
-         the share's top directory writable for the user that root is squashed to and set no uid and gid"
+        "{error}: the server does not let the driver act as root here; export the share with no_root_squash and \
+         without all_squash, or make the share's top directory writable for the user that the server takes it for, and use \
+         neither uid and gid nor fsGroup"
     ))
 }

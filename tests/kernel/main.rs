@@ -24,6 +24,7 @@ mod races;
 mod random;
 mod readonly;
 mod restart;
+mod secrets;
 mod server;
 mod sharing;
 mod snapshots;

@@ -4,8 +4,9 @@
 
 use std::path::Path;
 
-use super::fixture::Driver;
+use super::fixture::{Driver, by_hand};
 use super::mounts::{self, Mount};
+use super::server;
 
 /// Each with the value that the first mount gives it, as the mount table shows it.
 const FIRST_COUNTS: [(&str, Option<&str>); 8] = [
@@ -78,6 +79,24 @@ async fn of_two_mounts_with_nfs_4_that_differ_in_timing_the_first_ones_counts() 
 #[tokio::test]
 async fn of_two_mounts_with_nfs_3_that_differ_in_timing_the_first_ones_counts() {
     check("vers=3", &FIRST_COUNTS, &[&OWN_COUNTS[..], &OF_NFS_3].concat()).await;
+}
+
+/// The client mounts the server's root for itself and walks from there.
+#[tokio::test]
+async fn with_nfs_4_the_first_mounts_timing_holds_for_other_exports_of_its_server() {
+    let driver = Driver::start().await;
+    let made = server::exported("/small/v");
+    std::fs::create_dir(&made).unwrap();
+    let small = by_hand(server::NAME, "/small", "v");
+    for (version, nfs_4) in [("vers=4.2", true), ("vers=3", false)] {
+        // Unlike the controller's own mount, which was there first.
+        let first = publish(&driver, &[version, "acregmin=7", "timeo=300"]).await;
+        let target = driver.publish(&small, version, &[version, "acregmin=7", "timeo=400"]).await;
+        let other = mounted(&target);
+        assert_ne!(other.device, first.device);
+        let shown = [first.option("timeo"), other.option("timeo")];
+        assert_eq!(shown, [Some("300"), Some(if nfs_4 { "300" } else { "400" })], "{version}");
+    }
 }
 
 #[tokio::test]
