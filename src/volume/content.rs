@@ -5,12 +5,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::linux::copy::{self, CopyError, Means, Order, Progress, Summary};
-use crate::linux::{Dir, NfsOptions};
+use crate::linux::{Dir, NfsOptions, anew};
 
 use super::exports::MountedExport;
 use super::lookup::not_found;
 use super::parameters::Ownership;
-use super::provision::{explain_denied, find_directory, refuse_unsafe};
+use super::provision::{explain_denied, refuse_unsafe};
 use super::settings::ResolvedExport;
 use super::snapshot::handle::SnapshotHandle;
 use super::snapshot::store::{Sets, remove_draft};
@@ -63,12 +63,12 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// Opens the tree, if it is there.
+    /// Opens the tree, if it is there, by names as they are on the server now.
     fn open(&self, mounted: &MountedExport) -> Result<Option<Dir>> {
         match self {
-            Self::Volume(sub_dir) => match find_directory(mounted.share(), sub_dir)? {
-                Some(parent) => Ok(Some(parent.open_dir(sub_dir.split().1).map_err(refuse_unsafe)?)),
-                None => Ok(None),
+            Self::Volume(sub_dir) => match anew::open_dir(mounted.share(), sub_dir.as_ref()) {
+                Err(error) if error.is_not_found() => Ok(None),
+                opened => Ok(Some(opened.map_err(refuse_unsafe)?)),
             },
             Self::Snapshot(handle) => {
                 let Some(state) = mounted.existing_state()? else { return Ok(None) };
@@ -150,7 +150,7 @@ impl Volumes {
             };
             // Had it been moved or deleted meanwhile, by whomever, files could be missing.
             let still = origin.place.open(from)?.ok_or_else(gone)?;
-            if still.identity()? != tree.identity()? {
+            if !tree.is_same(&still)? {
                 return Err(gone());
             }
             tracing::info!(
