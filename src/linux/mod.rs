@@ -14,6 +14,7 @@ pub mod nfs;
 pub mod nfs_options;
 pub mod remove;
 pub mod rpc;
+pub mod unpack;
 
 use std::io;
 use std::path::Path;

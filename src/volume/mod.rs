@@ -13,6 +13,7 @@ pub mod error;
 pub mod export;
 pub mod exports;
 pub mod foreign;
+pub mod foreign_snapshot;
 pub mod handle;
 pub mod list;
 pub mod lookup;
