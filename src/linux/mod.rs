@@ -16,6 +16,7 @@ pub mod nfs_options;
 mod queue;
 pub mod remove;
 pub mod rpc;
+pub mod unpack;
 
 use std::io;
 use std::path::Path;

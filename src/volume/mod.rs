@@ -16,6 +16,7 @@ pub mod export;
 pub mod exports;
 pub mod fill;
 pub mod foreign;
+pub mod foreign_snapshot;
 pub mod handle;
 pub mod list;
 pub mod lookup;
