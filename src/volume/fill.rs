@@ -2,7 +2,8 @@
 
 use crate::linux::copy::Progress;
 
-use super::content::{Source, several};
+use super::content::Source;
+use super::copying::several;
 use super::exports::MountedExport;
 use super::provision::{NewVolume, explain_denied, make_parents};
 use super::record::Record;

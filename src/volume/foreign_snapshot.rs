@@ -42,6 +42,14 @@ impl ForeignSnapshotHandle {
         &self.snapshot
     }
 
+    /// The handle of the volume, if its directory was named after it. That of a volume with a directory of another name
+    /// cannot be told from its snapshot's.
+    #[must_use]
+    pub fn source_volume(&self) -> String {
+        let share = self.export.share().trim_start_matches('/');
+        format!("{}#{share}#{}##", self.export.server(), self.source)
+    }
+
     /// The names that its archive may have in that directory, in the order in which csi-driver-nfs looks.
     fn archives(&self) -> [(String, Compression); 2] {
         [

@@ -9,6 +9,7 @@ pub mod change;
 pub mod content;
 pub mod context;
 pub mod copies;
+pub mod copying;
 pub mod delete;
 pub mod ephemeral;
 pub mod error;

@@ -19,6 +19,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use flate2::bufread::MultiGzDecoder;
 use nix::fcntl::OFlag;
@@ -48,6 +49,7 @@ pub enum Compression {
 pub struct Archive {
     file: File,
     size: u64,
+    modified: SystemTime,
     compression: Compression,
     label: String,
 }
@@ -108,7 +110,8 @@ impl Archive {
         };
         let metadata = file.metadata().map_err(|error| dir.error("stat", name, error))?;
         let label = shown(Path::new(&dir.label()).join(name).as_os_str().as_bytes());
-        Ok(metadata.is_file().then(|| Self { file, size: metadata.len(), compression, label }))
+        let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
+        Ok(metadata.is_file().then(|| Self { file, size: metadata.len(), modified, compression, label }))
     }
 
     /// Bytes that the archive itself takes up. Of a plain one the content is smaller; of a compressed one nothing is
@@ -116,6 +119,14 @@ impl Archive {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// When the archive was written: nanoseconds since 1970-01-01 UTC; 0 where nobody knows.
+    #[must_use]
+    pub fn modified_ns(&self) -> u64 {
+        self.modified
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |age| age.as_nanos().try_into().unwrap_or(u64::MAX))
     }
 
     /// Unpacks everything into `into`, an empty directory that nobody else can reach, and gives that the attributes that
