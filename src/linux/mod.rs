@@ -12,6 +12,7 @@ pub mod mountinfo;
 pub mod namespace;
 pub mod nfs;
 pub mod nfs_options;
+mod queue;
 pub mod remove;
 pub mod rpc;
 pub mod unpack;

@@ -1,5 +1,6 @@
 //! How content gets from one file into another, and what the pair of file systems has been found to know.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use rustix::io::Errno;
@@ -10,6 +11,8 @@ use rustix::io::Errno;
 pub struct Means {
     clone: Ability,
     copy: Ability,
+    /// Whether the file systems can tell where holes are; looked up before the first copy by the server.
+    holes: OnceLock<bool>,
 }
 
 /// Something that a file system may know.
@@ -25,19 +28,23 @@ impl Means {
     /// (`copy_file_range`, NFS 4.2 COPY) are tried until refused for good.
     #[must_use]
     pub const fn same_export() -> Self {
-        Self { clone: Ability::untried(), copy: Ability::untried() }
+        Self::new(Ability::untried(), Ability::untried())
     }
 
     /// As [`Means::same_export`], but nothing is cloned.
     #[must_use]
     pub const fn without_clone() -> Self {
-        Self { clone: Ability::refused(), copy: Ability::untried() }
+        Self::new(Ability::refused(), Ability::untried())
     }
 
     /// The trees lie on two exports: every byte is read and written.
     #[must_use]
     pub const fn across() -> Self {
-        Self { clone: Ability::refused(), copy: Ability::refused() }
+        Self::new(Ability::refused(), Ability::refused())
+    }
+
+    const fn new(clone: Ability, copy: Ability) -> Self {
+        Self { clone, copy, holes: OnceLock::new() }
     }
 
     /// What has worked so far, for logs: `clone`, `copy` or `read and write`.
@@ -52,12 +59,18 @@ impl Means {
         }
     }
 
-    pub(super) fn clone(&self) -> &Ability {
+    pub(super) fn cloning(&self) -> &Ability {
         &self.clone
     }
 
-    pub(super) fn copy(&self) -> &Ability {
+    pub(super) fn copying(&self) -> &Ability {
         &self.copy
+    }
+
+    /// Whether the server is to copy. `knows_holes` finds out whether holes can be asked for; without that there is no
+    /// copying by the server either.
+    pub(super) fn copies(&self, knows_holes: impl FnOnce() -> bool) -> bool {
+        self.copy.worth_trying() && *self.holes.get_or_init(knows_holes)
     }
 }
 
@@ -74,7 +87,7 @@ impl Ability {
         self.0.load(Ordering::Relaxed) != REFUSED
     }
 
-    pub(super) fn worked(&self) -> bool {
+    fn worked(&self) -> bool {
         self.0.load(Ordering::Relaxed) == WORKED
     }
 
@@ -84,7 +97,7 @@ impl Ability {
 
     /// The file system is not asked again. It counts only if it never worked: some file systems know a call and say
     /// of single files that they do not.
-    pub(super) fn refuse(&self) {
+    fn refuse(&self) {
         let _ = self.0.compare_exchange(UNTRIED, REFUSED, Ordering::Relaxed, Ordering::Relaxed);
     }
 

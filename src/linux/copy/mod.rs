@@ -1,7 +1,18 @@
 //! Copying a directory tree by directory handles: on the server where the server can, exact or not at all.
 
+mod busy;
+mod content;
+mod entry;
+mod extended;
+mod failure;
+mod hard_links;
 mod means;
+mod place;
 mod progress;
+mod run;
+#[cfg(test)]
+mod tests;
+mod walk;
 
 use super::{Dir, SysError};
 
@@ -11,7 +22,8 @@ pub use progress::Progress;
 /// What to copy, and how.
 #[derive(Debug)]
 pub struct Order<'a> {
-    /// Top of the tree.
+    /// Top of the tree. Best on a mount with `nodev`: a file that is replaced by a device node just before it is opened is
+    /// not opened then.
     pub from: &'a Dir,
     /// An empty directory that nobody else can reach. It becomes the copy's top, attributes included.
     pub to: &'a Dir,
@@ -69,8 +81,20 @@ fn all(failures: &[SysError]) -> String {
     failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// Threads for one large tree. Each waits for the server most of the time.
+const WORKERS: usize = 4;
+/// Tasks that wait before more threads than the caller's are started: most volumes are small.
+const WORTH_HELP: usize = 8;
+
 /// Copies everything in [`Order::from`] and its own attributes. Blocks for as long as that takes.
+///
+/// Every file is a state it had at one moment after the call, as after a crash of whoever writes to it; two files may be
+/// of two moments. What is removed meanwhile is left out, and counted.
 pub fn copy_tree(order: &Order) -> Result<Summary, CopyError> {
-    let _ = order;
-    Err(CopyError::Failed(vec![SysError::new("copy", order.from.label(), rustix::io::Errno::NOSYS)]))
+    let run = run::Run::new(order);
+    match walk::start(&run) {
+        Ok(()) => run.queue.work(WORKERS, WORTH_HELP, |task| walk::perform(&run, task)),
+        Err(failure) => run.fail(failure),
+    }
+    run.conclude()
 }
