@@ -6,7 +6,7 @@ use tar_core::{EntryType, PaxExtensions, SparseEntry};
 use super::super::attributes::{Attributes, Time};
 
 /// Directories that may be nested in an archive.
-const DEEPEST: usize = 1024;
+const DEEPEST: usize = 512;
 
 /// What a member is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! `tar-core` reads the headers; every file, directory and link is made here, by handles. Memory does not depend on
 //! the archive: the headers of one member (at most 2 MiB), one open handle for each level of directories (at most
-//! 1024), and two buffers.
+//! 512), and two buffers.
 //!
 //! Restored are files with their holes, directories, symbolic and hard links, FIFOs; of each the mode, the owner by
 //! number and the time of the last change. Device nodes are left out and counted. Anything else that an archive may

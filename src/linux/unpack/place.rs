@@ -46,7 +46,7 @@ enum Then {
 impl<'a> Places<'a> {
     /// Members are made in `top`; `label` is the archive's name in messages.
     pub(super) fn new(top: &'a Dir, label: &'a str) -> Result<Self, UnpackError> {
-        let dir = top.open_dir(".").map_err(UnpackError::Sys)?;
+        let dir = top.open_dir(".").map_err(UnpackError::Sys)?.with_label("");
         Ok(Self { top, label, levels: vec![Level { name: Vec::new(), dir, then: None }] })
     }
 
@@ -68,7 +68,7 @@ impl<'a> Places<'a> {
             Err(error) if error.is_taken() => Ok(()),
             made => made,
         };
-        let opened = made.and_then(|()| dir.open_dir(os(name)));
+        let opened = made.and_then(|()| open(dir, name));
         let dir = opened.map_err(|error| self.failed(member, error))?;
         self.levels.push(Level { name: name.to_vec(), dir, then });
         Ok(())
@@ -174,10 +174,9 @@ impl<'a> Places<'a> {
         let common = 1 + common.count();
         self.leave(common, member)?;
         for name in path.components().skip(common - 1) {
-            let (dir, then) = match self.dir().open_dir(os(name)) {
+            let (dir, then) = match open(self.dir(), name) {
                 Err(error) if error.is_not_found() => {
-                    let made =
-                        self.dir().make_dir(os(name), UNNAMED).and_then(|()| self.dir().open_dir(os(name)));
+                    let made = self.dir().make_dir(os(name), UNNAMED).and_then(|()| open(self.dir(), name));
                     (made.map_err(|error| self.failed(member, error))?, None)
                 }
                 Err(error) if error.is_unsafe_path() => {
@@ -230,6 +229,12 @@ impl Level {
             None => Ok(()),
         }
     }
+}
+
+/// Opens a directory without a label, which would be as long as the whole path, for each level; `failed` puts the path
+/// into errors.
+fn open(dir: &Dir, name: &[u8]) -> SysResult<Dir> {
+    Ok(dir.open_dir(os(name))?.with_label(""))
 }
 
 fn os(name: &[u8]) -> &OsStr {
