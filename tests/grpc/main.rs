@@ -7,6 +7,7 @@ mod flags;
 mod identity;
 mod lists;
 mod node;
+mod registration;
 mod settings;
 #[path = "../support/mod.rs"]
 mod support;

@@ -17,6 +17,7 @@ mod process;
 mod publish;
 mod races;
 mod readonly;
+mod registration;
 mod restart;
 mod server;
 mod sharing;
