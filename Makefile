@@ -9,7 +9,7 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 DRIVER := $(CARGO_TARGET_DIR)/$(HOST)/release/nfs-subdir-csi
 EXAMPLES := $(CARGO_TARGET_DIR)/release/examples
 
-.PHONY: help deps build demo test check unit vm-test kernel sanity fuzz bench
+.PHONY: help deps build image demo test check unit vm-test kernel sanity fuzz bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ fuzz: deps ## a minute of coverage-guided fuzzing of everything that reads untru
 bench: build ## print NFS requests, tasks, times and sizes, each beside its floor
 	cargo build --release --example bench
 	vm/run -t 600 -- $(EXAMPLES)/bench $(DRIVER)
+
+image: ## the container image, by buildah; BUILDER=IMAGE compiles in that image instead of on this machine's toolchain
+	deploy/build-image $(BUILDER)
 
 build: deps ## the static release binary
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target $(HOST) --bin nfs-subdir-csi
