@@ -13,7 +13,9 @@ use protox::prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, V
 const PROTOS: [&str; 2] = ["csi.proto", "registration.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed=proto");
+    for proto in PROTOS {
+        println!("cargo::rerun-if-changed=proto/{proto}");
+    }
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_imports(true).open_files(PROTOS)?;
 

@@ -173,10 +173,10 @@ pub struct NodeArgs {
     #[arg(long, env = "KUBELET_DIR", default_value = "/var/lib/kubelet", value_name = "DIR")]
     pub kubelet_dir: PathBuf,
 
-    /// A socket in kubelet's directory plugins_registry, at which the driver registers itself: then `--endpoint` must be
-    /// a path that kubelet sees. Leave it out where a node-driver-registrar does this
-    #[arg(long, env = "REGISTRATION_ENDPOINT", value_name = "unix:///PATH")]
-    pub registration_endpoint: Option<String>,
+    /// Make the driver known to kubelet, at a socket in its directory plugins_registry: then `--endpoint` must be a path
+    /// that kubelet sees. Without it a node-driver-registrar has to do this
+    #[arg(long, env = "REGISTER")]
+    pub register: bool,
 }
 
 /// Form of the log.

@@ -58,8 +58,6 @@ fn ask(socket: &Path) -> anyhow::Result<()> {
 fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
     telemetry::start(common.log_format, &common.log_level)?;
     let socket = endpoint::parse(&common.endpoint)?;
-    let registration_endpoint = node.and_then(|args| args.registration_endpoint.as_deref());
-    let registration_socket = registration_endpoint.map(endpoint::parse).transpose()?;
     // While there is one thread: a namespace is its thread's.
     namespace::enter(&common.state_dir, node.map(|args| args.kubelet_dir.as_path()))
         .context("make a mount namespace")?;
@@ -69,6 +67,8 @@ fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
     // Last, so that whoever finds the socket finds a driver that can work.
     let listener = endpoint::bind(&socket)?;
     let registration = Registration { driver_name: common.driver_name.clone(), socket: socket.clone() };
+    let kubelet = node.filter(|args| args.register);
+    let registration_socket = kubelet.map(|args| registration.place(&args.kubelet_dir));
     let registration_listener = registration_socket.as_deref().map(endpoint::bind).transpose()?;
     nfs_subdir_csi::linux::clear_umask();
     let runtime = runtime()?;

@@ -1,7 +1,7 @@
 //! kubelet's plugin registration: it finds a socket in its directory, asks who serves there, and says what came of it.
 //! The node service answers for itself, so no second container (node-driver-registrar) is needed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tonic::{Request, Response, Status};
 
@@ -18,6 +18,18 @@ pub struct Registration {
     pub driver_name: String,
     /// The socket of the Node service, by the path that kubelet sees it at.
     pub socket: PathBuf,
+}
+
+impl Registration {
+    /// Where kubelet, whose directory this is, looks for the registration.
+    ///
+    /// The name has an `@` for a reason. gRPC for Go, with which kubelet calls, sends the path as the request's
+    /// `:authority`, its slashes written `%2F`. The HTTP library here takes a `%` in an authority only where a user's name
+    /// may be, before an `@`, and refuses the call otherwise.
+    #[must_use]
+    pub fn place(&self, kubelet_dir: &Path) -> PathBuf {
+        kubelet_dir.join("plugins_registry").join(format!("csi@{}.sock", self.driver_name))
+    }
 }
 
 #[tonic::async_trait]

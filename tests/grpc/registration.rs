@@ -14,12 +14,16 @@ use super::Driver;
 #[tokio::test]
 async fn kubelet_is_told_where_the_driver_is_and_may_refuse_it() {
     let temporary = tempfile::tempdir().unwrap();
-    let socket = temporary.path().join("test.csi.dev-reg.sock");
     let driver_name = "test.csi.dev".to_owned();
     let registration = Registration { driver_name, socket: PathBuf::from("/k/plugins/csi.sock") };
+    let socket = registration.place(temporary.path());
+    assert_eq!(socket, temporary.path().join("plugins_registry/csi@test.csi.dev.sock"));
     tokio::spawn(server::register(endpoint::bind(&socket).unwrap(), registration));
-    let channel = Endpoint::try_from(format!("unix:{}", socket.display())).unwrap().connect().await.unwrap();
-    let mut kubelet = RegistrationClient::new(channel);
+    // The authority that kubelet sends, as gRPC for Go makes it of a path.
+    let authority = socket.to_str().unwrap().replace('/', "%2F");
+    let origin = format!("http://{authority}").parse().unwrap();
+    let endpoint = Endpoint::try_from(format!("unix:{}", socket.display())).unwrap().origin(origin);
+    let mut kubelet = RegistrationClient::new(endpoint.connect().await.unwrap());
 
     let info = kubelet.get_info(InfoRequest {}).await.unwrap().into_inner();
     assert_eq!((info.r#type.as_str(), info.name.as_str()), ("CSIPlugin", "test.csi.dev"));

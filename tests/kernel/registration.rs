@@ -1,6 +1,5 @@
 //! The socket at which the node service registers itself with kubelet, over the life of a process.
 
-use std::fs;
 use std::path::Path;
 
 use nfs_subdir_csi::csi::registration_proto::InfoRequest;
@@ -13,14 +12,11 @@ use super::support::Service;
 #[tokio::test]
 async fn kubelet_finds_each_new_node_service_and_no_socket_of_one_that_was_stopped() {
     let place = Place::take(&[]).await;
-    let registry = place.kubelet().join("plugins_registry");
-    fs::create_dir_all(&registry).unwrap();
-    let socket = registry.join("nfs-subdir.csi.dev-reg.sock");
+    let socket = place.kubelet().join("plugins_registry/csi@nfs-subdir.csi.dev.sock");
     let start = || {
-        let endpoint = format!("unix://{}", socket.display());
         let (kubelet_dir, state_dir) = (place.kubelet(), place.node_state());
         let dirs = ["--kubelet-dir", text(&kubelet_dir), "--state-dir", text(&state_dir)];
-        let args = ["--node-id", "node-1", "--registration-endpoint", &endpoint, "--log-level", log_level()];
+        let args = ["--node-id", "node-1", "--register", "--log-level", log_level()];
         Service::start(Path::new(BINARY), "node", &place.dir, &[&dirs[..], &args].concat())
     };
     let mut node = start();
