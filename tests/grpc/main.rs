@@ -10,6 +10,7 @@ mod flags;
 mod identity;
 mod lists;
 mod node;
+mod registration;
 mod settings;
 mod snapshots;
 #[path = "../support/mod.rs"]
