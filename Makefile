@@ -9,7 +9,7 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 DRIVER := $(CARGO_TARGET_DIR)/$(HOST)/release/nfs-subdir-csi
 EXAMPLES := $(CARGO_TARGET_DIR)/release/examples
 
-.PHONY: help deps build demo test check unit vm-test kernel sanity fuzz bench
+.PHONY: help deps build image demo test check manifests unit vm-test kernel sanity fuzz bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,11 +20,14 @@ demo: build ## play a volume's life on a real NFS export and show each step
 
 test: check unit vm-test kernel sanity ## everything that can fail: format, lints, unit, gRPC, guest, kernel, csi-sanity
 
-check: deps ## format, clippy, shellcheck, and proto/csi.proto against CSI 1.12
+check: deps manifests ## format, clippy, shellcheck, manifests, and proto/csi.proto against CSI 1.12
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	shellcheck $$(git ls-files -co --exclude-standard | xargs grep -lE '^#!/bin/(ba)?sh')
 	proto/check
+
+manifests: ## deploy/: Kubernetes' schemas, and a linter
+	deploy/check
 
 unit: deps ## tests without root: parsers, decisions, the services over a socket
 	cargo test --lib --bins --test grpc --test import --test layers --test docs
@@ -48,6 +51,9 @@ fuzz: deps ## a minute of coverage-guided fuzzing of everything that reads untru
 bench: build ## print NFS requests, tasks, times and sizes, each beside its floor
 	cargo build --release --example bench
 	vm/run -t 600 -- $(EXAMPLES)/bench $(DRIVER)
+
+image: ## the container image, by buildah; BUILDER=IMAGE compiles in that image instead of on this machine's toolchain
+	deploy/build-image $(BUILDER)
 
 build: deps ## the static release binary
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target $(HOST) --bin nfs-subdir-csi

@@ -1,4 +1,4 @@
-//! Generates the gRPC code from `proto/csi.proto`, with a compiler written in Rust: no `protoc` is needed.
+//! Generates the gRPC code from `proto/*.proto`, with a compiler written in Rust: no `protoc` is needed.
 //!
 //! Messages that hold a field marked `csi_secret` get a `Debug` of their own that leaves the value out.
 //! Which fields those are is read from the option in the proto file, so a secret that a later CSI version
@@ -10,12 +10,14 @@ use std::path::PathBuf;
 
 use protox::prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, Value};
 
-const PROTO: &str = "proto/csi.proto";
+const PROTOS: [&str; 2] = ["csi.proto", "registration.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed={PROTO}");
+    for proto in PROTOS {
+        println!("cargo::rerun-if-changed=proto/{proto}");
+    }
     let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler.include_imports(true).open_file("csi.proto")?;
+    compiler.include_imports(true).open_files(PROTOS)?;
 
     let secret_messages = messages_with_secrets(&compiler.descriptor_pool());
     let skip_debug: Vec<String> = secret_messages.iter().map(|m| m.full_name().to_owned()).collect();

@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::volume::parameters::OnDelete;
 
+/// Where a service is, unless told otherwise.
+const ENDPOINT: &str = "unix:///csi/csi.sock";
+
 /// CSI driver that makes volumes out of directories of an NFS export
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
@@ -25,6 +28,12 @@ pub enum Command {
     Node(NodeArgs),
     /// Take over volumes that the nfs-client provisioner or csi-driver-nfs made
     Import(ImportArgs),
+    /// Say whether a service works: exit code 0, or 1 with the reason
+    Probe {
+        /// The socket that it serves at
+        #[arg(long, env = "CSI_ENDPOINT", default_value = ENDPOINT, value_name = "unix:///PATH")]
+        endpoint: String,
+    },
     /// Work on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -117,7 +126,7 @@ pub enum ConfigCommand {
 #[derive(Debug, Clone, Args)]
 pub struct Common {
     /// The socket to serve at
-    #[arg(long, env = "CSI_ENDPOINT", default_value = "unix:///csi/csi.sock", value_name = "unix:///PATH")]
+    #[arg(long, env = "CSI_ENDPOINT", default_value = ENDPOINT, value_name = "unix:///PATH")]
     pub endpoint: String,
 
     /// The name by which StorageClasses and PersistentVolumes mean this driver
@@ -163,6 +172,11 @@ pub struct NodeArgs {
     /// kubelet's directory (its --root-dir)
     #[arg(long, env = "KUBELET_DIR", default_value = "/var/lib/kubelet", value_name = "DIR")]
     pub kubelet_dir: PathBuf,
+
+    /// Make the driver known to kubelet, at a socket in its directory plugins_registry: then `--endpoint` must be a path
+    /// that kubelet sees. Without it a node-driver-registrar has to do this
+    #[arg(long, env = "REGISTER")]
+    pub register: bool,
 }
 
 /// Form of the log.

@@ -17,7 +17,8 @@ pub fn parse(endpoint: &str) -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(path))
 }
 
-/// Binds the socket, for root only. One that a dead driver left is removed; one that somebody serves at, or a file
+/// Binds the socket, for its owner and group: root's, or that of a directory with setgid, as a pod's `fsGroup` makes
+/// them, by which sidecars reach the driver without being root. One that a dead driver left is removed; one that somebody serves at, or a file
 /// that is no socket, is not.
 pub fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     remove_stale(path)?;
@@ -25,7 +26,7 @@ pub fn bind(path: &Path) -> anyhow::Result<UnixListener> {
         std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     }
     let listener = UnixListener::bind(path).with_context(|| format!("bind {}", path.display()))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
         .with_context(|| format!("chmod {}", path.display()))?;
     listener.set_nonblocking(true).with_context(|| format!("set up {}", path.display()))?;
     Ok(listener)
@@ -66,7 +67,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("sub/csi.sock");
         let listener = bind(&path).unwrap();
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o660);
         assert!(bind(&path).unwrap_err().to_string().contains("in use"));
         drop(listener);
         bind(&path).unwrap();

@@ -12,6 +12,8 @@ use nfs_subdir_csi::csi::controller::Controller;
 use nfs_subdir_csi::csi::identity::Identity;
 use nfs_subdir_csi::csi::lane::WIDTH;
 use nfs_subdir_csi::csi::node::Node;
+use nfs_subdir_csi::csi::probe::probe;
+use nfs_subdir_csi::csi::registration::Registration;
 use nfs_subdir_csi::linux::mount::SysMounter;
 use nfs_subdir_csi::linux::{Mounter, namespace};
 use nfs_subdir_csi::server::{self, Role};
@@ -27,6 +29,7 @@ const THREAD_KEEP_ALIVE: Duration = Duration::from_hours(24);
 
 fn main() -> anyhow::Result<()> {
     match &Cli::parse().command {
+        Command::Probe { endpoint } => ask(&endpoint::parse(endpoint)?),
         Command::Config(ConfigCommand::Check { file }) => check_config(file),
         Command::Import(args) => nfs_subdir_csi::import::run(args),
         Command::Controller(common) => serve(common, None),
@@ -45,6 +48,12 @@ fn check_config(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Exit code 0 if the service at `socket` works.
+fn ask(socket: &Path) -> anyhow::Result<()> {
+    let runtime = runtime()?;
+    runtime.block_on(probe(socket)).with_context(|| format!("probe {}", socket.display()))
+}
+
 /// Runs a service until it is told to stop: the node's with `node`, or else the controller's.
 fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
     telemetry::start(common.log_format, &common.log_level)?;
@@ -57,13 +66,13 @@ fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
     let role = compose(common, node)?;
     // Last, so that whoever finds the socket finds a driver that can work.
     let listener = endpoint::bind(&socket)?;
+    let registration = Registration { driver_name: common.driver_name.clone(), socket: socket.clone() };
+    let kubelet = node.filter(|args| args.register);
+    let registration_socket = kubelet.map(|args| registration.place(&args.kubelet_dir));
+    let registration_listener = registration_socket.as_deref().map(endpoint::bind).transpose()?;
     nfs_subdir_csi::linux::clear_umask();
     nfs_subdir_csi::linux::raise_open_files().context("raise the limit of open files")?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .thread_keep_alive(THREAD_KEEP_ALIVE)
-        .build()
-        .context("start the runtime")?;
+    let runtime = runtime()?;
     tracing::info!(
         driver = identity.driver_name,
         version = env!("CARGO_PKG_VERSION"),
@@ -72,6 +81,13 @@ fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
     );
     let served = runtime.block_on(async {
         let shutdown = stop_signal()?;
+        if let Some(listener) = registration_listener {
+            tokio::spawn(async {
+                if let Err(error) = server::register(listener, registration).await {
+                    tracing::error!(%error, "kubelet cannot register the driver any more");
+                }
+            });
+        }
         let (begin_drain, drain_begun) = tokio::sync::oneshot::channel();
         let serving = server::run(listener, identity, role, async {
             shutdown.await;
@@ -88,9 +104,20 @@ fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
     });
     // A thread that waits for a dead server would be waited for without end.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    let _ = std::fs::remove_file(&socket);
+    // kubelet forgets the driver when the one goes, and sends no call to the other any more.
+    for socket in registration_socket.iter().chain([&socket]) {
+        let _ = std::fs::remove_file(socket);
+    }
     tracing::info!("stopped");
     served
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
+        .build()
+        .context("start the runtime")
 }
 
 /// Puts the parts together.

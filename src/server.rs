@@ -15,6 +15,8 @@ use crate::csi::proto::controller_server::ControllerServer;
 use crate::csi::proto::group_controller_server::GroupControllerServer;
 use crate::csi::proto::identity_server::IdentityServer;
 use crate::csi::proto::node_server::NodeServer;
+use crate::csi::registration::Registration;
+use crate::csi::registration_proto::registration_server::RegistrationServer;
 use crate::volume::Exports;
 
 /// What is served besides Identity.
@@ -61,6 +63,15 @@ pub async fn run(
     let result = server.serve_with_incoming_shutdown(incoming, shutdown).await;
     rounds.abort();
     Ok(result?)
+}
+
+/// Makes the node service known to kubelet at `listener`, which must be non-blocking.
+pub async fn register(listener: UnixListener, registration: Registration) -> anyhow::Result<()> {
+    let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?);
+    Ok(Server::builder()
+        .add_service(RegistrationServer::new(registration))
+        .serve_with_incoming(incoming)
+        .await?)
 }
 
 async fn release_idle_exports(exports: Arc<Exports>) {

@@ -10,6 +10,8 @@ pub mod guard;
 pub mod identity;
 pub mod lane;
 pub mod node;
+pub mod probe;
+pub mod registration;
 pub mod snapshots;
 pub mod status;
 
@@ -18,6 +20,12 @@ pub mod status;
 pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/csi.v1.rs"));
     include!(concat!(env!("OUT_DIR"), "/redacting_debug.rs"));
+}
+
+/// Messages and service of kubelet's plugin registration, generated from `proto/registration.proto`.
+#[allow(clippy::pedantic, missing_docs, unreachable_pub, rustdoc::all)]
+pub mod registration_proto {
+    include!(concat!(env!("OUT_DIR"), "/pluginregistration.rs"));
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod foreign_snapshots;
 mod identity;
 mod lists;
 mod node;
+mod registration;
 mod settings;
 mod snapshots;
 #[path = "../support/mod.rs"]

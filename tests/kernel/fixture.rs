@@ -184,7 +184,9 @@ impl Place {
         let turn = TURN.lock().await;
         let restricted = (!versions.is_empty()).then(|| Restricted::to(versions));
         let shares = ["/share", "/small", "/squashed"];
-        shares.iter().for_each(|share| server::clear(share));
+        for share in shares {
+            server::clear(share);
+        }
         // `/export` itself is no test's share: there it stands for all that is outside of one.
         let beside = shares.iter().chain(&["/"]).map(|share| server::exported(share));
         let canary = Canary::plant(&beside.collect::<Vec<_>>());

@@ -23,6 +23,7 @@ mod publish;
 mod races;
 mod random;
 mod readonly;
+mod registration;
 mod restart;
 mod secrets;
 mod server;

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
@@ -30,7 +31,7 @@ impl Canary {
             beside.iter().flat_map(|directory| NAMES.map(|name| directory.join(name))).collect();
         for place in &places {
             // What an earlier test in the same directory had.
-            let _ = fs::remove_dir_all(place);
+            assert!(Command::new("rm").arg("-rf").arg(place).status().unwrap().success());
             fill(place);
         }
         let before = fingerprint(&places);
@@ -130,11 +131,15 @@ pub(crate) fn fingerprint(places: &[PathBuf]) -> BTreeMap<PathBuf, String> {
             todo.extend(path.read_dir().unwrap().map(|entry| entry.unwrap().path()));
             "directory".to_owned()
         } else if kind.is_symlink() {
-            format!("link to {:?}", path.read_link().unwrap())
+            format!("link to {}", path.read_link().unwrap().display())
         } else if kind.is_file() {
             format!("file {:?}", String::from_utf8_lossy(&fs::read(&path).unwrap()))
         } else {
-            assert!(kind.is_fifo() || kind.is_socket() || kind.is_char_device(), "{path:?}: {kind:?}");
+            assert!(
+                kind.is_fifo() || kind.is_socket() || kind.is_char_device(),
+                "{}: {kind:?}",
+                path.display()
+            );
             format!("device {}", metadata.rdev())
         };
         let line = format!(
@@ -168,7 +173,7 @@ fn a_change_of_any_kind_is_noticed() {
         |place| fs::rename(place.join("v"), place.join("w")),
         |place| fs::hard_link(place.join(".hidden"), place.join("../third name")),
         |place| fs::remove_file(place.join("up")).and_then(|()| symlink("../..", place.join("up"))),
-        |place| fs::remove_dir_all(place),
+        |place| fs::remove_file(place.join("claim/deep/file")),
         |place| fs::rename(place, place.with_file_name("archived-canary")),
     ];
     for (number, change) in changes.into_iter().enumerate() {
