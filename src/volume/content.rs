@@ -47,6 +47,8 @@ pub(super) struct Origin {
     pub(super) capacity_bytes: u64,
     /// Whose its volume was made.
     pub(super) ownership: Ownership,
+    /// The most bytes that an archive may turn out to hold.
+    pub(super) limit: Option<u64>,
 }
 
 /// Where on its export a tree is.
@@ -102,6 +104,7 @@ impl Volumes {
             size_bytes: member.size_bytes,
             capacity_bytes: member.capacity_bytes,
             ownership: member.ownership,
+            limit: None,
         })
     }
 
@@ -120,6 +123,7 @@ impl Volumes {
             size_bytes,
             capacity_bytes: size_bytes,
             ownership: Ownership::default(),
+            limit: None,
         })
     }
 
@@ -133,6 +137,7 @@ impl Volumes {
             size_bytes: record.capacity_bytes,
             capacity_bytes: record.capacity_bytes,
             ownership: record.ownership,
+            limit: None,
         })
     }
 }

@@ -28,7 +28,7 @@ impl Volumes {
         progress: &Progress,
     ) -> Result<u64> {
         self.exports.with_any(&origin.export, &origin.options, |from| match &origin.place {
-            Place::Archive(handle) => unpack(handle, from, into, progress),
+            Place::Archive(handle) => unpack(handle, from, into, origin.limit, progress),
             place => self.copy_tree(place, from, to, state, key, into, progress),
         })
     }
@@ -78,12 +78,14 @@ fn unpack(
     handle: &ForeignSnapshotHandle,
     from: &MountedExport,
     into: &Dir,
+    limit: Option<u64>,
     progress: &Progress,
 ) -> Result<u64> {
     let archive = handle.open(from.share())?.ok_or_else(|| gone(from))?;
-    let summary = archive.unpack(into, None, progress).map_err(|error| match error {
+    let summary = archive.unpack(into, limit, progress).map_err(|error| match error {
         UnpackError::Cancelled => Error::Cancelled,
         UnpackError::Sys(error) => explain_denied(error),
+        error @ UnpackError::TooLarge { .. } => Error::OutOfRange(error.to_string()),
         other => Error::Precondition(other.to_string()),
     })?;
     tracing::info!(
