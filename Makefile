@@ -30,7 +30,7 @@ manifests: ## deploy/: Kubernetes' schemas, and a linter
 	deploy/check
 
 unit: deps ## tests without root: parsers, decisions, the services over a socket
-	cargo test --lib --bins --test grpc --test import --test layers
+	cargo test --lib --bins --test grpc --test import --test layers --test docs
 
 vm-test: deps ## tests of the guest that the next ones run in
 	vm/test

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+use crate::linux::copy::DeviceNodes;
 use crate::linux::nfs_options;
 use crate::volume::parameters::OnDelete;
 use crate::volume::settings::{
@@ -28,6 +29,7 @@ struct File {
     on_delete: OnDelete,
     inline: FileInline,
     ephemeral_volumes: bool,
+    device_nodes: DeviceNodes,
     limits: FileLimits,
 }
 
@@ -62,6 +64,7 @@ struct FileInline {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 struct FileLimits {
     calls_per_export: Option<usize>,
+    copies_at_once: Option<usize>,
     removals_per_second: Option<u32>,
 }
 
@@ -92,7 +95,8 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
     {
         bail!("defaultExport: there is no export `{name}`");
     }
-    if file.limits.calls_per_export == Some(0) || file.limits.removals_per_second == Some(0) {
+    let FileLimits { calls_per_export, copies_at_once, removals_per_second } = file.limits;
+    if calls_per_export == Some(0) || copies_at_once == Some(0) || removals_per_second == Some(0) {
         bail!("limits: 0 would let nothing through; leave the limit out instead");
     }
     let inline_servers = match file.inline.servers {
@@ -109,11 +113,13 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
         inline_policy: ExportPolicy {
             trash_retention: file.inline.trash_retention,
             capacity: file.inline.capacity_policy,
-            removals_per_second: file.limits.removals_per_second,
+            removals_per_second,
         },
         on_delete: file.on_delete,
         ephemeral_volumes: file.ephemeral_volumes,
-        calls_per_export: file.limits.calls_per_export,
+        calls_per_export,
+        copies_at_once,
+        device_nodes: file.device_nodes,
     })
 }
 
@@ -151,9 +157,11 @@ pub fn watch(path: PathBuf, live: Arc<LiveSettings>, changed: impl Fn(&Settings)
                 Ok(settings) => {
                     complaint.clear();
                     if settings != *live.get() {
-                        tracing::info!(path = %path.display(), exports = settings.exports.len(), "configuration taken up");
+                        let exports = settings.exports.len();
                         changed(&settings);
                         live.set(settings);
+                        // Not before: who reads it may rely on it.
+                        tracing::info!(path = %path.display(), exports, "configuration taken up");
                     }
                 }
                 Err(error) => {
@@ -194,7 +202,9 @@ onDelete: archive
 inline:
   servers: ['*.example', 10.0.0.0/8]
 ephemeralVolumes: true
+deviceNodes: skip
 limits:
+  copiesAtOnce: 2
   callsPerExport: 4
   removalsPerSecond: 500
 ";
@@ -214,6 +224,7 @@ limits:
         assert!(
             settings.ephemeral_volumes && settings.allows("nas.example") && !settings.allows("192.168.0.1")
         );
+        assert_eq!((settings.copies_at_once, settings.device_nodes), (Some(2), DeviceNodes::Skip));
         assert_eq!((settings.calls_per_export, fast.policy.removals_per_second), (Some(4), Some(500)));
     }
 

@@ -18,7 +18,7 @@ use nfs_subdir_csi::linux::mount::SysMounter;
 use nfs_subdir_csi::linux::{Mounter, namespace};
 use nfs_subdir_csi::server::{self, Role};
 use nfs_subdir_csi::volume::settings::{LiveSettings, Settings};
-use nfs_subdir_csi::volume::{Exports, Volumes, publish};
+use nfs_subdir_csi::volume::{Copies, Exports, Volumes, copies, publish};
 use nfs_subdir_csi::{config_file, endpoint, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -71,6 +71,7 @@ fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
     let registration_socket = kubelet.map(|args| registration.place(&args.kubelet_dir));
     let registration_listener = registration_socket.as_deref().map(endpoint::bind).transpose()?;
     nfs_subdir_csi::linux::clear_umask();
+    nfs_subdir_csi::linux::raise_open_files().context("raise the limit of open files")?;
     let runtime = runtime()?;
     tracing::info!(
         driver = identity.driver_name,
@@ -123,9 +124,13 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 fn compose(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<Role> {
     let mounter: Arc<dyn Mounter> = Arc::new(SysMounter::new(resolve(&common.state_dir)?));
     let bridge = Bridge::new(common.call_timeout);
-    let settings = live_settings(common, &bridge)?;
-    let volumes =
-        Volumes { settings, exports: Arc::new(Exports::new(Arc::clone(&mounter), common.export_linger)) };
+    let copies = Arc::new(Copies::default());
+    let settings = live_settings(common, &bridge, &copies)?;
+    let volumes = Volumes {
+        settings,
+        exports: Arc::new(Exports::new(Arc::clone(&mounter), common.export_linger)),
+        copies,
+    };
     Ok(match node {
         None => Role::Controller(Controller { bridge, volumes: Arc::new(volumes) }),
         Some(args) => {
@@ -136,12 +141,18 @@ fn compose(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<Role> {
 }
 
 /// The settings of the configuration file, kept up to date; without a file the defaults.
-fn live_settings(common: &Common, bridge: &Bridge) -> anyhow::Result<Arc<LiveSettings>> {
+fn live_settings(
+    common: &Common,
+    bridge: &Bridge,
+    copies: &Arc<Copies>,
+) -> anyhow::Result<Arc<LiveSettings>> {
     let Some(path) = common.config.clone() else { return Ok(Arc::default()) };
     let settings = config_file::load(&path)?;
-    let bridge = bridge.clone();
-    let apply =
-        move |settings: &Settings| bridge.set_calls_per_export(settings.calls_per_export.unwrap_or(WIDTH));
+    let (bridge, copies) = (bridge.clone(), Arc::clone(copies));
+    let apply = move |settings: &Settings| {
+        bridge.set_calls_per_export(settings.calls_per_export.unwrap_or(WIDTH));
+        copies.set_at_once(settings.copies_at_once.unwrap_or(copies::AT_ONCE));
+    };
     apply(&settings);
     let live = Arc::new(LiveSettings::new(settings));
     config_file::watch(path, Arc::clone(&live), apply);

@@ -12,6 +12,7 @@ use crate::csi::controller::Controller;
 use crate::csi::identity::Identity;
 use crate::csi::node::Node;
 use crate::csi::proto::controller_server::ControllerServer;
+use crate::csi::proto::group_controller_server::GroupControllerServer;
 use crate::csi::proto::identity_server::IdentityServer;
 use crate::csi::proto::node_server::NodeServer;
 use crate::csi::registration::Registration;
@@ -53,7 +54,10 @@ pub async fn run(
     let rounds = tokio::spawn(release_idle_exports(exports));
     let server = Server::builder().add_service(IdentityServer::new(identity));
     let server = match role {
-        Role::Controller(controller) => server.add_service(ControllerServer::new(controller)),
+        Role::Controller(controller) => {
+            let group = GroupControllerServer::new(controller.clone());
+            server.add_service(ControllerServer::new(controller)).add_service(group)
+        }
         Role::Node(node) => server.add_service(NodeServer::new(node)),
     };
     let result = server.serve_with_incoming_shutdown(incoming, shutdown).await;

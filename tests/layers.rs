@@ -12,8 +12,8 @@ const RULES: [(&str, &[&str], &str); 7] = [
     ("volume", &["crate::csi", "crate::server", "crate::config"], "volume/ knows nothing above it"),
     ("linux", &["tonic::", "prost::", "tokio::"], "linux/ is plain synchronous Rust"),
     ("volume", &["tonic::", "prost::", "tokio::"], "volume/ is plain synchronous Rust"),
-    ("volume", &["nix::", "sys_mount::", "libc::"], "system calls are made in linux/ only"),
-    ("csi", &["nix::", "sys_mount::", "libc::", "std::fs"], "csi/ decodes, calls and encodes"),
+    ("volume", &["nix::", "rustix::", "sys_mount::", "libc::"], "system calls are made in linux/ only"),
+    ("csi", &["nix::", "rustix::", "sys_mount::", "libc::", "std::fs"], "csi/ decodes, calls and encodes"),
     ("csi", &["crate::server", "crate::config"], "csi/ knows nothing above it"),
 ];
 

@@ -155,6 +155,8 @@ pub(crate) struct Memory {
     pub(crate) resident: u64,
     /// Of that, what is not the content of a file: the heap and the stacks.
     pub(crate) anonymous: u64,
+    /// The most that was resident since the start, or since [`Memory::forget_peak`].
+    pub(crate) peak: u64,
     pub(crate) threads: u64,
 }
 
@@ -165,7 +167,17 @@ impl Memory {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).context(name.to_owned())?;
             Ok(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse()?)
         };
-        Ok(Self { resident: number("VmRSS")?, anonymous: number("RssAnon")?, threads: number("Threads")? })
+        Ok(Self {
+            resident: number("VmRSS")?,
+            anonymous: number("RssAnon")?,
+            peak: number("VmHWM")?,
+            threads: number("Threads")?,
+        })
+    }
+
+    /// Has the peak of a process begin anew at what is resident now (proc_pid_clear_refs(5)).
+    pub(crate) fn forget_peak(pid: u32) -> Result<()> {
+        std::fs::write(format!("/proc/{pid}/clear_refs"), "5").context("reset the peak")
     }
 
     pub(crate) fn megabytes(kilobytes: u64) -> String {

@@ -24,7 +24,8 @@ pub(crate) async fn run(stage: &Stage) -> Result<()> {
     forget_names()?;
     let before = Memory::of(controller.pid())?;
     let mut rows = Vec::new();
-    for page in [0, 100] {
+    for page in [100, 0] {
+        Memory::forget_peak(controller.pid())?;
         let mut listed = 0;
         let mut slowest = Duration::ZERO;
         let mut cost = Cost::new();
@@ -50,13 +51,16 @@ pub(crate) async fn run(stage: &Stage) -> Result<()> {
             format!("{:.1} s", all.as_secs_f64()),
             format!("{:.0} ms", slowest.as_secs_f64() * 1e3),
             per_call(cost.requests(), listed as u64),
+            Memory::megabytes(Memory::of(controller.pid())?.peak),
         ));
     }
     let after = Memory::of(controller.pid())?;
-    table::print(&["", "all", "slowest answer", "NFS requests a volume"], &rows);
+    table::print(&["", "all", "slowest answer", "NFS requests a volume", "most resident"], &rows);
     println!(
-        "\n  anonymous memory of the controller: {} before, {} after\n",
+        "\n  the controller: {} resident and {} anonymous before, {} and {} after\n",
+        Memory::megabytes(before.resident),
         Memory::megabytes(before.anonymous),
+        Memory::megabytes(after.resident),
         Memory::megabytes(after.anonymous)
     );
     for number in 0..VOLUMES {
@@ -76,6 +80,7 @@ fn write_records() -> Result<()> {
             ownership: Ownership::default(),
             direct_mount: false,
             created: 0,
+            source: None,
             name,
         };
         let file = Path::new(STATE_DIR).join(format!("volumes/{}.json", record.name));

@@ -48,6 +48,12 @@ impl Bridge {
         Self { guards: Guards::default(), lanes: Lanes::default(), patience }
     }
 
+    /// How long a call may take.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// Lets this many calls wait for one export at once.
     pub fn set_calls_per_export(&self, calls: usize) {
         self.lanes.set_width(calls);

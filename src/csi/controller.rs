@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::call::{Bridge, Job, tell};
-use super::decode;
 use super::proto;
 use super::proto::controller_service_capability::{Rpc, Type, rpc};
 use super::proto::list_volumes_response;
 use super::proto::validate_volume_capabilities_response::Confirmed;
+use super::{deadline, decode, snapshots};
 use crate::volume::context::VolumeContext;
 use crate::volume::lookup::context_of;
 use crate::volume::parameters::{Change, Parameters};
@@ -25,8 +25,12 @@ pub struct Controller {
     pub volumes: Arc<Volumes>,
 }
 
-const CAPABILITIES: [rpc::Type; 7] = [
+const CAPABILITIES: [rpc::Type; 11] = [
     rpc::Type::CreateDeleteVolume,
+    rpc::Type::CloneVolume,
+    rpc::Type::CreateDeleteSnapshot,
+    rpc::Type::ListSnapshots,
+    rpc::Type::GetSnapshot,
     rpc::Type::ListVolumes,
     rpc::Type::GetCapacity,
     rpc::Type::ExpandVolume,
@@ -43,11 +47,15 @@ impl proto::controller_server::Controller for Controller {
     ) -> Result<Response<proto::CreateVolumeResponse>, Status> {
         let volumes = Arc::clone(&self.volumes);
         let name = request.get_ref().name.clone();
+        let patience = deadline::patience(request.metadata(), self.bridge.patience());
         let plan = |request| {
             let new = new_volume(request, &volumes)?;
             let handle = new.handle()?;
-            Ok(Job::new(handle.to_string(), handle.export.to_string(), move || {
-                let volume = Some(encode(&volumes.create(&new)?));
+            let export = handle.export.to_string();
+            // A lane of its own: calls that wait for long copies may not keep short ones out.
+            let lane = if new.source.is_some() { format!("copies to {export}") } else { export };
+            Ok(Job::new(handle.to_string(), lane, move || {
+                let volume = Some(encode(&volumes.create(&new, patience)?));
                 Ok(proto::CreateVolumeResponse { volume })
             }))
         };
@@ -93,8 +101,7 @@ impl proto::controller_server::Controller for Controller {
     ) -> Result<Response<proto::ListVolumesResponse>, Status> {
         let volumes = Arc::clone(&self.volumes);
         let plan = |request: proto::ListVolumesRequest| {
-            let limit = usize::try_from(request.max_entries)
-                .map_err(|_| Error::invalid("max_entries", format!("{} is negative", request.max_entries)))?;
+            let limit = decode::page_size(request.max_entries)?;
             let guard = format!("list from {}", request.starting_token);
             Ok(Job::new(guard, "lists", move || {
                 let page = volumes.list(&request.starting_token, limit)?;
@@ -191,6 +198,34 @@ impl proto::controller_server::Controller for Controller {
         self.bridge.call("ControllerModifyVolume", &id, request, plan).await
     }
 
+    async fn create_snapshot(
+        &self,
+        request: Request<proto::CreateSnapshotRequest>,
+    ) -> Result<Response<proto::CreateSnapshotResponse>, Status> {
+        self.take_snapshot(request).await
+    }
+
+    async fn delete_snapshot(
+        &self,
+        request: Request<proto::DeleteSnapshotRequest>,
+    ) -> Result<Response<proto::DeleteSnapshotResponse>, Status> {
+        self.remove_snapshot(request).await
+    }
+
+    async fn list_snapshots(
+        &self,
+        request: Request<proto::ListSnapshotsRequest>,
+    ) -> Result<Response<proto::ListSnapshotsResponse>, Status> {
+        self.show_snapshots(request).await
+    }
+
+    async fn get_snapshot(
+        &self,
+        request: Request<proto::GetSnapshotRequest>,
+    ) -> Result<Response<proto::GetSnapshotResponse>, Status> {
+        self.show_snapshot(request).await
+    }
+
     async fn controller_get_capabilities(
         &self,
         _: Request<proto::ControllerGetCapabilitiesRequest>,
@@ -212,23 +247,21 @@ fn new_volume(request: proto::CreateVolumeRequest, volumes: &Volumes) -> Result<
     decode::required("name", &request.name)?;
     // One volume, one export mount in the controller: the options of the first capability, after those of the secret.
     let capability = decode::capabilities(&request.volume_capabilities)?.swap_remove(0);
-    if request.volume_content_source.is_some() {
-        let reason = "this driver does not make volumes from snapshots or other volumes";
-        return Err(Error::invalid("volume_content_source", reason));
-    }
     let settings = volumes.settings.get();
     let parameters = Parameters::parse(&request.parameters, &settings)?;
     let export = settings.resolve(&parameters.export)?;
     let secret = decode::secret_options(&request.secrets);
-    let flags: Vec<String> = secret.into_iter().chain(capability.mount_flags).collect();
+    let flags: Vec<String> = secret.iter().cloned().chain(capability.mount_flags).collect();
     let (options, _) = export.options(&flags)?;
     Ok(NewVolume {
         change: Change::parse(&request.mutable_parameters)?,
         capacity: decode::capacity_range(request.capacity_range.as_ref())?,
         name: request.name,
+        source: snapshots::source(request.volume_content_source)?,
         parameters,
         export,
         options,
+        secret,
     })
 }
 
@@ -237,11 +270,12 @@ fn encode(volume: &Volume) -> proto::Volume {
         volume_id: volume.handle.to_string(),
         volume_context: volume.context.to_map(),
         capacity_bytes: signed(volume.capacity_bytes),
+        content_source: volume.source.as_ref().map(snapshots::encode_source),
         ..Default::default()
     }
 }
 
-fn signed(bytes: u64) -> i64 {
+pub(super) fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 

@@ -10,6 +10,9 @@ use super::proto;
 use super::proto::volume_capability::AccessType;
 use super::proto::volume_capability::access_mode::Mode;
 
+/// A protobuf map, as the generated code has it.
+pub type Map = BTreeMap<String, String>;
+
 /// How a volume is to be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capability {
@@ -71,11 +74,17 @@ pub fn capabilities(list: &[proto::VolumeCapability]) -> Result<Vec<Capability>>
 
 /// The mount options in a call's secrets, under the one key that csi-driver-nfs knows: `mountOptions`, in any case.
 #[must_use]
-pub fn secret_options(secrets: &BTreeMap<String, String>) -> Option<String> {
+pub fn secret_options(secrets: &Map) -> Option<String> {
     secrets
         .iter()
         .find(|(key, _)| key.eq_ignore_ascii_case("mountOptions"))
         .map(|(_, options)| options.clone())
+}
+
+/// Entries in one part of a list; 0 for as many as the driver likes.
+pub fn page_size(max_entries: i32) -> Result<usize> {
+    usize::try_from(max_entries)
+        .map_err(|_| Error::invalid("max_entries", format!("{max_entries} is negative")))
 }
 
 /// A capacity range; without one, any.

@@ -33,9 +33,10 @@ impl proto::identity_server::Identity for Identity {
         &self,
         _: Request<proto::GetPluginCapabilitiesRequest>,
     ) -> Result<Response<proto::GetPluginCapabilitiesResponse>, Status> {
-        let controller = Service { r#type: service::Type::ControllerService.into() };
+        let [controller, group] = [service::Type::ControllerService, service::Type::GroupControllerService]
+            .map(|kind| Type::Service(Service { r#type: kind.into() }));
         let online = VolumeExpansion { r#type: volume_expansion::Type::Online.into() };
-        let capabilities = [Type::Service(controller), Type::VolumeExpansion(online)]
+        let capabilities = [controller, group, Type::VolumeExpansion(online)]
             .map(|kind| proto::PluginCapability { r#type: Some(kind) })
             .to_vec();
         tell("GetPluginCapabilities", proto::GetPluginCapabilitiesResponse { capabilities })

@@ -3,13 +3,16 @@
 
 pub mod call;
 pub mod controller;
+pub mod deadline;
 pub mod decode;
+pub mod group;
 pub mod guard;
 pub mod identity;
 pub mod lane;
 pub mod node;
 pub mod probe;
 pub mod registration;
+pub mod snapshots;
 pub mod status;
 
 /// Messages and services of `csi.v1`, generated from `proto/csi.proto`.

@@ -55,8 +55,8 @@ fn code_of(error: &Error) -> Code {
         Error::AlreadyExists(_) => Code::AlreadyExists,
         Error::Precondition(_) => Code::FailedPrecondition,
         Error::OutOfRange(_) => Code::OutOfRange,
-        // CSI specification, ListVolumes errors: an invalid starting_token.
-        Error::BadToken => Code::Aborted,
+        // BadToken: CSI specification, ListVolumes errors, an invalid starting_token.
+        Error::BadToken | Error::Busy(_) | Error::Cancelled => Code::Aborted,
         Error::Sys(error) => match error.source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::ResourceExhausted,
             // A soft mount gave up; whether the server has done it is not known.
@@ -99,6 +99,8 @@ mod tests {
             (Error::Precondition(String::new()).into(), Code::FailedPrecondition),
             (Error::OutOfRange(String::new()).into(), Code::OutOfRange),
             (Error::BadToken.into(), Code::Aborted),
+            (Error::Busy(String::new()).into(), Code::Aborted),
+            (Error::Cancelled.into(), Code::Aborted),
             (sys(Errno::ENOSPC).into(), Code::ResourceExhausted),
             (sys(Errno::EDQUOT).into(), Code::ResourceExhausted),
             (sys(Errno::ETIMEDOUT).into(), Code::DeadlineExceeded),

@@ -178,6 +178,7 @@ impl Rules {
             capacity_bytes,
             on_delete: on_delete.unwrap_or(self.on_delete),
             ownership: Ownership { mode, uid: Some(uid), gid: Some(gid) },
+            source: None,
             direct_mount: false,
             created: created(volume),
         };

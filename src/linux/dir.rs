@@ -110,7 +110,8 @@ impl Dir {
         Ok(Self { fd, label: self.label.join(path) })
     }
 
-    fn openat2(&self, op: &'static str, path: &Path, flags: OFlag, mode: Mode) -> Result<OwnedFd> {
+    /// Opens `path` below this directory; what every other way to open something goes through.
+    pub(super) fn openat2(&self, op: &'static str, path: &Path, flags: OFlag, mode: Mode) -> Result<OwnedFd> {
         let resolve = ResolveFlag::RESOLVE_BENEATH
             | ResolveFlag::RESOLVE_NO_SYMLINKS
             | ResolveFlag::RESOLVE_NO_MAGICLINKS;
@@ -257,6 +258,13 @@ impl Dir {
         }
     }
 
+    /// Whether the other is the same directory.
+    pub fn is_same(&self, other: &Self) -> Result<bool> {
+        let identity = |dir: &Self| fstat(&dir.fd).map(|stat| (stat.st_dev, stat.st_ino));
+        let same = identity(self).and_then(|own| Ok(own == identity(other)?));
+        same.map_err(|e| self.error("stat", ".", e))
+    }
+
     /// Owner, group and permission bits (with setuid, setgid, sticky) of this directory.
     pub fn ownership(&self) -> Result<(u32, u32, u32)> {
         let stat = fstat(&self.fd).map_err(|e| self.error("stat", ".", e))?;
@@ -293,7 +301,12 @@ impl Dir {
         if name == Path::new(".") { self.label() } else { self.label.join(name).display().to_string() }
     }
 
-    fn error(&self, op: &'static str, name: impl AsRef<Path>, source: impl Into<io::Error>) -> SysError {
+    pub(super) fn error(
+        &self,
+        op: &'static str,
+        name: impl AsRef<Path>,
+        source: impl Into<io::Error>,
+    ) -> SysError {
         SysError::new(op, self.path_of(name), source)
     }
 }
@@ -310,7 +323,7 @@ fn kind(stat: &FileStat) -> SFlag {
 
 /// `name` if it is one path component. The `*at` calls besides `openat2` would walk a longer path, and follow
 /// links in it.
-fn single(name: &OsStr) -> std::result::Result<&OsStr, Errno> {
+pub(super) fn single(name: &OsStr) -> std::result::Result<&OsStr, Errno> {
     let bytes = name.as_bytes();
     let plain = !bytes.is_empty() && bytes != b"." && bytes != b".." && !bytes.contains(&b'/');
     if plain && CString::new(bytes).is_ok() { Ok(name) } else { Err(Errno::EINVAL) }

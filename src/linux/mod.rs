@@ -3,6 +3,9 @@
 //! Plain synchronous Rust. It knows nothing of CSI or of volumes, and imports nothing from the rest of the
 //! crate. A function that may block for as long as an NFS server is silent says so.
 
+pub mod anew;
+pub mod attributes;
+pub mod copy;
 pub mod dir;
 pub mod fake;
 pub mod mount;
@@ -10,12 +13,15 @@ pub mod mountinfo;
 pub mod namespace;
 pub mod nfs;
 pub mod nfs_options;
+mod queue;
 pub mod remove;
 pub mod rpc;
+pub mod unpack;
 
 use std::io;
 use std::path::Path;
 
+pub use attributes::Attributes;
 pub use dir::Dir;
 pub use mountinfo::MountTable;
 pub use nfs::{MountError, NfsSource};
@@ -133,4 +139,13 @@ pub fn unique() -> u64 {
 /// Lets every mode given to a system call count as it is. For the whole process.
 pub fn clear_umask() {
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+}
+
+/// Lets the process have as many files open as the administrator allows it at most: a tree is copied with two open
+/// directories for each level. For the whole process.
+pub fn raise_open_files() -> std::io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    Ok(())
 }

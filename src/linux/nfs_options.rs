@@ -144,6 +144,23 @@ pub enum OptionError {
 const FOR_THE_PROGRAM: [&str; 11] =
     ["defaults", "auto", "noauto", "user", "nouser", "users", "_netdev", "nofail", "bg", "fg", "retry"];
 
+/// Options of mount(8) that have no effect on NFS: the server keeps the times. mount(2) takes them as flags, and mount.nfs
+/// passes them so; among the client's own options the kernel would refuse them.
+const WITHOUT_EFFECT: [&str; 12] = [
+    "atime",
+    "noatime",
+    "diratime",
+    "nodiratime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "nostrictatime",
+    "lazytime",
+    "nolazytime",
+    "group",
+    "owner",
+];
+
 /// Options that would lead the client to another server than the one the volume names.
 const ADDRESSES: [&str; 3] = ["addr", "mountaddr", "mounthost"];
 
@@ -177,6 +194,7 @@ pub fn parse<S: AsRef<str>>(flags: &[S]) -> Result<(NfsOptions, BindFlags), Opti
             "v3" | "v4" | "v4.0" | "v4.1" | "v4.2" => options.version = Version::parse(&name[1..]),
             _ if ADDRESSES.contains(&name) => return Err(OptionError::Address(name.to_owned())),
             _ if FOR_THE_PROGRAM.contains(&name) || name.starts_with("x-") => {}
+            _ if WITHOUT_EFFECT.contains(&name) => {}
             _ => {
                 options.rest.insert(name.to_owned(), value.map(str::to_owned));
             }
@@ -195,6 +213,13 @@ mod tests {
         let two = parse(&["vers=4.1", "timeo=600", "hard", "_netdev", ""]).unwrap();
         assert_eq!(one, two);
         assert_eq!(one.0.to_mount_data(), "hard,timeo=600");
+    }
+
+    #[test]
+    fn options_that_do_nothing_on_nfs_are_not_the_clients() {
+        let (options, bind) =
+            parse(&["noatime,nodiratime", "relatime", "bg,retry=5,nofail", "x-systemd.automount"]).unwrap();
+        assert_eq!((options, bind), Default::default());
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Removing a directory tree by directory handles, with several threads at once.
 
-use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::dir::Entry;
+use super::queue::Queue;
 use super::{Dir, Result, SysError};
 
 /// Threads for one large tree. Each waits for the server most of the time.
@@ -61,20 +61,10 @@ impl Pace {
 pub fn remove_tree(parent: &Dir, name: &OsStr, pace: &Pace) -> Result<(), Vec<SysError>> {
     let dir = parent.open_dir(".").map_err(|error| vec![error])?;
     let top = Arc::new(Place::new(dir, OsString::new(), None));
-    let removal = Removal { parent, pace, state: Mutex::default(), changed: Condvar::new() };
+    let removal = Removal { parent, pace, queue: Queue::new(), failures: Mutex::default() };
     removal.queue(&top, name.to_owned());
-    std::thread::scope(|scope| {
-        let mut help = false;
-        removal.work(|waiting| {
-            if waiting >= WORTH_HELP && !help {
-                help = true;
-                for _ in 1..WORKERS {
-                    scope.spawn(|| removal.work(|_| ()));
-                }
-            }
-        });
-    });
-    let failures = std::mem::take(&mut removal.state().failures);
+    removal.queue.work(WORKERS, WORTH_HELP, |waiting| removal.enter(waiting));
+    let failures = removal.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
     if failures.is_empty() { Ok(()) } else { Err(failures) }
 }
 
@@ -103,47 +93,16 @@ struct Waiting {
     name: OsString,
 }
 
-#[derive(Default)]
-struct State {
-    queue: VecDeque<Waiting>,
-    working: usize,
-    failures: Vec<SysError>,
-}
-
 struct Removal<'a> {
     parent: &'a Dir,
     pace: &'a Pace,
-    state: Mutex<State>,
-    changed: Condvar,
+    queue: Queue<Waiting>,
+    failures: Mutex<Vec<SysError>>,
 }
 
 impl Removal<'_> {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes directories until none is left and nobody can add one. `seen` is told how many more are waiting.
-    fn work(&self, mut seen: impl FnMut(usize)) {
-        loop {
-            let mut state = self.state();
-            let waiting = loop {
-                // The newest first: deep before wide, so that few directories are open.
-                if let Some(waiting) = state.queue.pop_back() {
-                    state.working += 1;
-                    break waiting;
-                }
-                if state.working == 0 {
-                    return;
-                }
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            };
-            let others = state.queue.len();
-            drop(state);
-            seen(others);
-            self.enter(waiting);
-            self.state().working -= 1;
-            self.changed.notify_all();
-        }
+    fn failures(&self) -> MutexGuard<'_, Vec<SysError>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enter(&self, Waiting { above, name }: Waiting) {
@@ -193,11 +152,9 @@ impl Removal<'_> {
     }
 
     fn queue(&self, above: &Arc<Place>, name: OsString) {
-        let mut state = self.state();
-        if state.queue.len() < LONGEST_QUEUE {
+        if self.queue.waiting() < LONGEST_QUEUE {
             above.below.fetch_add(1, Ordering::SeqCst);
-            state.queue.push_back(Waiting { above: Arc::clone(above), name });
-            self.changed.notify_one();
+            self.queue.push([Waiting { above: Arc::clone(above), name }]);
         }
     }
 
@@ -212,7 +169,7 @@ impl Removal<'_> {
             // Entries that the reading passed over, as NFS may when the directory changes under it; or new ones.
             Err(error)
                 if error.is_not_empty()
-                    && self.state().failures.is_empty()
+                    && self.failures().is_empty()
                     && place.passes.fetch_add(1, Ordering::SeqCst) < PASSES =>
             {
                 place.below.store(1, Ordering::SeqCst);
@@ -241,7 +198,7 @@ impl Removal<'_> {
     /// What is gone already is as good as removed.
     fn note(&self, result: Result<()>) {
         match result {
-            Err(error) if !error.is_not_found() => self.state().failures.push(error),
+            Err(error) if !error.is_not_found() => self.failures().push(error),
             _ => {}
         }
     }

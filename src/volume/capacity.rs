@@ -29,6 +29,18 @@ impl CapacityRange {
         Ok(range)
     }
 
+    /// The capacity of a volume that is to hold `size` bytes which come from a volume of `before` bytes.
+    pub fn to_hold(self, size: u64, before: u64) -> Result<u64> {
+        let wanted = if self.required == 0 { before.max(size) } else { self.required };
+        let capacity = if self.limit == 0 { wanted } else { wanted.min(self.limit) };
+        if capacity < size {
+            return Err(Error::OutOfRange(format!(
+                "a volume of {capacity} bytes is asked for, and what it is to be filled with needs {size}"
+            )));
+        }
+        Ok(capacity)
+    }
+
     /// Whether a volume that was promised `capacity` bytes is what is asked for.
     #[must_use]
     pub fn admits(self, capacity: u64) -> bool {

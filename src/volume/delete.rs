@@ -2,6 +2,7 @@
 
 use crate::linux::Dir;
 
+use super::fill::job_name;
 use super::parameters::OnDelete;
 use super::provision::{find_directory, make_parents, refuse_unsafe};
 use super::record::Record;
@@ -19,6 +20,9 @@ impl Volumes {
     pub fn delete(&self, handle: &str, secret: Option<&str>) -> Result<()> {
         // Nothing is mounted and nothing on any server looked at for a text that is no handle.
         let Some(located) = self.locate(handle, secret)? else { return Ok(()) };
+        let own = job_name(&located.handle);
+        self.copies.refuse_while_source(&own)?;
+        self.copies.cancel(&own)?;
         self.exports.with_any(&located.export, &located.options, |mounted| {
             let Some(record) = located.record(mounted)? else { return Ok(()) };
             let state = mounted.state()?;
@@ -48,14 +52,14 @@ fn discard(share: &Dir, state: &StateDir, key: &VolumeKey, sub_dir: &SubDir) -> 
 /// Renames the directory to `archived-…`, to a name that is free: an earlier archive is never overwritten.
 fn archive(share: &Dir, record: &Record) -> Result<()> {
     let Some(parent) = find_directory(share, &record.sub_dir)? else { return Ok(()) };
-    let mut archived = record.sub_dir.archived()?;
+    let mut archived = record.sub_dir.archived();
     let (archive_parent, _) = archived.split();
     let archive_parent = match archive_parent {
         Some(path) => make_parents(share, path)?,
         None => share.open_place(".").map_err(refuse_unsafe)?,
     };
     if archive_parent.is_dir(archived.split().1)?.is_some() {
-        archived = archived.with_suffix(&format!("-{:x}", crate::linux::unique()))?;
+        archived = archived.with_suffix(&format!("-{:x}", crate::linux::unique()));
     }
     parent.rename(record.sub_dir.split().1, &archive_parent, archived.split().1)?;
     remove_empty_parents(share, &record.sub_dir);

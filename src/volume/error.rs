@@ -53,6 +53,12 @@ pub enum Error {
     /// More than there is.
     #[error("{0}")]
     OutOfRange(String),
+    /// It is being worked on and not done yet; asking again finds out how it ends.
+    #[error("{0}")]
+    Busy(String),
+    /// It was given up, because what it would have made is deleted.
+    #[error("given up: what was being made is deleted")]
+    Cancelled,
     /// The export could not be mounted.
     #[error(transparent)]
     Mount(#[from] MountError),

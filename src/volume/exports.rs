@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use crate::linux::copy::Means;
 use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, NfsSource, SysError, unique};
 
 use super::settings::{ExportPolicy, ResolvedExport};
@@ -41,6 +42,8 @@ pub struct MountedExport {
     idle_since: Mutex<Option<Instant>>,
     process_began: u64,
     promises: Arc<Promises>,
+    key: Key,
+    means: Means,
 }
 
 /// What is promised on one export, however often it is mounted.
@@ -105,6 +108,16 @@ impl MountedExport {
         if let Some((sum, _)) = lock(&self.promises.sum).as_mut() {
             *sum = sum.saturating_sub(before).saturating_add(after);
         }
+    }
+
+    /// How files are copied within this export, as far as that is known.
+    pub fn means(&self) -> &Means {
+        &self.means
+    }
+
+    /// Whether it is the same directory on the same server, however it is mounted.
+    pub fn is_same_export(&self, other: &Self) -> bool {
+        self.key.0 == other.key.0
     }
 
     /// Has what an earlier process left in the trash removed, unless this one has begun already.
@@ -191,6 +204,8 @@ impl Exports {
             idle_since: Mutex::default(),
             process_began: self.process_began,
             promises: self.promises_of(&key.0),
+            key: key.clone(),
+            means: Means::same_export(),
         });
         *slot = Some(Arc::clone(&mounted));
         Ok(mounted)

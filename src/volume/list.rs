@@ -6,7 +6,7 @@ use super::settings::Settings;
 use super::{Error, ExportRef, Result, VolumeHandle, VolumeKey, Volumes};
 
 /// Volumes in one answer, unless fewer are asked for: a few hundred kilobytes.
-const LARGEST_PAGE: usize = 1000;
+pub(super) const LARGEST_PAGE: usize = 1000;
 
 /// A part of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Volumes {
     }
 
     /// The exports that a list covers, in order.
-    fn known_exports(&self, settings: &Settings) -> Vec<ExportRef> {
+    pub(super) fn known_exports(&self, settings: &Settings) -> Vec<ExportRef> {
         let named = settings.exports.keys().map(|name| ExportRef::Named(name.clone()));
         let mut exports: Vec<ExportRef> = named.chain(self.exports.inline_used()).collect();
         exports.retain(|id| settings.resolve(id).is_ok());

@@ -10,7 +10,7 @@ use super::parameters::Ownership;
 use super::provision::find_directory;
 use super::record::Record;
 use super::settings::{LiveSettings, ResolvedExport, Settings};
-use super::{Error, ExportRef, Exports, Result, VolumeHandle};
+use super::{Copies, Error, ExportRef, Exports, Result, VolumeHandle};
 
 /// What everything that is done with volumes needs: the settings in force, and the exports.
 pub struct Volumes {
@@ -18,6 +18,8 @@ pub struct Volumes {
     pub settings: Arc<LiveSettings>,
     /// The exports this process has mounted.
     pub exports: Arc<Exports>,
+    /// The copies under way.
+    pub copies: Arc<Copies>,
 }
 
 /// A handle with what has to be known to work on its volume.
@@ -95,6 +97,7 @@ impl Located {
             on_delete: foreign.on_delete.unwrap_or(self.settings.on_delete),
             ownership: Ownership::default(),
             direct_mount: false,
+            source: None,
             created: 0,
         }))
     }

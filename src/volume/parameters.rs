@@ -62,8 +62,8 @@ pub struct Parameters {
     pub sub_dir: Option<String>,
     /// What becomes of the directory in the end.
     pub on_delete: OnDelete,
-    /// Whose it is.
-    pub ownership: Ownership,
+    /// What is said of owner and mode.
+    pub owner: Change,
     /// Whether each publish mounts the directory itself from the server, instead of binding it from the share.
     pub direct_mount: bool,
     /// What the provisioner tells about the claim.
@@ -71,7 +71,7 @@ pub struct Parameters {
 }
 
 /// The keys a StorageClass may have, in the spelling of the documentation.
-const KEYS: [&str; 11] = [
+pub const KEYS: [&str; 11] = [
     "export",
     "server",
     "share",
@@ -85,7 +85,7 @@ const KEYS: [&str; 11] = [
     "directMount",
 ];
 /// The keys of them that may be changed later (VolumeAttributesClass).
-const MUTABLE_KEYS: [&str; 4] = ["onDelete", "mountPermissions", "uid", "gid"];
+pub const MUTABLE_KEYS: [&str; 4] = ["onDelete", "mountPermissions", "uid", "gid"];
 /// Kubernetes' own keys begin with this. Those that the driver has no use for are passed over.
 const KUBERNETES_PREFIX: &str = "csi.storage.k8s.io/";
 
@@ -117,7 +117,7 @@ impl Parameters {
             sub_dir: sub_dir.filter(|template| !template.is_empty()),
             // As with the nfs-client provisioner, `onDelete` counts more than `archiveOnDelete`.
             on_delete: change.on_delete.or(archive).unwrap_or(settings.on_delete),
-            ownership: change.ownership_after(Ownership::default()),
+            owner: change,
             direct_mount: direct_mount.unwrap_or(false),
             names,
         })
@@ -169,6 +169,17 @@ impl Change {
         })
     }
 
+    /// This change, and where it leaves something open, the other.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            on_delete: self.on_delete.or(other.on_delete),
+            mode: self.mode.or(other.mode),
+            uid: self.uid.or(other.uid),
+            gid: self.gid.or(other.gid),
+        }
+    }
+
     /// The owner and mode that `before` becomes.
     #[must_use]
     pub fn ownership_after(self, before: Ownership) -> Ownership {
@@ -177,6 +188,31 @@ impl Change {
             uid: self.uid.or(before.uid),
             gid: self.gid.or(before.gid),
         }
+    }
+}
+
+/// The parameters of a VolumeSnapshotClass or a VolumeGroupSnapshotClass, checked. A snapshot needs none; these are the
+/// ones that csi-driver-nfs knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SnapshotParameters {
+    /// The export, which must be the volume's own.
+    pub export: Option<ExportRef>,
+    /// Mount options for it.
+    pub mount_options: Option<String>,
+}
+
+/// The keys such a class may have.
+const SNAPSHOT_KEYS: [&str; 4] = ["export", "server", "share", "mountOptions"];
+
+impl SnapshotParameters {
+    /// Reads the parameters, with those that the snapshotter adds.
+    pub fn parse(parameters: &BTreeMap<String, String>) -> Result<Self> {
+        let mut map = fold_keys(parameters)?;
+        let mut take = |key: &str| map.remove(key);
+        let export = export_of(take("export"), take("server"), take("share"))?;
+        let mount_options = take("mountoptions");
+        refuse_unknown(map.keys().map(String::as_str), &SNAPSHOT_KEYS)?;
+        Ok(Self { export, mount_options })
     }
 }
 
@@ -272,7 +308,7 @@ mod tests {
             parse(&[("SUBDIR", "x"), ("OnDelete", "Archive"), ("mountpermissions", "02770")]).unwrap();
         assert_eq!(parameters.sub_dir.as_deref(), Some("x"));
         assert_eq!(parameters.on_delete, OnDelete::Archive);
-        assert_eq!(parameters.ownership.mode, 0o2770);
+        assert_eq!(parameters.owner.mode.unwrap(), 0o2770);
     }
 
     #[test]
@@ -337,7 +373,7 @@ mod tests {
         ] {
             assert!(parse(&[(key, value)]).is_err(), "{key} {value}");
         }
-        assert_eq!(parse(&[("mountPermissions", "0")]).unwrap().ownership.mode, DEFAULT_MODE);
+        assert_eq!(parse(&[("mountPermissions", "0")]).unwrap().owner.mode, None);
     }
 
     #[test]

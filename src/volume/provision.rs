@@ -1,12 +1,15 @@
 //! Making a volume.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::linux::{Dir, NfsOptions, SysError};
 
 use super::capacity::{self, CapacityRange};
+use super::content::Source;
 use super::context::VolumeContext;
 use super::exports::MountedExport;
+use super::fill::job_name;
 use super::lookup::{context_of, not_found};
 use super::parameters::{Change, OnDelete, Ownership, Parameters};
 use super::record::Record;
@@ -27,12 +30,16 @@ pub struct NewVolume {
     pub parameters: Parameters,
     /// From the VolumeAttributesClass; counts more.
     pub change: Change,
+    /// What it is filled with; `None`: it begins empty.
+    pub source: Option<Source>,
     /// How large.
     pub capacity: CapacityRange,
     /// Where the export of the parameters is now.
     pub export: ResolvedExport,
     /// For the export mount.
     pub options: NfsOptions,
+    /// Mount options from the call's secrets, for the export of the source.
+    pub secret: Option<String>,
 }
 
 impl NewVolume {
@@ -45,8 +52,9 @@ impl NewVolume {
         self.change.on_delete.unwrap_or(self.parameters.on_delete)
     }
 
-    fn ownership(&self) -> Ownership {
-        self.change.ownership_after(self.parameters.ownership)
+    /// What is said of owner and mode.
+    pub(super) fn owner(&self) -> Change {
+        self.change.or(self.parameters.owner)
     }
 }
 
@@ -59,79 +67,112 @@ pub struct Volume {
     pub context: VolumeContext,
     /// Bytes promised.
     pub capacity_bytes: u64,
+    /// What it was filled with.
+    pub source: Option<Source>,
 }
 
 impl Volume {
     /// The volume with this handle and record.
     #[must_use]
     pub fn new(handle: VolumeHandle, record: &Record) -> Self {
-        Self { context: context_of(&handle, record), capacity_bytes: record.capacity_bytes, handle }
+        Self {
+            context: context_of(&handle, record),
+            capacity_bytes: record.capacity_bytes,
+            source: record.source.clone(),
+            handle,
+        }
     }
 }
 
 impl Volumes {
-    /// Makes a volume, or finds it made.
+    /// Makes a volume, or finds it made. While it is being filled the answer is [`Error::Busy`], after `patience`.
     ///
     /// The record is written before the directory, so a driver killed in between knows on the retry that the
     /// directory is its own to make. NFS requests of a first call on a mounted export: 1 for the absent record, 1 to
     /// see that the directory's name is free, 1 for the free space, 7 to write the record, 1 MKDIR (more with an
     /// owner, or with setuid, setgid or sticky): 11, as `make bench` counts them.
-    pub fn create(&self, new: &NewVolume) -> Result<Volume> {
+    pub fn create(self: &Arc<Self>, new: &NewVolume, patience: Duration) -> Result<Volume> {
         let handle = new.handle()?;
         let sub_dir = new.parameters.sub_dir_of(&new.name)?;
-        self.exports.with(&new.export, &new.options, |mounted| {
+        let job = job_name(&handle);
+        self.copies.check(&job)?;
+        let (record, is_there) = self.exports.with(&new.export, &new.options, |mounted| {
             let state = mounted.state()?;
             mounted.reap_once(&state, new.export.policy);
             let record = match state.read(&handle.key)? {
                 Some(record) => record,
-                None => match promise(mounted, &state, &handle.key, new, &sub_dir)? {
+                None => match self.promise(mounted, &state, &handle.key, new, &sub_dir)? {
                     Some(record) => record,
                     // Another controller was faster; what it wrote counts.
                     None => state.read(&handle.key)?.ok_or_else(|| not_found(&handle.to_string()))?,
                 },
             };
             check_same(&record, new, &sub_dir)?;
-            make_directory(mounted.share(), &state, &handle.key, &record)?;
-            Ok(Volume::new(handle.clone(), &record))
-        })
+            let is_there = if record.source.is_some() {
+                find_directory(mounted.share(), &record.sub_dir)?.is_some()
+            } else {
+                make_directory(mounted.share(), &state, &handle.key, &record)?;
+                true
+            };
+            Ok((record, is_there))
+        })?;
+        if let Some(source) = record.source.as_ref().filter(|_| !is_there) {
+            let (volumes, own, promised, key) =
+                (Arc::clone(self), new.clone(), record.clone(), handle.key.clone());
+            self.copies.run(&job, &[source.job_name()], patience, move |progress| {
+                volumes.fill(&own, &key, &promised, progress)
+            })?;
+        }
+        Ok(Volume::new(handle, &record))
     }
-}
 
-/// Writes the record of a new volume. `None` if there is one by now.
-fn promise(
-    mounted: &MountedExport,
-    state: &StateDir,
-    key: &VolumeKey,
-    new: &NewVolume,
-    sub_dir: &SubDir,
-) -> Result<Option<Record>> {
-    // A directory that stands there already holds somebody's data: deleting the new volume would delete it. One that
-    // is retained in the end may be taken over.
-    if new.on_delete() != OnDelete::Retain && find_directory(mounted.share(), sub_dir)?.is_some() {
-        let message = format!(
-            "{}/{sub_dir} exists, and is not this volume's: choose another subDir, move the directory away, or take it over with \
-             onDelete: retain",
-            mounted.share().label()
-        );
-        return Err(Error::AlreadyExists(message));
+    /// Writes the record of a new volume. `None` if there is one by now.
+    fn promise(
+        &self,
+        mounted: &MountedExport,
+        state: &StateDir,
+        key: &VolumeKey,
+        new: &NewVolume,
+        sub_dir: &SubDir,
+    ) -> Result<Option<Record>> {
+        // A directory that stands there already holds somebody's data: deleting the new volume would delete it. One that
+        // is retained in the end may be taken over, but not filled.
+        let takes_over = new.on_delete() == OnDelete::Retain && new.source.is_none();
+        if !takes_over && find_directory(mounted.share(), sub_dir)?.is_some() {
+            let message = format!(
+                "{}/{sub_dir} exists, and is not this volume's: choose another subDir, move the directory away, or take it over \
+                 with onDelete: retain",
+                mounted.share().label()
+            );
+            return Err(Error::AlreadyExists(message));
+        }
+        let origin =
+            new.source.as_ref().map(|source| self.origin(source, new.secret.as_deref())).transpose()?;
+        let (capacity_bytes, before) = match &origin {
+            None => (new.capacity.required, Ownership::default()),
+            Some(origin) => {
+                (new.capacity.to_hold(origin.size_bytes, origin.capacity_bytes)?, origin.ownership)
+            }
+        };
+        // Until the record is there, nobody else is promised what this volume gets.
+        let _turn = mounted.promise_turn();
+        capacity::admit(mounted, state, new.export.policy.capacity, capacity_bytes)?;
+        let record = Record {
+            name: new.name.clone(),
+            sub_dir: sub_dir.clone(),
+            capacity_bytes,
+            on_delete: new.on_delete(),
+            ownership: new.owner().ownership_after(before),
+            direct_mount: new.parameters.direct_mount,
+            source: new.source.clone(),
+            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
+        };
+        let added = state.add(key, &record)?;
+        if added {
+            mounted.promised_changed(0, record.capacity_bytes);
+        }
+        Ok(added.then_some(record))
     }
-    // Until the record is there, nobody else is promised what this volume gets.
-    let _turn = mounted.promise_turn();
-    capacity::admit(mounted, state, new.export.policy.capacity, new.capacity.required)?;
-    let record = Record {
-        name: new.name.clone(),
-        sub_dir: sub_dir.clone(),
-        capacity_bytes: new.capacity.required,
-        on_delete: new.on_delete(),
-        ownership: new.ownership(),
-        direct_mount: new.parameters.direct_mount,
-        created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
-    };
-    let added = state.add(key, &record)?;
-    if added {
-        mounted.promised_changed(0, record.capacity_bytes);
-    }
-    Ok(added.then_some(record))
 }
 
 /// Whether the volume that has the name is the one asked for (CSI specification, CreateVolume: a name in use
@@ -152,7 +193,13 @@ fn check_same(record: &Record, new: &NewVolume, sub_dir: &SubDir) -> Result<()> 
     if &record.sub_dir != sub_dir {
         return differs("the directory", &record.sub_dir, sub_dir);
     }
-    if record.on_delete != new.on_delete() || record.ownership != new.ownership() {
+    if record.source != new.source {
+        let name = |source: &Option<Source>| source.as_ref().map_or("nothing".to_owned(), Source::job_name);
+        return differs("content from", &name(&record.source), &name(&new.source));
+    }
+    // A volume that was filled has the owner and mode of its source, where nothing else is said.
+    let before = if record.source.is_some() { record.ownership } else { Ownership::default() };
+    if record.on_delete != new.on_delete() || record.ownership != new.owner().ownership_after(before) {
         let message = format!("volume {:?} exists with another onDelete, mode or owner", new.name);
         return Err(Error::AlreadyExists(message));
     }
@@ -233,7 +280,8 @@ pub(super) fn explain_denied(error: SysError) -> Error {
         return error.into();
     }
     Error::Precondition(format!(
-        "{error}: the server does not let the driver act as root here; export the share with no_root_squash, or make \
-         the share's top directory writable for the user that root is squashed to and set no uid and gid"
+        "{error}: the server does not let the driver act as root here; export the share with no_root_squash and \
+         without all_squash, or make the share's top directory writable for the user that the server takes it for, and use \
+         neither uid and gid nor fsGroup"
     ))
 }

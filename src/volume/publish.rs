@@ -316,7 +316,7 @@ mod tests {
     fn look(publish: &Publish, target: &str, names: &[&str]) -> Finding {
         let mounter: Arc<dyn Mounter> = Arc::new(FakeMounter::default());
         let exports = Arc::new(Exports::new(Arc::clone(&mounter), Duration::ZERO));
-        let volumes = Volumes { settings: Arc::default(), exports };
+        let volumes = Volumes { settings: Arc::default(), exports, copies: Arc::default() };
         let node = Node::new(volumes, mounter, PathBuf::from("/k"));
         let names: Vec<OsString> = names.iter().map(OsString::from).collect();
         node.look(&MountTable::parse(TABLE.as_bytes()), publish, Path::new(target), &names)

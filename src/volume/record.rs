@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::content::Source;
 use super::parameters::{OnDelete, Ownership};
 use super::sub_dir::SubDirError;
 use super::{Error, Result, SubDir};
@@ -29,6 +30,9 @@ pub struct Record {
     /// Whether each publish mounts the directory itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub direct_mount: bool,
+    /// What it was filled with when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
     /// When it was made: seconds since 1970-01-01 UTC.
     pub created: u64,
 }
@@ -77,6 +81,7 @@ mod tests {
             on_delete: OnDelete::Archive,
             ownership: Ownership { mode: 0o2770, uid: Some(1000), gid: None },
             direct_mount: false,
+            source: Some(Source::Snapshot("fast#snapshot-1".to_owned())),
             created: 1_700_000_000,
         }
     }

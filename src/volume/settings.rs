@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::linux::NfsSource;
+use crate::linux::copy::DeviceNodes;
 use crate::linux::nfs_options::{self, BindFlags, NfsOptions};
 
 use super::parameters::OnDelete;
@@ -31,6 +32,10 @@ pub struct Settings {
     pub ephemeral_volumes: bool,
     /// Calls that may wait for one export at once; `None` for the default.
     pub calls_per_export: Option<usize>,
+    /// Copies that may run at once; `None` for the default.
+    pub copies_at_once: Option<usize>,
+    /// What becomes of device nodes in a tree that is copied.
+    pub device_nodes: DeviceNodes,
 }
 
 /// One export of the configuration.

@@ -26,6 +26,7 @@ const MODE: u32 = 0o700;
 /// Handles of the state directory's parts.
 #[derive(Debug)]
 pub struct StateDir {
+    top: Dir,
     volumes: Dir,
     work: Arc<Dir>,
     /// Where directories of deleted volumes wait for the reaper.
@@ -37,18 +38,32 @@ impl StateDir {
     pub fn open(share: &Dir) -> Result<Option<Self>> {
         match share.open_dir(STATE_DIR) {
             Err(error) if error.is_not_found() => Ok(None),
-            result => Self::complete(&result?).map(Some),
+            result => Self::complete(result?).map(Some),
         }
     }
 
     /// Opens the state directory of a share, and makes what is missing of it.
     pub fn create(share: &Dir) -> Result<Self> {
-        Self::complete(&share.open_or_make_dir(STATE_DIR, MODE).map_err(explain_denied)?)
+        Self::complete(share.open_or_make_dir(STATE_DIR, MODE).map_err(explain_denied)?)
     }
 
-    fn complete(top: &Dir) -> Result<Self> {
+    fn complete(top: Dir) -> Result<Self> {
         let part = |name: &str| top.open_or_make_dir(name, MODE).map_err(explain_denied);
-        Ok(Self { volumes: part("volumes")?, work: Arc::new(part("work")?), trash: Arc::new(part("trash")?) })
+        let (volumes, work, trash) = (part("volumes")?, part("work")?, part("trash")?);
+        Ok(Self { volumes, work: Arc::new(work), trash: Arc::new(trash), top })
+    }
+
+    /// A further part, made if it is not there: not every share has snapshots.
+    pub(super) fn part(&self, name: &str) -> Result<Dir> {
+        self.top.open_or_make_dir(name, MODE).map_err(explain_denied)
+    }
+
+    /// A further part, if it is there.
+    pub(super) fn existing_part(&self, name: &str) -> Result<Option<Dir>> {
+        match self.top.open_dir(name) {
+            Err(error) if error.is_not_found() => Ok(None),
+            result => Ok(Some(result?)),
+        }
     }
 
     /// Where something is built that is to appear complete.
@@ -63,24 +78,9 @@ impl StateDir {
         Record::from_json(&json, &format!("{}/{file}", self.volumes.label())).map(Some)
     }
 
-    /// The keys after `after` in order, at most `limit` of them. However many volumes there are, no more than `limit`
-    /// keys are held at a time. One READDIR for every few hundred volumes.
+    /// The keys after `after` in order, at most `limit` of them.
     pub fn keys(&self, after: Option<&VolumeKey>, limit: usize) -> Result<Vec<VolumeKey>> {
-        let mut smallest = BinaryHeap::new();
-        self.volumes.for_each_entry(|entry| {
-            let Some(key) =
-                entry.name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).and_then(VolumeKey::parse)
-            else {
-                return;
-            };
-            if after.is_none_or(|after| key > *after) {
-                smallest.push(key);
-                if smallest.len() > limit {
-                    smallest.pop();
-                }
-            }
-        })?;
-        Ok(smallest.into_sorted_vec())
+        first_keys(&self.volumes, SUFFIX, after, limit)
     }
 
     /// The records of these keys, in their order. A key whose record is gone by now is left out. Read by a few threads
@@ -157,6 +157,28 @@ impl StateDir {
     }
 }
 
+/// The keys after `after` in order, at most `limit` of them, of the entries of `dir` that are called by a key and
+/// `suffix`. However many there are, no more than `limit` keys are held at a time. One READDIR for every few hundred
+/// entries.
+pub(super) fn first_keys(
+    dir: &Dir,
+    suffix: &str,
+    after: Option<&VolumeKey>,
+    limit: usize,
+) -> Result<Vec<VolumeKey>> {
+    let mut smallest = BinaryHeap::new();
+    dir.for_each_entry(|entry| {
+        let key = entry.name.to_str().and_then(|name| name.strip_suffix(suffix)).and_then(VolumeKey::parse);
+        if let Some(key) = key.filter(|key| after.is_none_or(|after| key > after)) {
+            smallest.push(key);
+            if smallest.len() > limit {
+                smallest.pop();
+            }
+        }
+    })?;
+    Ok(smallest.into_sorted_vec())
+}
+
 fn file_of(key: &VolumeKey) -> String {
     format!("{key}{SUFFIX}")
 }
@@ -175,6 +197,7 @@ mod tests {
             on_delete: OnDelete::Delete,
             ownership: Ownership::default(),
             direct_mount: false,
+            source: None,
             created: 0,
         }
     }

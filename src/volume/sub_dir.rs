@@ -55,15 +55,26 @@ impl SubDir {
         }
     }
 
-    /// The path below which an archived volume is kept: the first component gets the prefix `archived-`.
-    pub fn archived(&self) -> Result<Self, SubDirError> {
-        Self::parse(&format!("archived-{}", self.0))
+    /// The path below which an archived volume is kept: the first component gets the prefix `archived-`. A name that would
+    /// get too long for it loses its end: a volume that could be made can be archived.
+    #[must_use]
+    pub fn archived(&self) -> Self {
+        let (first, rest) = self.0.split_at(self.0.find('/').unwrap_or(self.0.len()));
+        Self(format!("{}{rest}", cut(&format!("archived-{first}"), LONGEST_COMPONENT)))
     }
 
-    /// The same path with `suffix` at the end of its last component.
-    pub fn with_suffix(&self, suffix: &str) -> Result<Self, SubDirError> {
-        Self::parse(&format!("{}{suffix}", self.0))
+    /// The same path with `suffix`, a few plain characters, at the end of its last component, which loses what has no
+    /// room beside it.
+    #[must_use]
+    pub fn with_suffix(&self, suffix: &str) -> Self {
+        let (above, last) = self.0.split_at(self.0.rfind('/').map_or(0, |slash| slash + 1));
+        Self(format!("{above}{}{suffix}", cut(last, LONGEST_COMPONENT - suffix.len())))
     }
+}
+
+/// The longest beginning of at most `length` bytes.
+fn cut(text: &str, length: usize) -> &str {
+    &text[..text.floor_char_boundary(length)]
 }
 
 /// Whether `component` may be the name of one directory.
@@ -135,6 +146,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn whatever_can_be_made_can_be_archived() {
+        let sub_dir = |path: &str| SubDir::parse(path).unwrap();
+        assert_eq!(sub_dir("ns/claim").archived().as_str(), "archived-ns/claim");
+        assert_eq!(sub_dir("ns/claim").with_suffix("-1f").as_str(), "ns/claim-1f");
+        let long = format!("{}/{}", "ü".repeat(127), "x".repeat(255));
+        let archived = sub_dir(&long).archived().with_suffix("-1f");
+        assert_eq!(archived.as_str(), format!("archived-{}/{}-1f", "ü".repeat(123), "x".repeat(252)));
+        assert_eq!(sub_dir(archived.as_str()), archived);
+    }
+
     proptest! {
         #[test]
         fn any_text_that_is_taken_is_strictly_inside(path in "\\PC*|(\\.{0,3}/?){0,6}|[a/.\\\\\\x00-\\x1f]{0,12}") {
@@ -144,6 +166,8 @@ mod tests {
                 prop_assert!(components.iter().all(|c| matches!(c, Component::Normal(_))));
                 prop_assert_ne!(components[0], Component::Normal(STATE_DIR.as_ref()));
                 prop_assert!(!path.contains('\0'));
+                let archived = sub_dir.archived().with_suffix("-1f");
+                prop_assert_eq!(SubDir::parse(archived.as_str()), Ok(archived));
             }
         }
     }

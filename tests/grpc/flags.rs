@@ -17,3 +17,30 @@ fn flags_are_checked_before_anything_is_done() {
     let (ok, text) = run(&["controller", "--endpoint", "tcp://127.0.0.1:1"]);
     assert!(!ok && text.contains("unix:///path"), "{text}");
 }
+
+#[test]
+fn a_configuration_is_checked_without_a_service_and_a_mistake_named_with_its_line() {
+    let temporary = tempfile::tempdir().unwrap();
+    let check = |text: &str| {
+        let file = temporary.path().join("config.yaml");
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nfs-subdir-csi"));
+        let output = command.args(["config", "check"]).arg(&file).stdin(Stdio::null()).output().unwrap();
+        let of = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), of(output.stdout), of(output.stderr))
+    };
+    let (code, text, _) = check("exports: [{name: a, servers: [h, i], share: /s}]\ndefaultExport: a\n");
+    assert_eq!(code, Some(0));
+    assert!(text.contains("1 exports\n  a (default): h:/s, i:/s\n"), "{text}");
+    for (text, line, word) in [
+        ("exports:\n  - name: a\n    server: h\n    sahre: /s\n", "line 4", "unknown field `sahre`"),
+        ("onDelete: delete\ninline:\n  servers: nas\n", "line 3", "sequence"),
+        ("onDelete: destroy\n", "line 1", "destroy"),
+        ("exports: [{name: a\n", "line", ""),
+        ("onDelete: delete\nonDelete: retain\n", "line 2", "onDelete"),
+    ] {
+        let (code, _, errors) = check(text);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(errors.contains(line) && errors.contains(word), "{text}: {errors}");
+    }
+}

@@ -14,7 +14,7 @@ async fn both_services_say_the_same_name_and_capabilities() {
         assert_eq!(info.vendor_version, env!("CARGO_PKG_VERSION"));
         let request = proto::GetPluginCapabilitiesRequest {};
         let capabilities = identity.get_plugin_capabilities(request).await.unwrap().into_inner();
-        assert_eq!(capabilities.capabilities.len(), 2);
+        assert_eq!(capabilities.capabilities.len(), 3);
         let probe = identity.probe(proto::ProbeRequest {}).await.unwrap().into_inner();
         assert_eq!(probe.ready, Some(true));
     }
@@ -24,7 +24,10 @@ async fn both_services_say_the_same_name_and_capabilities() {
 async fn a_call_that_is_not_offered_is_unimplemented() {
     let driver = Driver::start().await;
     let mut controller = driver.controller.controller.clone();
-    let status = controller.create_snapshot(proto::CreateSnapshotRequest::default()).await.unwrap_err();
+    let status = controller
+        .controller_publish_volume(proto::ControllerPublishVolumeRequest::default())
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unimplemented);
 }
 

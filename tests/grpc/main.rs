@@ -1,14 +1,19 @@
 //! The services over a real socket, with real directories. Only mounts are faked, so this runs without root; what
 //! the kernel does is tested in `tests/kernel`.
 
+mod advisories;
+#[path = "../support/canary.rs"]
+mod canary;
 mod changes;
 mod controller;
 mod flags;
+mod foreign_snapshots;
 mod identity;
 mod lists;
 mod node;
 mod registration;
 mod settings;
+mod snapshots;
 #[path = "../support/mod.rs"]
 mod support;
 mod takeover;
@@ -17,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use canary::Canary;
 use nfs_subdir_csi::csi::call::Bridge;
 use nfs_subdir_csi::csi::identity::Identity;
 use nfs_subdir_csi::csi::{controller::Controller, node::Node};
@@ -33,6 +39,8 @@ const PARAMETERS: [(&str, &str); 2] = [("server", "nas"), ("share", "/srv")];
 
 /// A controller and a node that share one export, in this process.
 struct Driver {
+    /// On the share and beside it. Looked at before the directory goes.
+    _canary: Canary,
     temporary: tempfile::TempDir,
     mounter: Arc<FakeMounter>,
     settings: Arc<LiveSettings>,
@@ -53,11 +61,16 @@ impl Driver {
         for dir in ["share", "kubelet/pods"] {
             std::fs::create_dir_all(temporary.path().join(dir)).unwrap();
         }
+        let canary = Canary::plant(&[temporary.path().join("share"), temporary.path().to_owned()]);
         mounter.serve("nas:/srv", &temporary.path().join("share"));
         let exports = Arc::new(Exports::new(mounter.clone(), Duration::from_mins(1)));
         let bridge = Bridge::new(Duration::from_secs(10));
         let settings = Arc::new(LiveSettings::new(settings));
-        let volumes = || Volumes { settings: Arc::clone(&settings), exports: Arc::clone(&exports) };
+        let volumes = || Volumes {
+            settings: Arc::clone(&settings),
+            exports: Arc::clone(&exports),
+            copies: Arc::default(),
+        };
         let controller =
             Role::Controller(Controller { bridge: bridge.clone(), volumes: Arc::new(volumes()) });
         let kubelet_dir = temporary.path().join("kubelet").canonicalize().unwrap();
@@ -67,7 +80,8 @@ impl Driver {
         let (controller, stop_controller) =
             serve(&temporary.path().join("controller.sock"), controller).await;
         let (node, stop_node) = serve(&temporary.path().join("node.sock"), node).await;
-        Self { temporary, mounter, settings, controller, node, _stop: vec![stop_controller, stop_node] }
+        let stop = vec![stop_controller, stop_node];
+        Self { _canary: canary, temporary, mounter, settings, controller, node, _stop: stop }
     }
 
     fn share(&self) -> PathBuf {

@@ -133,3 +133,35 @@ async fn a_pods_own_volume_is_private_and_goes_with_the_pod() {
     let request = publish(&own("csi-3", &[]), &driver.target("c"), &[]);
     assert_eq!(node.node_publish_volume(request).await.unwrap_err().code(), Code::FailedPrecondition);
 }
+
+#[tokio::test]
+async fn the_policy_is_the_one_of_the_day_a_volume_was_made() {
+    use nfs_subdir_csi::volume::parameters::OnDelete;
+    let with = |on_delete| Settings { on_delete, ..fast(&["nas"]) };
+    let driver = Driver::start_with(with(OnDelete::Archive)).await;
+    let one = volume(&driver, "one").await;
+    driver.settings.set(with(OnDelete::Delete));
+    let two = volume(&driver, "two").await;
+    driver.settings.set(with(OnDelete::Retain));
+    let mut controller = driver.controller.controller.clone();
+    for volume in [&one, &two] {
+        controller.delete_volume(delete(volume)).await.unwrap();
+    }
+    assert!(driver.share().join("archived-one").is_dir() && !driver.share().join("one").exists());
+    assert!(!driver.share().join("two").exists() && !driver.share().join("archived-two").exists());
+
+    // A handle without record and without policy: the configuration's, of today.
+    for (on_delete, name, left) in [
+        (OnDelete::Retain, "three", "three"),
+        (OnDelete::Archive, "four", "archived-four"),
+        (OnDelete::Delete, "five", ""),
+    ] {
+        driver.settings.set(with(on_delete));
+        std::fs::create_dir(driver.share().join(name)).unwrap();
+        let volume_id = format!("nas#srv#{name}##");
+        let request = proto::DeleteVolumeRequest { volume_id, ..Default::default() };
+        controller.delete_volume(request).await.unwrap();
+        assert_eq!(driver.share().join(name).exists(), left == name);
+        assert!(left.is_empty() || driver.share().join(left).is_dir());
+    }
+}

@@ -7,15 +7,16 @@ use std::time::Duration;
 use nfs_subdir_csi::csi::proto::CreateVolumeRequest;
 use tonic::Code;
 
-use super::fixture::{BINARY, Driver, Place, Setup, assert_refused, say, text, until};
-use super::support::{self, Service, publish};
+use super::fixture::{Driver, Setup, assert_refused, say, until};
+use super::support::{self, publish};
 use super::{mounts, server};
 
 const DIR: &str = "/run/test-config";
-const WITH_CONFIG: Setup = Setup { args: &["--config", "/run/test-config/config.yaml"], versions: &[] };
+pub(crate) const WITH_CONFIG: Setup =
+    Setup { args: &["--config", "/run/test-config/config.yaml"], versions: &[] };
 
 /// Puts a version of the file in place as kubelet does for a ConfigMap: a new folder, and a swap of links.
-fn configure(content: &str) {
+pub(crate) fn configure(content: &str) {
     static VERSION: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let version = VERSION.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
     let dir = Path::new(DIR);
@@ -29,11 +30,11 @@ fn configure(content: &str) {
     }
 }
 
-fn fast_at(server: &str, share: &str) -> String {
+pub(crate) fn fast_at(server: &str, share: &str) -> String {
     format!("exports: [{{name: fast, server: {server}, share: {share}}}]\ndefaultExport: fast\n")
 }
 
-fn of_default_export(name: &str) -> CreateVolumeRequest {
+pub(crate) fn of_default_export(name: &str) -> CreateVolumeRequest {
     CreateVolumeRequest { capacity_range: None, ..support::create(name, &[]) }
 }
 
@@ -74,40 +75,6 @@ async fn an_export_that_moves_takes_its_volumes_with_it_from_their_next_publish_
     }
     driver.delete(&volume).await.unwrap();
     assert!(!moved.join("v").exists());
-    drop(driver);
-    server::clear("/small");
-}
-
-#[tokio::test]
-async fn options_from_a_secret_are_used_and_neither_logged_nor_recorded() {
-    let place = Place::take(&[]).await;
-    let private = Path::new(DIR).join("private");
-    fs::create_dir_all(DIR).unwrap();
-    fs::write(&private, "timeo=537,retrans=4\n").unwrap();
-    let path = text(&private);
-    configure(&format!(
-        "exports: [{{name: fast, server: 127.0.0.1, share: /share, mountOptionsFile: {path}}}]\ndefaultExport: fast\n"
-    ));
-    let log = place.dir.join("log");
-    let state_dir = place.dir.join("controller");
-    let config = format!("{DIR}/config.yaml");
-    let args = ["--state-dir", text(&state_dir), "--config", &config, "--log-level", "trace"];
-    let service = Service::start_logged(Path::new(BINARY), "controller", &place.dir, &args, &log);
-    let mut controller = service.client().await.controller;
-    let mut request = of_default_export("v");
-    request.secrets = support::map(&[("mountOptions", "acregmin=17")]);
-    let volume = controller.create_volume(request).await.unwrap().into_inner().volume.unwrap();
-
-    let mount = mounts::nfs(service.pid()).pop().unwrap();
-    assert_eq!((mount.option("timeo"), mount.option("acregmin")), (Some("537"), Some("17")));
-    let logged = fs::read_to_string(&log).unwrap();
-    assert!(logged.contains("CreateVolume") && logged.contains("[redacted]"), "the log is there");
-    let record = fs::read_to_string(server::exported("/share/.nfs-subdir-csi/volumes/v.json")).unwrap();
-    for text in [&logged, &record, &format!("{volume:?}")] {
-        for value in ["timeo=537", "\"537\"", "acregmin=17", "\"17\""] {
-            assert!(!text.contains(value), "{value} in {text}");
-        }
-    }
 }
 
 #[tokio::test]

@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nfs_subdir_csi::csi::proto::controller_client::ControllerClient;
+use nfs_subdir_csi::csi::proto::group_controller_client::GroupControllerClient;
 use nfs_subdir_csi::csi::proto::{self, Volume};
 use tokio::sync::{Mutex, MutexGuard};
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
+use super::canary::Canary;
 use super::mounts;
 use super::server::{self, Restricted};
 use super::support::{self, Client, Service};
@@ -30,7 +32,7 @@ pub(crate) struct Setup {
     pub(crate) versions: &'static [&'static str],
 }
 
-/// The services, on an empty share.
+/// The services, on a share with nothing but canaries.
 pub(crate) struct Driver {
     pub(crate) controller: Service,
     pub(crate) node: Service,
@@ -102,6 +104,11 @@ impl Driver {
         self.controller_client.controller.clone()
     }
 
+    /// A client of the group controller service.
+    pub(crate) fn group_client(&self) -> GroupControllerClient<Channel> {
+        self.controller_client.group.clone()
+    }
+
     /// The target path for a volume of this pod, below a directory that exists, as from kubelet.
     pub(crate) fn target(&self, pod: &str) -> PathBuf {
         self.place.target(pod)
@@ -112,6 +119,12 @@ impl Driver {
         let mut mounts = mounts::nfs(self.node.pid());
         mounts.retain(|mount| mount.place.starts_with(self.place.node_state()));
         mounts
+    }
+
+    /// Directories outside of any volume, which no test may change: two on `/share`, and one of the guest's own that
+    /// is not exported with it.
+    pub(crate) fn canaries(&self) -> &[PathBuf] {
+        self.place.canary.places()
     }
 
     /// A directory of this test alone.
@@ -151,10 +164,12 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// The guest, for one test alone: an empty share and a directory with a shared tmpfs as kubelet's. Dropped when the
-/// services have ended, it unmounts what is left, and fails a test that leaves the NFS client anything.
+/// The guest, for one test alone: shares with nothing on them but canaries, and a directory with a shared tmpfs as
+/// kubelet's. Dropped when the services have ended, it unmounts what is left, and fails a test that leaves the NFS
+/// client anything, or has changed a canary.
 pub(crate) struct Place {
     pub(crate) dir: PathBuf,
+    canary: Canary,
     _restricted: Option<Restricted>,
     _turn: MutexGuard<'static, ()>,
 }
@@ -168,9 +183,15 @@ impl Place {
         );
         let turn = TURN.lock().await;
         let restricted = (!versions.is_empty()).then(|| Restricted::to(versions));
-        server::clear("/share");
+        let shares = ["/share", "/small", "/squashed"];
+        for share in shares {
+            server::clear(share);
+        }
+        // `/export` itself is no test's share: there it stands for all that is outside of one.
+        let beside = shares.iter().chain(&["/"]).map(|share| server::exported(share));
+        let canary = Canary::plant(&beside.collect::<Vec<_>>());
         let dir = PathBuf::from(format!("/run/test-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
-        let place = Self { dir, _restricted: restricted, _turn: turn };
+        let place = Self { dir, canary, _restricted: restricted, _turn: turn };
         let kubelet = place.kubelet();
         std::fs::create_dir_all(&kubelet).unwrap();
         server::run(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "kubelet"]).arg(&kubelet));

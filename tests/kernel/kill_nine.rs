@@ -9,6 +9,7 @@ use serde_json::Value;
 use tonic::Code;
 
 use super::fixture::{Driver, new_volume, say, until};
+use super::random::{Random, seed};
 use super::server;
 
 /// Kills in a run; `NFS_SUBDIR_CSI_ROUNDS` asks for another number.
@@ -33,18 +34,6 @@ enum Call {
     Create(String, &'static str),
     Delete(String),
     Expand(String, i64),
-}
-
-/// xorshift64*: the same seed gives the same calls. (When the kill hits is up to the machine.)
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % end
-    }
 }
 
 impl Model {
@@ -80,11 +69,7 @@ impl Model {
         let share = server::exported("/share");
         let mut archived = BTreeSet::new();
         let mut directories = BTreeSet::new();
-        for entry in share.read_dir().unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            if name == ".nfs-subdir-csi" {
-                continue;
-            }
+        for name in server::entries("/share") {
             let content = fs::read_to_string(share.join(&name).join("file"));
             let content = content.unwrap_or_else(|error| panic!("{when}: {name}: {error}"));
             if name.starts_with("archived-") {
@@ -138,10 +123,10 @@ async fn ask(driver: &Driver, call: &Call) -> Result<(), tonic::Status> {
 
 #[tokio::test]
 async fn after_five_hundred_kills_the_export_holds_what_was_promised_and_nothing_else() {
-    let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let rounds = number("NFS_SUBDIR_CSI_ROUNDS", ROUNDS);
-    let seed = number("NFS_SUBDIR_CSI_SEED", u64::from(std::process::id()) << 20 | 1);
-    let (mut random, mut model) = (Random(seed), Model::default());
+    let rounds = std::env::var("NFS_SUBDIR_CSI_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap());
+    // The same seed gives the same calls. When the kill hits is up to the machine.
+    let seed = seed();
+    let (mut random, mut model) = (Random::new(seed), Model::default());
     let mut driver = Driver::start().await;
     // Something published keeps the client's connection, so that a start costs milliseconds.
     let keeper = driver.create("keeper", &[("onDelete", "delete")]).await;

@@ -15,16 +15,6 @@ async fn create_with_file(driver: &Driver, name: &str, parameters: &[(&str, &str
     volume
 }
 
-/// The entries of the share but the driver's own, sorted.
-fn entries() -> Vec<String> {
-    let entries = server::exported("/share").read_dir().unwrap();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.retain(|name| name != ".nfs-subdir-csi");
-    names.sort();
-    names
-}
-
 fn read(path: impl Into<PathBuf>) -> String {
     fs::read_to_string(server::exported("/share").join(path.into())).unwrap()
 }
@@ -44,7 +34,7 @@ async fn a_deleted_volume_is_gone_at_once_and_its_files_soon() {
     }
     driver.unpublish(&volume, &target).await.unwrap();
     driver.delete(&volume).await.unwrap();
-    assert_eq!(entries(), ["other"]);
+    assert_eq!(server::entries("/share"), ["other"]);
     let state = server::exported("/share/.nfs-subdir-csi");
     until("the trash is empty", || state.join("trash").read_dir().unwrap().count() == 0).await;
     assert_eq!(state.join("volumes").read_dir().unwrap().count(), 1, "the record is gone");
@@ -62,11 +52,11 @@ async fn a_volume_with_archive_is_renamed_and_an_earlier_archive_stays() {
         let volume = create_with_file(&driver, "v", &[("onDelete", "archive")], text).await;
         driver.delete(&volume).await.unwrap();
         driver.delete(&volume).await.unwrap();
-        assert_eq!(entries().len(), count);
+        assert_eq!(server::entries("/share").len(), count);
     }
     assert_eq!(read("archived-v/file"), "first");
     let mut others: Vec<String> = Vec::new();
-    for name in entries() {
+    for name in server::entries("/share") {
         assert!(name == "archived-v" || name.starts_with("archived-v-"), "{name}");
         others.push(read(format!("{name}/file")));
     }
@@ -80,7 +70,7 @@ async fn the_nfs_client_provisioners_archive_parameter_archives_a_nested_volume(
     let parameters = [("archiveOnDelete", "true"), ("pathPattern", "ns/claim")];
     let volume = create_with_file(&driver, "v", &parameters, "kept").await;
     driver.delete(&volume).await.unwrap();
-    assert_eq!(entries(), ["archived-ns"], "no empty parent stays behind");
+    assert_eq!(server::entries("/share"), ["archived-ns"], "no empty parent stays behind");
     assert_eq!(read("archived-ns/claim/file"), "kept");
 }
 
@@ -90,10 +80,10 @@ async fn a_volume_with_retain_stays_where_it_is_and_its_name_is_free() {
     let parameters = [("onDelete", "retain"), ("subDir", "kept")];
     let volume = create_with_file(&driver, "v", &parameters, "x").await;
     driver.delete(&volume).await.unwrap();
-    assert_eq!(entries(), ["kept"]);
+    assert_eq!(server::entries("/share"), ["kept"]);
     assert_eq!(read("kept/file"), "x");
     driver.create("v", &[]).await;
-    assert_eq!(entries(), ["kept", "v"]);
+    assert_eq!(server::entries("/share"), ["kept", "v"]);
 }
 
 #[tokio::test]
@@ -109,7 +99,7 @@ async fn parents_that_a_deleted_volume_leaves_empty_go_and_a_siblings_parents_st
     assert!(!server::exported("/share/ns/app").exists());
     assert_eq!(read("ns/other/three/file"), "3");
     driver.delete(&three).await.unwrap();
-    assert!(entries().is_empty());
+    assert!(server::entries("/share").is_empty());
 }
 
 #[tokio::test]

@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nfs_subdir_csi::csi::proto;
+use nfs_subdir_csi::volume::sub_dir::STATE_DIR;
+
+use super::canary::Canary;
 
 /// The name of the server.
 pub(crate) const NAME: &str = "nfs-server";
@@ -16,6 +19,16 @@ pub(crate) fn directory(volume: &proto::Volume) -> PathBuf {
 /// Where the server keeps a share.
 pub(crate) fn exported(share: &str) -> PathBuf {
     Path::new("/export").join(share.trim_start_matches('/'))
+}
+
+/// What is on a share but the driver's own and the canaries, sorted.
+pub(crate) fn entries(share: &str) -> Vec<String> {
+    let entries = exported(share).read_dir().unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name != STATE_DIR && !Canary::is_named(name));
+    names.sort();
+    names
 }
 
 /// Empties a share. No client may have it mounted.

@@ -8,7 +8,8 @@ use nfs_subdir_csi::csi::proto::NodeGetVolumeStatsRequest;
 use super::fixture::{Driver, answer};
 use super::server;
 
-async fn usage(driver: &Driver, volume_id: &str, path: &str) -> Vec<(i64, i64, i64)> {
+/// Total, used and available bytes, and the same of inodes.
+pub(crate) async fn usage(driver: &Driver, volume_id: &str, path: &str) -> Vec<(i64, i64, i64)> {
     let request = NodeGetVolumeStatsRequest {
         volume_id: volume_id.to_owned(),
         volume_path: path.to_owned(),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use hyper_util::rt::TokioIo;
 use nfs_subdir_csi::csi::proto;
 use proto::controller_client::ControllerClient;
+use proto::group_controller_client::GroupControllerClient;
 use proto::identity_client::IdentityClient;
 use proto::node_client::NodeClient;
 use proto::volume_capability::access_mode::Mode;
@@ -85,6 +86,7 @@ impl Drop for Service {
 pub struct Client {
     pub identity: IdentityClient<Channel>,
     pub controller: ControllerClient<Channel>,
+    pub group: GroupControllerClient<Channel>,
     pub node: NodeClient<Channel>,
 }
 
@@ -101,6 +103,7 @@ impl Client {
         Self {
             identity: IdentityClient::new(channel.clone()),
             controller: ControllerClient::new(channel.clone()),
+            group: GroupControllerClient::new(channel.clone()),
             node: NodeClient::new(channel),
         }
     }

@@ -1,0 +1,104 @@
+//! The GroupController service: snapshots of several volumes, which come and go together.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::call::{Job, tell};
+use super::controller::Controller;
+use super::proto;
+use super::proto::group_controller_service_capability::{Rpc, Type, rpc};
+use super::snapshots::{encode_group, new_set};
+use super::{deadline, decode};
+use crate::volume::snapshot::handle::{GroupHandle, LARGEST_GROUP};
+use crate::volume::snapshot::store::Kind;
+use crate::volume::{Error, Result};
+
+#[tonic::async_trait]
+impl proto::group_controller_server::GroupController for Controller {
+    async fn group_controller_get_capabilities(
+        &self,
+        _: Request<proto::GroupControllerGetCapabilitiesRequest>,
+    ) -> Result<Response<proto::GroupControllerGetCapabilitiesResponse>, Status> {
+        let kind = rpc::Type::CreateDeleteGetVolumeGroupSnapshot.into();
+        let capability =
+            proto::GroupControllerServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: kind })) };
+        let capabilities = vec![capability];
+        tell("GroupControllerGetCapabilities", proto::GroupControllerGetCapabilitiesResponse { capabilities })
+    }
+
+    async fn create_volume_group_snapshot(
+        &self,
+        request: Request<proto::CreateVolumeGroupSnapshotRequest>,
+    ) -> Result<Response<proto::CreateVolumeGroupSnapshotResponse>, Status> {
+        let volumes = Arc::clone(&self.volumes);
+        let name = request.get_ref().name.clone();
+        let patience = deadline::patience(request.metadata(), self.bridge.patience());
+        let plan = |request: proto::CreateVolumeGroupSnapshotRequest| {
+            decode::required("name", &request.name)?;
+            let sources = distinct(request.source_volume_ids)?;
+            let new = new_set(Kind::Group, request.name, sources, &request.secrets, &request.parameters)?;
+            let lane = format!("snapshots of {}", new.export_id()?);
+            Ok(Job::new(format!("group {}", new.name), lane, move || {
+                let group_snapshot = Some(encode_group(&volumes.take_group(&new, patience)?));
+                Ok(proto::CreateVolumeGroupSnapshotResponse { group_snapshot })
+            }))
+        };
+        self.bridge.call("CreateVolumeGroupSnapshot", &name, request, plan).await
+    }
+
+    async fn delete_volume_group_snapshot(
+        &self,
+        request: Request<proto::DeleteVolumeGroupSnapshotRequest>,
+    ) -> Result<Response<proto::DeleteVolumeGroupSnapshotResponse>, Status> {
+        let volumes = Arc::clone(&self.volumes);
+        let id = request.get_ref().group_snapshot_id.clone();
+        let plan = |request: proto::DeleteVolumeGroupSnapshotRequest| {
+            let id = decode::required("group_snapshot_id", &request.group_snapshot_id)?.to_owned();
+            let secret = decode::secret_options(&request.secrets);
+            Ok(Job::new(format!("delete group {id}"), lane_of(&id), move || {
+                volumes.delete_group(&id, secret.as_deref())?;
+                Ok(proto::DeleteVolumeGroupSnapshotResponse {})
+            }))
+        };
+        self.bridge.call("DeleteVolumeGroupSnapshot", &id, request, plan).await
+    }
+
+    async fn get_volume_group_snapshot(
+        &self,
+        request: Request<proto::GetVolumeGroupSnapshotRequest>,
+    ) -> Result<Response<proto::GetVolumeGroupSnapshotResponse>, Status> {
+        let volumes = Arc::clone(&self.volumes);
+        let id = request.get_ref().group_snapshot_id.clone();
+        let plan = |request: proto::GetVolumeGroupSnapshotRequest| {
+            let id = decode::required("group_snapshot_id", &request.group_snapshot_id)?.to_owned();
+            let secret = decode::secret_options(&request.secrets);
+            let guard = format!("get group {id} {}", crate::linux::unique());
+            Ok(Job::new(guard, lane_of(&id), move || {
+                let group_snapshot = Some(encode_group(&volumes.find_group(&id, secret.as_deref())?));
+                Ok(proto::GetVolumeGroupSnapshotResponse { group_snapshot })
+            }))
+        };
+        self.bridge.call("GetVolumeGroupSnapshot", &id, request, plan).await
+    }
+}
+
+/// At least one volume, none twice.
+fn distinct(sources: Vec<String>) -> Result<Vec<String>> {
+    if sources.is_empty() {
+        return Err(Error::Missing("source_volume_ids"));
+    }
+    let invalid = |reason: String| Err(Error::invalid("source_volume_ids", reason));
+    if sources.len() > LARGEST_GROUP {
+        return invalid(format!("{} volumes are too many: at most {LARGEST_GROUP}", sources.len()));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    match sources.iter().find(|source| !seen.insert(source.as_str())) {
+        Some(twice) => invalid(format!("{twice} is there twice")),
+        None => Ok(sources),
+    }
+}
+
+fn lane_of(id: &str) -> String {
+    GroupHandle::parse(id).map_or_else(|| "no export".to_owned(), |handle| handle.export.to_string())
+}

@@ -1,0 +1,185 @@
+//! The snapshot calls of the Controller service.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::call::Job;
+use super::controller::{Controller, signed};
+use super::proto;
+use super::proto::list_snapshots_response::Entry;
+use super::{deadline, decode};
+use crate::volume::content::Source;
+use crate::volume::foreign_snapshot::ForeignSnapshotHandle;
+use crate::volume::parameters::SnapshotParameters;
+use crate::volume::snapshot::handle::SnapshotHandle;
+use crate::volume::snapshot::store::Kind;
+use crate::volume::snapshot::take::NewSet;
+use crate::volume::snapshot::{Group, Snapshot};
+use crate::volume::{Error, Result};
+
+impl Controller {
+    pub(super) async fn take_snapshot(
+        &self,
+        request: Request<proto::CreateSnapshotRequest>,
+    ) -> Result<Response<proto::CreateSnapshotResponse>, Status> {
+        let volumes = Arc::clone(&self.volumes);
+        let name = request.get_ref().name.clone();
+        let patience = deadline::patience(request.metadata(), self.bridge.patience());
+        let plan = |request: proto::CreateSnapshotRequest| {
+            decode::required("source_volume_id", &request.source_volume_id)?;
+            let sources = vec![request.source_volume_id];
+            let new = new_set(Kind::Single, request.name, sources, &request.secrets, &request.parameters)?;
+            // A lane of its own: calls that wait for long copies may not keep short ones out.
+            let lane = format!("snapshots of {}", new.export_id()?);
+            Ok(Job::new(format!("snapshot {}", new.name), lane, move || {
+                let snapshot = Some(encode(&volumes.take_snapshot(&new, patience)?));
+                Ok(proto::CreateSnapshotResponse { snapshot })
+            }))
+        };
+        self.bridge.call("CreateSnapshot", &name, request, plan).await
+    }
+
+    pub(super) async fn remove_snapshot(
+        &self,
+        request: Request<proto::DeleteSnapshotRequest>,
+    ) -> Result<Response<proto::DeleteSnapshotResponse>, Status> {
+        let volumes = Arc::clone(&self.volumes);
+        let id = request.get_ref().snapshot_id.clone();
+        let plan = |request: proto::DeleteSnapshotRequest| {
+            let id = decode::required("snapshot_id", &request.snapshot_id)?.to_owned();
+            let secret = decode::secret_options(&request.secrets);
+            Ok(Job::new(format!("delete snapshot {id}"), lane_of(&id), move || {
+                volumes.delete_snapshot(&id, secret.as_deref())?;
+                Ok(proto::DeleteSnapshotResponse {})
+            }))
+        };
+        self.bridge.call("DeleteSnapshot", &id, request, plan).await
+    }
+
+    pub(super) async fn show_snapshots(
+        &self,
+        request: Request<proto::ListSnapshotsRequest>,
+    ) -> Result<Response<proto::ListSnapshotsResponse>, Status> {
+        let volumes = Arc::clone(&self.volumes);
+        let plan = |request: proto::ListSnapshotsRequest| {
+            let limit = decode::page_size(request.max_entries)?;
+            let secret = decode::secret_options(&request.secrets);
+            let guard = format!("list snapshots {}", crate::linux::unique());
+            Ok(Job::new(guard, "lists", move || {
+                let (secret, source) = (secret.as_deref(), request.source_volume_id.as_str());
+                let (snapshots, next) = if request.snapshot_id.is_empty() {
+                    let page = volumes.list_snapshots(&request.starting_token, limit, source, secret)?;
+                    (page.snapshots, page.next)
+                } else {
+                    // Not to be there is no error here (CSI specification, ListSnapshots).
+                    match volumes.find_snapshot(&request.snapshot_id, secret) {
+                        Err(Error::NotFound(_)) => (Vec::new(), None),
+                        found => (vec![found?], None),
+                    }
+                };
+                let fits = |snapshot: &&Snapshot| source.is_empty() || snapshot.source == source;
+                let entry = |snapshot: &Snapshot| Entry { snapshot: Some(encode(snapshot)) };
+                Ok(proto::ListSnapshotsResponse {
+                    entries: snapshots.iter().filter(fits).map(entry).collect(),
+                    next_token: next.unwrap_or_default(),
+                })
+            }))
+        };
+        self.bridge.call("ListSnapshots", "", request, plan).await
+    }
+
+    pub(super) async fn show_snapshot(
+        &self,
+        request: Request<proto::GetSnapshotRequest>,
+    ) -> Result<Response<proto::GetSnapshotResponse>, Status> {
+        let volumes = Arc::clone(&self.volumes);
+        let id = request.get_ref().snapshot_id.clone();
+        let plan = |request: proto::GetSnapshotRequest| {
+            let id = decode::required("snapshot_id", &request.snapshot_id)?.to_owned();
+            let secret = decode::secret_options(&request.secrets);
+            let guard = format!("get snapshot {id} {}", crate::linux::unique());
+            Ok(Job::new(guard, lane_of(&id), move || {
+                let snapshot = Some(encode(&volumes.find_snapshot(&id, secret.as_deref())?));
+                Ok(proto::GetSnapshotResponse { snapshot })
+            }))
+        };
+        self.bridge.call("GetSnapshot", &id, request, plan).await
+    }
+}
+
+/// What CreateSnapshot, or CreateVolumeGroupSnapshot, asks for.
+pub(super) fn new_set(
+    kind: Kind,
+    name: String,
+    sources: Vec<String>,
+    secrets: &decode::Map,
+    parameters: &decode::Map,
+) -> Result<NewSet> {
+    decode::required("name", &name)?;
+    let parameters = SnapshotParameters::parse(parameters)?;
+    let options: Vec<String> =
+        decode::secret_options(secrets).into_iter().chain(parameters.mount_options).collect();
+    let mount_options = (!options.is_empty()).then(|| options.join(","));
+    Ok(NewSet { kind, name, sources, export: parameters.export, mount_options })
+}
+
+/// What CreateVolume is to fill a volume with.
+pub(super) fn source(source: Option<proto::VolumeContentSource>) -> Result<Option<Source>> {
+    use proto::volume_content_source::Type;
+    let Some(source) = source else { return Ok(None) };
+    match source.r#type.ok_or(Error::Missing("volume_content_source.type"))? {
+        Type::Snapshot(snapshot) => {
+            decode::required("volume_content_source.snapshot_id", &snapshot.snapshot_id)?;
+            Ok(Some(Source::Snapshot(snapshot.snapshot_id)))
+        }
+        Type::Volume(volume) => {
+            decode::required("volume_content_source.volume_id", &volume.volume_id)?;
+            Ok(Some(Source::Volume(volume.volume_id)))
+        }
+    }
+}
+
+/// What a volume was filled with, for CreateVolume's answer.
+pub(super) fn encode_source(source: &Source) -> proto::VolumeContentSource {
+    use proto::volume_content_source::{SnapshotSource, Type, VolumeSource};
+    let kind = match source {
+        Source::Snapshot(id) => Type::Snapshot(SnapshotSource { snapshot_id: id.clone() }),
+        Source::Volume(id) => Type::Volume(VolumeSource { volume_id: id.clone() }),
+    };
+    proto::VolumeContentSource { r#type: Some(kind) }
+}
+
+fn encode(snapshot: &Snapshot) -> proto::Snapshot {
+    proto::Snapshot {
+        size_bytes: signed(snapshot.size_bytes),
+        snapshot_id: snapshot.id.clone(),
+        source_volume_id: snapshot.source.clone(),
+        creation_time: Some(timestamp(snapshot.created_ns)),
+        // What is not whole is not there.
+        ready_to_use: true,
+        group_snapshot_id: snapshot.group.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+pub(super) fn encode_group(group: &Group) -> proto::VolumeGroupSnapshot {
+    proto::VolumeGroupSnapshot {
+        group_snapshot_id: group.handle.to_string(),
+        snapshots: group.snapshots.iter().map(encode).collect(),
+        creation_time: Some(timestamp(group.created_ns)),
+        ready_to_use: true,
+    }
+}
+
+fn timestamp(nanoseconds: u64) -> prost_types::Timestamp {
+    let (seconds, rest) = (nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000);
+    prost_types::Timestamp { seconds: signed(seconds), nanos: i32::try_from(rest).unwrap_or(0) }
+}
+
+/// The lane of a call that names its snapshot by handle. A text that is no handle needs no server.
+fn lane_of(id: &str) -> String {
+    SnapshotHandle::parse(id)
+        .map(|handle| handle.export.to_string())
+        .or_else(|| ForeignSnapshotHandle::parse(id).map(|handle| handle.export.to_string()))
+        .unwrap_or_else(|| "no export".to_owned())
+}

@@ -1,0 +1,187 @@
+//! User attributes and access control lists.
+//!
+//! Both are extended attributes here: `user.*`; `system.posix_acl_access` and `system.posix_acl_default` on local file
+//! systems and NFS 3; `system.nfs4_acl` on NFS 4, which every file has, those without a list one that says the same as the
+//! mode.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{FileType, XattrFlags};
+use rustix::io::Errno;
+
+use super::failure::{Failure, Outcome, of_source, system};
+use super::run::Run;
+use crate::linux::attributes::{Metadata, proc_path};
+use crate::linux::{Dir, SysError};
+
+const NFS4_ACL: &CStr = c"system.nfs4_acl";
+const POSIX_ACLS: [&CStr; 2] = [c"system.posix_acl_access", c"system.posix_acl_default"];
+/// What fits mostly, and what fits always (xattr(7): `XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
+const BUFFERS: [usize; 2] = [1024, 65536];
+
+/// Something with extended attributes.
+pub(super) enum Handle<'a> {
+    Open(BorrowedFd<'a>),
+    /// A path of proc(5), for what is not open for reading.
+    Path(String),
+}
+
+/// The NFS 4 lists that new files of the copy get from the server, by kind and mode: a source's list that says the same
+/// is not set.
+#[derive(Default)]
+pub(super) struct PlainLists(Mutex<HashMap<KindAndMode, Option<Vec<u8>>>>);
+
+/// Whether it is a directory, and its permission bits.
+type KindAndMode = (bool, u32);
+
+impl<'a> Handle<'a> {
+    pub(super) fn of(file: &'a impl AsFd) -> Self {
+        Self::Open(file.as_fd())
+    }
+
+    /// Of a handle of [`entry_handle`](crate::linux::attributes::entry_handle).
+    pub(super) fn of_entry(handle: &'a OwnedFd) -> Self {
+        Self::Path(proc_path(handle))
+    }
+
+    /// All names, each with its terminating NUL; none where the file system has no attributes.
+    fn list(&self) -> Result<Vec<u8>, Errno> {
+        let list = grow(|buffer| match self {
+            Self::Open(file) => rustix::fs::flistxattr(file, buffer),
+            Self::Path(path) => rustix::fs::listxattr(path, buffer),
+        });
+        if list == Err(Errno::OPNOTSUPP) { Ok(Vec::new()) } else { list }
+    }
+
+    /// `None` if there is no attribute of that name, or there can be none.
+    fn get(&self, name: &CStr) -> Result<Option<Vec<u8>>, Errno> {
+        let value = grow(|buffer| match self {
+            Self::Open(file) => rustix::fs::fgetxattr(file, name, buffer),
+            Self::Path(path) => rustix::fs::getxattr(path, name, buffer),
+        });
+        match value {
+            Ok(value) => Ok(Some(value)),
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn set(&self, name: &CStr, value: &[u8]) -> Outcome {
+        let set = match self {
+            Self::Open(file) => rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()),
+            Self::Path(path) => rustix::fs::setxattr(path, name, value, XattrFlags::empty()),
+        };
+        set.map_err(|errno| Failure::System(about("set attribute of", name, errno)))
+    }
+}
+
+/// Copies them. `is_top`: what the target has is not what everything else here gets when it is made. Returns whether an
+/// access control list was set, which may have changed the mode.
+pub(super) fn copy(
+    run: &Run,
+    from: &Handle,
+    to: &Handle,
+    metadata: &Metadata,
+    is_top: bool,
+) -> Outcome<bool> {
+    let names = from.list().map_err(of_source("list attributes of"))?;
+    let mut has_list = false;
+    for name in names.split_inclusive(|byte| *byte == 0) {
+        let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
+        if name == NFS4_ACL {
+            has_list |= copy_nfs4_list(run, from, to, metadata, is_top)?;
+        } else if (POSIX_ACLS.contains(&name) || name.to_bytes().starts_with(b"user."))
+            && let Some(value) = from.get(name).map_err(of_source("get attribute of"))?
+        {
+            to.set(name, &value)?;
+            has_list |= POSIX_ACLS.contains(&name);
+        }
+    }
+    Ok(has_list)
+}
+
+fn copy_nfs4_list(run: &Run, from: &Handle, to: &Handle, metadata: &Metadata, is_top: bool) -> Outcome<bool> {
+    let get = |handle: &Handle| handle.get(NFS4_ACL);
+    let Some(list) = get(from).map_err(of_source("get access control list of"))? else { return Ok(false) };
+    let plain = if is_top { get(to) } else { run.plain.of(metadata, || get(to)) };
+    match plain.map_err(system("get access control list of"))? {
+        Some(plain) if plain == list => Ok(false),
+        Some(_) => to.set(NFS4_ACL, &list).map(|()| true),
+        None if says_the_mode(&list) => Ok(false),
+        None => Err(Failure::System(about("set attribute of", NFS4_ACL, Errno::OPNOTSUPP))),
+    }
+}
+
+impl PlainLists {
+    fn of(
+        &self,
+        metadata: &Metadata,
+        ask: impl FnOnce() -> Result<Option<Vec<u8>>, Errno>,
+    ) -> Result<Option<Vec<u8>>, Errno> {
+        let key = (metadata.kind == FileType::Directory, metadata.attributes.mode & 0o777);
+        let lists = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(list) = lists().get(&key) {
+            return Ok(list.clone());
+        }
+        let list = ask()?;
+        lists().insert(key, list.clone());
+        Ok(list)
+    }
+}
+
+/// Whether an NFS 4 list (RFC 7530 section 6.2.1, as XDR) is only about those the mode is about, so that a file system
+/// without such lists loses nothing.
+fn says_the_mode(list: &[u8]) -> bool {
+    const INHERITANCE: u32 = 0x0f;
+    fn word(bytes: &mut &[u8]) -> Option<u32> {
+        let (word, rest) = bytes.split_first_chunk()?;
+        *bytes = rest;
+        Some(u32::from_be_bytes(*word))
+    }
+    fn entry(bytes: &mut &[u8]) -> Option<bool> {
+        let (_kind, flags, _rights) = (word(bytes)?, word(bytes)?, word(bytes)?);
+        let length = word(bytes)? as usize;
+        let who = bytes.get(..length)?;
+        *bytes = bytes.get(length.next_multiple_of(4)..)?;
+        let of_mode = matches!(who, b"OWNER@" | b"GROUP@" | b"EVERYONE@");
+        Some(of_mode && flags & INHERITANCE == 0)
+    }
+    let mut bytes = list;
+    word(&mut bytes).is_some_and(|count| (0..count).all(|_| entry(&mut bytes) == Some(true)))
+}
+
+/// Takes off a directory the lists that its own parent gave it, lest everything in the copy inherit them. An NFS 4 list
+/// cannot be taken off; there each list that differs from the source's is set.
+pub(super) fn inherit_nothing(to: &Dir) -> crate::linux::Result<()> {
+    let failed = |name| move |errno| about("take off attribute", name, errno);
+    let names = Handle::of(to).list().map_err(failed(c"any"))?;
+    for name in POSIX_ACLS {
+        if names.split_inclusive(|byte| *byte == 0).any(|other| other == name.to_bytes_with_nul()) {
+            rustix::fs::fremovexattr(to, name).map_err(failed(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Calls `read` with a larger buffer if the first is too small.
+fn grow(read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
+    for size in BUFFERS {
+        let mut buffer = vec![0; size];
+        match read(&mut buffer) {
+            Ok(length) => {
+                buffer.truncate(length);
+                return Ok(buffer);
+            }
+            Err(Errno::RANGE) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::RANGE)
+}
+
+fn about(op: &'static str, name: &CStr, errno: Errno) -> SysError {
+    SysError::new(op, name.to_string_lossy(), errno)
+}
