@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod page;
+mod snapshot;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
@@ -75,6 +76,7 @@ async fn play(stage: &Stage, page: &mut Page) -> Result<()> {
     play.two_pods().await?;
     play.a_reader().await?;
     play.the_node().await?;
+    play.a_snapshot().await?;
     play.a_crash().await?;
     play.the_pods_end().await?;
     play.the_claim_goes().await?;
