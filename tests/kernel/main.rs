@@ -3,6 +3,10 @@
 //! developer's machine is mounted or unmounted.
 
 mod configuration;
+mod copy_fidelity;
+mod copy_races;
+mod copy_stage;
+mod copy_tree;
 mod ephemeral;
 mod failures;
 mod fixture;
