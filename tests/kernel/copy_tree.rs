@@ -50,7 +50,7 @@ pub(crate) fn build(top: &Path, kinds: Kinds) {
         for (name, attribute, value) in [
             ("dir/file", "user.text", &b"some text"[..]),
             ("dir/file", "user.bytes", &[0, 255, b'\n', 0]),
-            ("closed", "user.large", &[b'x'; 60_000]),
+            ("closed", "user.large", &vec![b'x'; 60_000]),
             ("dir", "user.of a directory", b""),
         ] {
             rustix::fs::setxattr(top.join(name), attribute, value, XattrFlags::empty()).unwrap();
