@@ -82,6 +82,11 @@ impl Cost {
         self.kinds.values().sum()
     }
 
+    /// Requests of one kind.
+    pub(crate) fn of(&self, kind: &str) -> u64 {
+        self.kinds.get(kind).copied().unwrap_or(0)
+    }
+
     /// What is left after `calls` calls at the price of `other`.
     pub(crate) fn minus(mut self, other: &Self, calls: u64) -> Self {
         for (kind, count) in &mut self.kinds {

@@ -1,10 +1,11 @@
 //! What the driver costs: requests, tasks, times, memory, each beside what the kernel alone needs.
 //!
-//! `vm/run -t 600 -- target/release/examples/bench DRIVER [SECTION...]`, or `make bench`. Sections: counts, latency,
-//! many, footprint, deletion, listing; without any, all. Exit status 1 if a count misses its aim.
+//! `vm/run -m 6G -t 1200 -- target/release/examples/bench DRIVER [SECTION...]`, or `make bench`. Sections: counts, latency,
+//! many, footprint, deletion, listing, copying; without any, all. Exit status 1 if a count misses its aim.
 
 #[path = "../common/mod.rs"]
 mod common;
+mod copying;
 mod counts;
 mod deletion;
 mod driver;
@@ -60,6 +61,9 @@ async fn measure(stage: &Stage, chosen: &[String], verdict: &mut Verdict) -> Res
     }
     if wanted("listing") {
         listing::run(stage).await?;
+    }
+    if wanted("copying") {
+        copying::run(verdict).await?;
     }
     Ok(())
 }

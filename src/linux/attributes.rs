@@ -151,13 +151,11 @@ impl Attributes {
     /// Sets owner and mode where `now`, what the file has, differs.
     pub fn apply_owner_and_mode(&self, file: impl AsFd, now: &Self, name: &OsStr) -> Result<()> {
         let (uid, gid) = self.owner_unless(now);
-        let mut mode = now.mode;
-        if uid.is_some() || gid.is_some() {
+        let owner_changes = uid.is_some() || gid.is_some();
+        if owner_changes {
             rustix::fs::fchown(file.as_fd(), uid, gid).map_err(failed("chown", name))?;
-            // chown(2) takes setuid and setgid off a file; whether it did depends on the kind and the server.
-            mode &= 0o1777;
         }
-        if mode != self.mode {
+        if self.needs_mode(now, owner_changes) {
             rustix::fs::fchmod(file, Mode::from_raw_mode(self.mode)).map_err(failed("chmod", name))?;
         }
         Ok(())
@@ -174,12 +172,11 @@ impl Attributes {
         let error = |op| move |errno: Errno| dir.error(op, name, errno);
         let now = Metadata::of_entry(dir, name, Freshness::Cached).map_err(error("stat"))?;
         let (uid, gid) = self.owner_unless(&now.attributes);
-        let mut mode = now.attributes.mode;
-        if uid.is_some() || gid.is_some() {
+        let owner_changes = uid.is_some() || gid.is_some();
+        if owner_changes {
             rustix::fs::chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(error("chown"))?;
-            mode &= 0o1777;
         }
-        if mode != self.mode && now.kind != FileType::Symlink {
+        if now.kind != FileType::Symlink && self.needs_mode(&now.attributes, owner_changes) {
             let place = entry_handle(dir, name)?;
             rustix::fs::chmod(proc_path(&place), Mode::from_raw_mode(self.mode)).map_err(error("chmod"))?;
         }
@@ -191,6 +188,12 @@ impl Attributes {
         let uid = (self.uid != now.uid).then(|| Uid::from_raw(self.uid));
         let gid = (self.gid != now.gid).then(|| Gid::from_raw(self.gid));
         (uid, gid)
+    }
+
+    /// chown(2) takes setuid and setgid off; whether it did depends on the kind of entry and on the server.
+    fn needs_mode(&self, now: &Self, owner_changes: bool) -> bool {
+        const TAKEN_OFF: u32 = 0o6000;
+        self.mode != now.mode || owner_changes && self.mode & TAKEN_OFF != 0
     }
 
     fn times(&self) -> Timestamps {
@@ -256,6 +259,22 @@ mod tests {
         wanted.apply_to_entry(&dir, OsStr::new("link")).unwrap();
         assert_eq!(std::fs::symlink_metadata(temporary.path().join("link")).unwrap().mtime(), 1);
         assert!(std::fs::metadata(temporary.path().join("file")).unwrap().mtime() > 1);
+    }
+
+    #[test]
+    fn a_directory_loses_an_inherited_setgid_and_keeps_its_own() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = std::fs::File::open(temporary.path()).unwrap();
+        let own = Attributes::of(&dir, OsStr::new("dir")).unwrap();
+        let other_gid = if own.uid == 0 { 4321 } else { own.gid };
+        for (before, after) in [(0o2755, 0o755), (0o2755, 0o2755), (0o755, 0o2755)] {
+            dir.set_permissions(std::fs::Permissions::from_mode(before)).unwrap();
+            for gid in [other_gid, own.gid] {
+                let wanted = Attributes { mode: after, gid, ..own };
+                wanted.apply(&dir, OsStr::new("dir")).unwrap();
+                assert_eq!(Attributes::of(&dir, OsStr::new("dir")).unwrap(), wanted);
+            }
+        }
     }
 
     #[test]

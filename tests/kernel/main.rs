@@ -6,6 +6,10 @@
 mod canary;
 mod capacity;
 mod configuration;
+mod copy_fidelity;
+mod copy_races;
+mod copy_stage;
+mod copy_tree;
 mod ephemeral;
 mod failures;
 mod fixture;

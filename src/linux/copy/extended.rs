@@ -109,7 +109,21 @@ fn copy_nfs4_list(run: &Run, from: &Handle, to: &Handle, metadata: &Metadata, is
     let plain = if is_top { get(to) } else { run.plain.of(metadata, || get(to)) };
     match plain.map_err(system("get access control list of"))? {
         Some(plain) if plain == list => Ok(false),
-        Some(_) => to.set(NFS4_ACL, &list).map(|()| true),
+        Some(plain) => {
+            to.set(NFS4_ACL, &list)?;
+            // A Linux server sets what is in a list and may leave alone what is not.
+            let insists = heritable(&plain) && !heritable(&list);
+            if insists
+                && get(to).map_err(system("get access control list of"))?.is_some_and(|now| heritable(&now))
+            {
+                return Err(Failure::System(SysError::new(
+                    "copy the access control list of",
+                    "",
+                    heritage(),
+                )));
+            }
+            Ok(true)
+        }
         None if says_the_mode(&list) => Ok(false),
         None => Err(Failure::System(about("set attribute of", NFS4_ACL, Errno::OPNOTSUPP))),
     }
@@ -132,25 +146,54 @@ impl PlainLists {
     }
 }
 
-/// Whether an NFS 4 list (RFC 7530 section 6.2.1, as XDR) is only about those the mode is about, so that a file system
-/// without such lists loses nothing.
-fn says_the_mode(list: &[u8]) -> bool {
-    const INHERITANCE: u32 = 0x0f;
+fn heritage() -> std::io::Error {
+    std::io::Error::other(
+        "the server has every new directory inherit from the one above: remove its default access control list",
+    )
+}
+
+/// Entry of an NFS 4 list.
+struct Access<'a> {
+    flags: u32,
+    who: &'a [u8],
+}
+
+impl Access<'_> {
+    /// Whether it is for what will be made in the directory (RFC 7530 section 6.2.1.4: the flags of inheritance).
+    fn is_heritable(&self) -> bool {
+        self.flags & 0x0b != 0
+    }
+}
+
+/// The entries of a list in XDR (RFC 7530 section 6.2.1); `None` if it is none.
+fn entries(list: &[u8]) -> Option<Vec<Access<'_>>> {
     fn word(bytes: &mut &[u8]) -> Option<u32> {
         let (word, rest) = bytes.split_first_chunk()?;
         *bytes = rest;
         Some(u32::from_be_bytes(*word))
     }
-    fn entry(bytes: &mut &[u8]) -> Option<bool> {
-        let (_kind, flags, _rights) = (word(bytes)?, word(bytes)?, word(bytes)?);
-        let length = word(bytes)? as usize;
-        let who = bytes.get(..length)?;
-        *bytes = bytes.get(length.next_multiple_of(4)..)?;
-        let of_mode = matches!(who, b"OWNER@" | b"GROUP@" | b"EVERYONE@");
-        Some(of_mode && flags & INHERITANCE == 0)
-    }
     let mut bytes = list;
-    word(&mut bytes).is_some_and(|count| (0..count).all(|_| entry(&mut bytes) == Some(true)))
+    let count = word(&mut bytes)?;
+    (0..count)
+        .map(|_| {
+            let (_kind, flags, _rights, length) =
+                (word(&mut bytes)?, word(&mut bytes)?, word(&mut bytes)?, word(&mut bytes)? as usize);
+            let who = bytes.get(..length)?;
+            bytes = bytes.get(length.next_multiple_of(4)..)?;
+            Some(Access { flags, who })
+        })
+        .collect()
+}
+
+/// Whether a list is only about those the mode is about, so that a file system without such lists loses nothing.
+fn says_the_mode(list: &[u8]) -> bool {
+    let of_mode =
+        |entry: &Access| matches!(entry.who, b"OWNER@" | b"GROUP@" | b"EVERYONE@") && !entry.is_heritable();
+    entries(list).is_some_and(|entries| entries.iter().all(of_mode))
+}
+
+fn heritable(list: &[u8]) -> bool {
+    entries(list).is_some_and(|entries| entries.iter().any(Access::is_heritable))
 }
 
 /// Takes off a directory the lists that its own parent gave it, lest everything in the copy inherit them. An NFS 4 list
@@ -184,4 +227,39 @@ fn grow(read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Err
 
 fn about(op: &'static str, name: &CStr, errno: Errno) -> SysError {
     SysError::new(op, name.to_string_lossy(), errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(entries: &[(u32, &str)]) -> Vec<u8> {
+        let mut list = u32::try_from(entries.len()).unwrap().to_be_bytes().to_vec();
+        for (flags, who) in entries {
+            for word in [0, *flags, 0x0012_0089, u32::try_from(who.len()).unwrap()] {
+                list.extend(word.to_be_bytes());
+            }
+            list.extend(who.bytes().chain(std::iter::repeat_n(0, who.len().next_multiple_of(4) - who.len())));
+        }
+        list
+    }
+
+    #[test]
+    fn a_list_of_the_mode_is_told_from_others() {
+        let plain = list(&[(0, "OWNER@"), (0x40, "GROUP@"), (0, "EVERYONE@")]);
+        assert!(says_the_mode(&plain) && !heritable(&plain));
+        let named = list(&[(0, "OWNER@"), (0, "1234")]);
+        assert!(!says_the_mode(&named) && !heritable(&named));
+        let inherited = list(&[(0, "OWNER@"), (0x0b, "OWNER@")]);
+        assert!(!says_the_mode(&inherited) && heritable(&inherited));
+    }
+
+    #[test]
+    fn what_is_no_list_says_nothing() {
+        let whole = list(&[(0, "EVERYONE@")]);
+        for length in 0..whole.len() {
+            assert!(!says_the_mode(&whole[..length]) && !heritable(&whole[..length]), "{length}");
+        }
+        assert!(!says_the_mode(&[0xff; 64]) && !heritable(&[0xff; 64]));
+    }
 }

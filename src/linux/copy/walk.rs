@@ -40,6 +40,9 @@ pub(super) fn start(run: &Run) -> Outcome {
     let (from, to) = (order.from.open_dir(".")?.with_label(""), order.to.open_dir(".")?.with_label(""));
     let metadata = Metadata::of(&from, Freshness::Now).map_err(|e| order.from.error("stat", ".", e))?;
     extended::inherit_nothing(&to)?;
+    if to.ownership()?.2 & 0o2000 != 0 {
+        to.set_mode(0o700)?;
+    }
     run.queue.push([Task::Read(Arc::new(Place::new(from, to, metadata, order.from.label().into(), None)))]);
     Ok(())
 }
