@@ -9,10 +9,10 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 DRIVER := $(CARGO_TARGET_DIR)/$(HOST)/release/nfs-subdir-csi
 EXAMPLES := $(CARGO_TARGET_DIR)/release/examples
 
-.PHONY: help deps build image demo test check manifests unit vm-test kernel sanity fuzz bench
+.PHONY: help deps build image demo test check manifests unit vm-test kernel sanity cluster e2e fuzz bench
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## play a volume's life on a real NFS export and show each step
 	cargo build --release --example demo
@@ -23,7 +23,7 @@ test: check unit vm-test kernel sanity ## everything that can fail: format, lint
 check: deps manifests ## format, clippy, shellcheck, manifests, and proto/csi.proto against CSI 1.12
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
-	shellcheck $$(git ls-files -co --exclude-standard | xargs grep -lE '^#!/bin/(ba)?sh')
+	shellcheck $$(git ls-files -co --exclude-standard | xargs grep -lE '^#!(/bin/|/usr/bin/env )(ba)?sh')
 	proto/check
 
 manifests: ## deploy/: Kubernetes' schemas, and a linter
@@ -42,6 +42,12 @@ sanity: deps build ## the whole of csi-sanity against the driver in the guest, o
 	csi-sanity/build
 	vm/run -t 300 -- csi-sanity/run $(DRIVER) 4.2
 	vm/run -t 300 -- csi-sanity/run $(DRIVER) 3
+
+cluster: image ## a Kubernetes with the driver installed, on this machine; leaves it running and says how to use it
+	e2e/cluster
+
+e2e: image ## the driver on a real Kubernetes: every example, restarts, 50 pods at once, uninstall
+	e2e/run
 
 fuzz: deps ## a minute of coverage-guided fuzzing of everything that reads untrusted text
 	@type -P cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz

@@ -10,7 +10,7 @@
 //! | [`import`] | the takeover of other provisioners' volumes, a command of its own | gRPC, system calls |
 //! | [`csi`] | one file for each gRPC service, the bridge every call crosses, the table of error codes | system calls |
 //! | [`volume`] | names, parameters, records; what happens to a volume from creation to deletion | gRPC, async |
-//! | [`linux`] | directory handles, mounts, the mount table, NFS: every system call | volumes |
+//! | [`linux`] | directory handles, mounts, the mount table, NFS, copying and removing trees: every system call | volumes |
 //!
 //! To read it in ten minutes: `csi/node.rs`, `volume/publish.rs`, `linux/mount.rs`; then `csi/controller.rs`,
 //! `volume/provision.rs`, `volume/delete.rs`.

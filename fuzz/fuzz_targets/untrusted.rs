@@ -9,6 +9,7 @@ use std::path::{Component, Path};
 use libfuzzer_sys::fuzz_target;
 use nfs_subdir_csi::linux::{MountTable, nfs_options};
 use nfs_subdir_csi::volume::context::VolumeContext;
+use nfs_subdir_csi::volume::foreign_snapshot::ForeignSnapshotHandle;
 use nfs_subdir_csi::volume::parameters::{Change, Parameters};
 use nfs_subdir_csi::volume::record::Record;
 use nfs_subdir_csi::volume::settings::Settings;
@@ -45,6 +46,10 @@ fn handle(text: &str) {
         if let Some(foreign) = handle.foreign {
             check(&foreign.sub_dir);
         }
+    }
+    if let Some(handle) = ForeignSnapshotHandle::parse(text) {
+        check(handle.snapshot());
+        assert_eq!(handle.snapshot().as_str().split('/').count(), 1);
     }
 }
 

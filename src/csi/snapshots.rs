@@ -10,6 +10,7 @@ use super::proto;
 use super::proto::list_snapshots_response::Entry;
 use super::{deadline, decode};
 use crate::volume::content::Source;
+use crate::volume::foreign_snapshot::ForeignSnapshotHandle;
 use crate::volume::parameters::SnapshotParameters;
 use crate::volume::snapshot::handle::SnapshotHandle;
 use crate::volume::snapshot::store::Kind;
@@ -152,12 +153,12 @@ pub(super) fn encode_source(source: &Source) -> proto::VolumeContentSource {
 fn encode(snapshot: &Snapshot) -> proto::Snapshot {
     proto::Snapshot {
         size_bytes: signed(snapshot.size_bytes),
-        snapshot_id: snapshot.handle.to_string(),
+        snapshot_id: snapshot.id.clone(),
         source_volume_id: snapshot.source.clone(),
         creation_time: Some(timestamp(snapshot.created_ns)),
         // What is not whole is not there.
         ready_to_use: true,
-        group_snapshot_id: snapshot.handle.group().map(|group| group.to_string()).unwrap_or_default(),
+        group_snapshot_id: snapshot.group.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 
@@ -177,5 +178,8 @@ fn timestamp(nanoseconds: u64) -> prost_types::Timestamp {
 
 /// The lane of a call that names its snapshot by handle. A text that is no handle needs no server.
 fn lane_of(id: &str) -> String {
-    SnapshotHandle::parse(id).map_or_else(|| "no export".to_owned(), |handle| handle.export.to_string())
+    SnapshotHandle::parse(id)
+        .map(|handle| handle.export.to_string())
+        .or_else(|| ForeignSnapshotHandle::parse(id).map(|handle| handle.export.to_string()))
+        .unwrap_or_else(|| "no export".to_owned())
 }

@@ -258,16 +258,17 @@ impl Dir {
         }
     }
 
+    /// Whether the other is the same directory.
+    pub fn is_same(&self, other: &Self) -> Result<bool> {
+        let identity = |dir: &Self| fstat(&dir.fd).map(|stat| (stat.st_dev, stat.st_ino));
+        let same = identity(self).and_then(|own| Ok(own == identity(other)?));
+        same.map_err(|e| self.error("stat", ".", e))
+    }
+
     /// Owner, group and permission bits (with setuid, setgid, sticky) of this directory.
     pub fn ownership(&self) -> Result<(u32, u32, u32)> {
         let stat = fstat(&self.fd).map_err(|e| self.error("stat", ".", e))?;
         Ok((stat.st_uid, stat.st_gid, stat.st_mode & 0o7777))
-    }
-
-    /// What tells this directory from every other one: the numbers of its file system and of itself.
-    pub fn identity(&self) -> Result<(u64, u64)> {
-        let stat = fstat(&self.fd).map_err(|e| self.error("stat", ".", e))?;
-        Ok((stat.st_dev, stat.st_ino))
     }
 
     /// Sets this directory's permission bits, setgid and sticky included. Needs a handle of [`Dir::open_dir`].

@@ -2,7 +2,8 @@
 
 use crate::linux::copy::Progress;
 
-use super::content::{Source, several};
+use super::content::Source;
+use super::copying::several;
 use super::exports::MountedExport;
 use super::provision::{NewVolume, explain_denied, make_parents};
 use super::record::Record;
@@ -46,7 +47,8 @@ impl Volumes {
     ) -> Result<()> {
         let state = mounted.state()?;
         let source = record.source.as_ref().ok_or(Error::Missing("volume_content_source"))?;
-        let origin = self.origin(source, new.secret.as_deref())?;
+        let mut origin = self.origin(source, new.secret.as_deref())?;
+        origin.limit = Some(record.capacity_bytes).filter(|bytes| *bytes > 0 && new.capacity.required > 0);
         let draft = state.work().open_or_make_dir(draft_name, 0o700)?;
         self.copy(&origin, mounted, &state, key, &draft, progress)?;
         // The tree's own top directory is copied with it; only what the StorageClass says is set anew.

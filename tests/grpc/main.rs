@@ -7,6 +7,7 @@ mod canary;
 mod changes;
 mod controller;
 mod flags;
+mod foreign_snapshots;
 mod identity;
 mod lists;
 mod node;

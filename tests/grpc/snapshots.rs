@@ -18,14 +18,14 @@ fn snapshot(name: &str, source: &str) -> proto::CreateSnapshotRequest {
     }
 }
 
-fn from(name: &str, kind: Type) -> proto::CreateVolumeRequest {
+pub(super) fn from(name: &str, kind: Type) -> proto::CreateVolumeRequest {
     proto::CreateVolumeRequest {
         volume_content_source: Some(proto::VolumeContentSource { r#type: Some(kind) }),
         ..create(name, &PARAMETERS)
     }
 }
 
-fn of_snapshot(id: &str) -> Type {
+pub(super) fn of_snapshot(id: &str) -> Type {
     Type::Snapshot(SnapshotSource { snapshot_id: id.to_owned() })
 }
 
@@ -34,7 +34,7 @@ fn of_volume(id: &str) -> Type {
 }
 
 impl Driver {
-    async fn make(&self, request: proto::CreateVolumeRequest) -> Result<proto::Volume, Status> {
+    pub(super) async fn make(&self, request: proto::CreateVolumeRequest) -> Result<proto::Volume, Status> {
         let mut controller = self.controller.controller.clone();
         controller.create_volume(request).await.map(|answer| answer.into_inner().volume.unwrap())
     }
@@ -45,7 +45,7 @@ impl Driver {
         Ok(answer.into_inner().snapshot.unwrap())
     }
 
-    async fn drop_snapshot(&self, id: &str) -> Result<(), Status> {
+    pub(super) async fn drop_snapshot(&self, id: &str) -> Result<(), Status> {
         let request = proto::DeleteSnapshotRequest { snapshot_id: id.to_owned(), ..Default::default() };
         self.controller.controller.clone().delete_snapshot(request).await.map(drop)
     }
@@ -58,16 +58,16 @@ impl Driver {
     }
 
     /// What lies where copies are made: nothing, when none is under way.
-    fn drafts(&self) -> usize {
+    pub(super) fn drafts(&self) -> usize {
         self.share().join(".nfs-subdir-csi/work").read_dir().unwrap().count()
     }
 }
 
-fn write(path: &Path, text: &str) {
+pub(super) fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-fn read(path: &Path) -> String {
+pub(super) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 

@@ -16,7 +16,7 @@ const MANY: usize = 4000;
 
 impl Driver {
     pub(crate) async fn snapshot(&self, name: &str, source: &str) -> Result<proto::Snapshot, Status> {
-        self.snapshot_within(name, source, Duration::from_secs(60)).await
+        self.snapshot_within(name, source, Duration::from_mins(1)).await
     }
 
     /// As a sidecar asks that gives up after a while.
@@ -120,7 +120,7 @@ async fn a_snapshot_outlives_its_volume_and_is_restored_on_every_version() {
 async fn a_clone_on_another_export_is_read_and_written_and_the_same() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
-    fs::write(server::directory(&volume).join("file"), [7; 100_000]).unwrap();
+    fs::write(server::directory(&volume).join("file"), vec![7; 100_000]).unwrap();
     let clone = driver.try_create(cloned("c", &volume.volume_id, &[("share", "/small")])).await;
     // The volume was promised more than all of /small has.
     assert_refused(clone, Code::OutOfRange, "1073741824 bytes are asked for");
@@ -130,7 +130,7 @@ async fn a_clone_on_another_export_is_read_and_written_and_the_same() {
         ..restored("c", &taken.snapshot_id, &[("share", "/small")])
     };
     let clone = driver.try_create(request).await.unwrap();
-    assert_eq!(fs::read(server::directory(&clone).join("file")).unwrap(), [7; 100_000]);
+    assert_eq!(fs::read(server::directory(&clone).join("file")).unwrap(), vec![7; 100_000]);
     driver.delete(&clone).await.unwrap();
     let trash = server::exported("/small/.nfs-subdir-csi/trash");
     until("the trash is empty", || trash.read_dir().unwrap().next().is_none()).await;
@@ -183,7 +183,7 @@ async fn a_long_copy_tells_how_far_it_is_is_joined_and_keeps_its_source() {
     let second = driver.snapshot("s", &volume.volume_id).await.unwrap();
     let record = server::exported("/share/.nfs-subdir-csi/snapshots/s");
     assert_eq!(record.join("0").read_dir().unwrap().count(), MANY);
-    assert_eq!(driver.snapshots().await, [second.clone()]);
+    assert_eq!(driver.snapshots().await, std::slice::from_ref(&second));
     assert_eq!(drafts("/share"), 0, "one copy was made, not two");
 
     let clone = || {

@@ -1,6 +1,7 @@
 //! Finding snapshots: one by its handle, and all of them page by page.
 
 use super::super::content::no_snapshot;
+use super::super::foreign_snapshot::ForeignSnapshotHandle;
 use super::super::list::LARGEST_PAGE;
 use super::super::{Error, ExportRef, Result, VolumeHandle, VolumeKey, Volumes};
 use super::handle::{GroupHandle, SnapshotHandle};
@@ -23,10 +24,26 @@ pub struct SnapshotPage {
 impl Volumes {
     /// The snapshot of a handle.
     pub fn find_snapshot(&self, text: &str, secret: Option<&str>) -> Result<Snapshot> {
-        let handle = SnapshotHandle::parse(text).ok_or_else(|| no_snapshot(text))?;
+        let Some(handle) = SnapshotHandle::parse(text) else { return self.find_archive(text, secret) };
         let record = self.read_set(&handle, secret)?.ok_or_else(|| no_snapshot(text))?;
         let member = record.members.get(handle.number()).ok_or_else(|| no_snapshot(text))?;
-        Ok(Snapshot::new(handle, &record, member))
+        Ok(Snapshot::new(&handle, &record, member))
+    }
+
+    /// A snapshot that csi-driver-nfs made.
+    fn find_archive(&self, text: &str, secret: Option<&str>) -> Result<Snapshot> {
+        let handle = ForeignSnapshotHandle::parse(text).ok_or_else(|| no_snapshot(text))?;
+        let export = self.settings.get().resolve(&ExportRef::Inline(handle.export.clone()))?;
+        let (options, _) = export.options(secret.as_slice())?;
+        let archive = self.exports.with_any(&export, &options, |mounted| handle.open(mounted.share()))?;
+        let archive = archive.ok_or_else(|| no_snapshot(text))?;
+        Ok(Snapshot {
+            id: text.to_owned(),
+            group: None,
+            source: handle.source_volume(),
+            size_bytes: archive.size(),
+            created_ns: archive.modified_ns(),
+        })
     }
 
     /// The group of a handle.
@@ -74,7 +91,7 @@ impl Volumes {
                 snapshots.extend(self.list_sets(kind, &export, begin, wanted, source, secret)?);
                 if snapshots.len() > limit {
                     snapshots.truncate(limit);
-                    let next = snapshots.last().map(|last| last.handle.to_string());
+                    let next = snapshots.last().map(|last| last.id.clone());
                     return Ok(SnapshotPage { snapshots, next });
                 }
             }

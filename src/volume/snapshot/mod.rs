@@ -22,8 +22,10 @@ use record::{Member, SetRecord};
 /// One snapshot as the orchestrator is told of it. There is none that is not ready to use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Its handle.
-    pub handle: SnapshotHandle,
+    /// Its handle, as text.
+    pub id: String,
+    /// The group it is a member of.
+    pub group: Option<GroupHandle>,
     /// The volume's handle, as CreateSnapshot named it.
     pub source: String,
     /// Bytes that the tree took up.
@@ -44,9 +46,10 @@ pub struct Group {
 }
 
 impl Snapshot {
-    fn new(handle: SnapshotHandle, record: &SetRecord, member: &Member) -> Self {
+    fn new(handle: &SnapshotHandle, record: &SetRecord, member: &Member) -> Self {
         Self {
-            handle,
+            id: handle.to_string(),
+            group: handle.group(),
             source: member.source.clone(),
             size_bytes: member.size_bytes,
             created_ns: record.created_ns,
@@ -61,5 +64,5 @@ fn snapshots_of(kind: store::Kind, export: &ExportRef, key: &VolumeKey, record: 
         store::Kind::Group => SnapshotHandle::member(export.clone(), key.clone(), number),
     };
     let members = record.members.iter().enumerate();
-    members.map(|(number, member)| Snapshot::new(handle(number), record, member)).collect()
+    members.map(|(number, member)| Snapshot::new(&handle(number), record, member)).collect()
 }

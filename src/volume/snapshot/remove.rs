@@ -1,6 +1,7 @@
 //! Taking snapshots away.
 
 use super::super::content::Source;
+use super::super::foreign_snapshot::ForeignSnapshotHandle;
 use super::super::{Error, ExportRef, Result, VolumeKey, Volumes};
 use super::handle::{GroupHandle, SnapshotHandle};
 use super::store::{Kind, Sets};
@@ -10,7 +11,7 @@ impl Volumes {
     /// Deletes a snapshot, and ends the copy that is making it. What is no handle, and what is not there, is deleted
     /// already. Three NFS requests on a mounted export: LOOKUP, LOOKUP, RENAME; the rest goes in the background.
     pub fn delete_snapshot(&self, text: &str, secret: Option<&str>) -> Result<()> {
-        let Some(handle) = SnapshotHandle::parse(text) else { return Ok(()) };
+        let Some(handle) = SnapshotHandle::parse(text) else { return self.delete_archive(text, secret) };
         if let Some(group) = handle.group() {
             // CSI specification, DeleteSnapshot errors: part of a group. What is gone with its group is gone.
             if self.read_set(&handle, secret)?.is_none() {
@@ -23,6 +24,24 @@ impl Volumes {
             let source = Source::Snapshot(text.to_owned()).job_name();
             self.copies.refuse_while_source(&source)?;
             self.copies.cancel(&source)
+        })
+    }
+
+    /// Deletes a snapshot that csi-driver-nfs made.
+    fn delete_archive(&self, text: &str, secret: Option<&str>) -> Result<()> {
+        let Some(handle) = ForeignSnapshotHandle::parse(text) else { return Ok(()) };
+        self.copies.refuse_while_source(&Source::Snapshot(text.to_owned()).job_name())?;
+        let export = self.settings.get().resolve(&ExportRef::Inline(handle.export.clone()))?;
+        let (options, _) = export.options(secret.as_slice())?;
+        self.exports.with_any(&export, &options, |mounted| {
+            if handle.open(mounted.share())?.is_none() {
+                return Ok(());
+            }
+            let state = mounted.state()?;
+            if handle.discard(mounted.share(), &state.trash)? {
+                mounted.reap(&state, export.policy);
+            }
+            Ok(())
         })
     }
 

@@ -154,10 +154,10 @@ impl Volumes {
     ) -> Result<Vec<Member>> {
         let copy = |(number, origin): (usize, &Origin)| {
             let into = draft.tree(number)?;
-            let summary = self.copy(origin, mounted, &*mounted.state()?, &new.key(), &into, progress)?;
+            let size_bytes = self.copy(origin, mounted, &*mounted.state()?, &new.key(), &into, progress)?;
             Ok(Member {
                 source: new.sources[number].clone(),
-                size_bytes: summary.bytes,
+                size_bytes,
                 capacity_bytes: origin.capacity_bytes,
                 ownership: origin.ownership,
             })
