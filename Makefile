@@ -18,7 +18,10 @@ demo: build ## play a volume's life on a real NFS export and show each step
 	cargo build --release --example demo
 	vm/run -t 120 -- $(EXAMPLES)/demo $(DRIVER)
 
-test: check unit vm-test kernel sanity ## everything that can fail: format, lints, unit, gRPC, guest, kernel, csi-sanity
+test: ## everything that can fail: format, lints, unit, gRPC, guest, kernel, csi-sanity
+	@for phase in check unit vm-test kernel sanity; do \
+	  begin=$$SECONDS; $(MAKE) --no-print-directory $$phase || exit; echo "make $$phase: $$((SECONDS - begin)) s"; \
+	done
 
 check: deps manifests ## format, clippy, shellcheck, manifests, and proto/csi.proto against CSI 1.12
 	cargo fmt --check
