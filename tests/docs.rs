@@ -121,7 +121,9 @@ fn each_file_that_a_document_names_is_there() {
             let tops =
                 ["src/", "tests/", "docs/", "examples/", "vm/", "e2e/", "deploy/", "proto/", "csi-sanity/"];
             if tops.iter().any(|top| name.starts_with(top)) && !name.contains([' ', '*', '<']) {
-                assert!(root().join(name).exists(), "{}: there is no {name}", document.display());
+                // A reader's own copy of deploy/site, as docs/INSTALL.md has it.
+                let name = name.replace("deploy/mine", "deploy/site");
+                assert!(root().join(&name).exists(), "{}: there is no {name}", document.display());
                 checked += 1;
             }
         }
