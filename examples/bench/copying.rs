@@ -212,12 +212,9 @@ fn floor(from: &Path, to: &Path, threads: usize) -> Result<()> {
 }
 
 fn clone_file(from: &OwnedFd, to: &OwnedFd, name: &OsString) -> Result<()> {
-    let source = match rustix::fs::openat(
-        from,
-        name,
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    ) {
+    // DIRECT: no delegation is asked for, which would have to be returned.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::DIRECT | OFlags::CLOEXEC;
+    let source = match rustix::fs::openat(from, name, flags, Mode::empty()) {
         Err(rustix::io::Errno::LOOP) => {
             let target = rustix::fs::readlinkat(from, name, Vec::new())?;
             return Ok(rustix::fs::symlinkat(&target, to, name)?);

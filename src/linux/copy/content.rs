@@ -34,6 +34,8 @@ pub(super) fn copy(run: &Run, from: &OwnedFd, to: &OwnedFd, metadata: &Metadata)
             Err(errno) => return Err(of_either(from, "clone", errno)),
         }
     }
+    // It was opened with O_DIRECT, but is to be read ahead.
+    rustix::fs::fcntl_setfl(from, rustix::fs::OFlags::empty()).map_err(system("set flags of"))?;
     let by_server = means.copies(|| knows_holes(run));
     let sparse = metadata.allocated < metadata.size;
     Copying { run, from, to, size: metadata.size, sparse, by_server, written: 0 }.all()
