@@ -12,12 +12,14 @@ struct State<T> {
     tasks: Vec<T>,
     /// Tasks that are being worked on, each of which may add some.
     working: usize,
+    /// Threads that wait for a task. If there is none, nobody is woken, which would be a system call.
+    idle: usize,
     stopped: bool,
 }
 
 impl<T: Send> Queue<T> {
     pub(super) const fn new() -> Self {
-        let state = State { tasks: Vec::new(), working: 0, stopped: false };
+        let state = State { tasks: Vec::new(), working: 0, idle: 0, stopped: false };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -26,7 +28,7 @@ impl<T: Send> Queue<T> {
         let mut state = self.state();
         if !state.stopped {
             state.tasks.extend(tasks);
-            self.changed.notify_all();
+            self.wake(&state);
         }
     }
 
@@ -40,9 +42,9 @@ impl<T: Send> Queue<T> {
         let mut state = self.state();
         state.stopped = true;
         let tasks = std::mem::take(&mut state.tasks);
+        self.wake(&state);
         drop(state);
         drop(tasks);
-        self.changed.notify_all();
     }
 
     /// Works on tasks with `threads` threads, the caller's among them, until none is left and nobody can add one. The
@@ -73,13 +75,21 @@ impl<T: Send> Queue<T> {
                 if state.working == 0 {
                     return;
                 }
+                state.idle += 1;
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.idle -= 1;
             };
             let waiting = state.tasks.len();
             drop(state);
             seen(waiting);
             let _end = End(self);
             task(next);
+        }
+    }
+
+    fn wake(&self, state: &State<T>) {
+        if state.idle > 0 {
+            self.changed.notify_all();
         }
     }
 
@@ -93,8 +103,12 @@ struct End<'a, T: Send>(&'a Queue<T>);
 
 impl<T: Send> Drop for End<'_, T> {
     fn drop(&mut self) {
-        self.0.state().working -= 1;
-        self.0.changed.notify_all();
+        let mut state = self.0.state();
+        state.working -= 1;
+        // New tasks have been told of; the last one's end is what those who find none wait for.
+        if state.working == 0 {
+            self.0.wake(&state);
+        }
     }
 }
 

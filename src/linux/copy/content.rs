@@ -17,7 +17,8 @@ const BUFFER: u64 = 1 << 20;
 const BLOCK: usize = 4096;
 const ZEROS: [u8; BLOCK] = [0; BLOCK];
 
-/// Copies the content into the empty file `to`. Holes stay holes.
+/// Copies the content into the empty file `to`. Holes stay holes. Waits until the server has it on stable storage, as far
+/// as that takes waiting: a Linux server answers CLONE when it has (unless exported `async`).
 pub(super) fn copy(run: &Run, from: &OwnedFd, to: &OwnedFd, metadata: &Metadata) -> Outcome {
     if metadata.size == 0 {
         return Ok(());
@@ -34,9 +35,12 @@ pub(super) fn copy(run: &Run, from: &OwnedFd, to: &OwnedFd, metadata: &Metadata)
             Err(errno) => return Err(of_either(from, "clone", errno)),
         }
     }
+    // It was opened with O_DIRECT, but is to be read ahead.
+    rustix::fs::fcntl_setfl(from, rustix::fs::OFlags::empty()).map_err(system("set flags of"))?;
     let by_server = means.copies(|| knows_holes(run));
     let sparse = metadata.allocated < metadata.size;
-    Copying { run, from, to, size: metadata.size, sparse, by_server, written: 0 }.all()
+    Copying { run, from, to, size: metadata.size, sparse, by_server, written: 0 }.all()?;
+    rustix::fs::fsync(to).map_err(system("fsync"))
 }
 
 /// Whether the file system of the copy tells holes from data, found out with a file that is one hole. NFS does since

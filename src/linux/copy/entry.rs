@@ -22,9 +22,7 @@ use crate::linux::attributes::{Attributes, Freshness, Metadata, entry_handle};
 /// NFS 4.2 requests for a small file that is cloned: OPEN, OPEN, CLONE, SETATTR of the times, CLOSE, CLOSE; and
 /// LISTXATTRS and GETACL, without which nobody knows that it has none.
 pub(super) fn copy_file(run: &Run, place: &Place, name: &OsStr) -> Outcome {
-    // A FIFO put in the file's place must not hold anybody.
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let source = match place.from.openat2("open", Path::new(name), flags, Mode::empty()) {
+    let source = match open_source(run, place, name) {
         Err(error) => return Err(unopened(place, name, error)),
         Ok(source) => source,
     };
@@ -42,6 +40,25 @@ pub(super) fn copy_file(run: &Run, place: &Place, name: &OsStr) -> Outcome {
     run.counts.file(if made { metadata.allocated } else { 0 });
     run.order.progress.add_file();
     Ok(())
+}
+
+/// Opens a file with `O_DIRECT` where there is such a thing: the NFS 4 client then asks for no delegation. One costs a
+/// DELEGRETURN when there are some thousand, and whoever writes to the file has to wait until it is called back.
+fn open_source(run: &Run, place: &Place, name: &OsStr) -> crate::linux::Result<OwnedFd> {
+    // A FIFO put in the file's place must not hold anybody.
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let open = |more| place.from.openat2("open", Path::new(name), flags | more, Mode::empty());
+    let direct = run.order.means.direct();
+    if !direct.worth_trying() {
+        return open(OFlag::empty());
+    }
+    match open(OFlag::O_DIRECT) {
+        Err(error) if error.errno() == Some(Nix::EINVAL) => {
+            direct.refuse();
+            open(OFlag::empty())
+        }
+        opened => opened,
+    }
 }
 
 /// What it means that a file could not be opened.
@@ -84,9 +101,8 @@ fn fill(run: &Run, source: &OwnedFd, target: &OwnedFd, metadata: &Metadata, crea
         let now = Metadata::of(target, Freshness::Now).map_err(system("stat"))?;
         attributes.apply_owner_and_mode(target, &now.attributes, OsStr::new(""))?;
     }
-    // On NFS this also waits for what has been written, which would change the times.
-    attributes.apply_times(target, OsStr::new(""))?;
-    rustix::fs::fsync(target).map_err(system("fsync"))
+    // Last: what is still to be written would change them.
+    Ok(attributes.apply_times(target, OsStr::new(""))?)
 }
 
 /// Makes an empty file and tells what it is like.

@@ -13,6 +13,8 @@ pub struct Means {
     copy: Ability,
     /// Whether the file systems can tell where holes are; looked up before the first copy by the server.
     holes: OnceLock<bool>,
+    /// Opening files with `O_DIRECT`.
+    direct: Ability,
 }
 
 /// Something that a file system may know.
@@ -44,7 +46,7 @@ impl Means {
     }
 
     const fn new(clone: Ability, copy: Ability) -> Self {
-        Self { clone, copy, holes: OnceLock::new() }
+        Self { clone, copy, holes: OnceLock::new(), direct: Ability::untried() }
     }
 
     /// What has worked so far, for logs: `clone`, `copy` or `read and write`.
@@ -65,6 +67,10 @@ impl Means {
 
     pub(super) fn copying(&self) -> &Ability {
         &self.copy
+    }
+
+    pub(super) fn direct(&self) -> &Ability {
+        &self.direct
     }
 
     /// Whether the server is to copy. `knows_holes` finds out whether holes can be asked for; without that there is no
@@ -97,7 +103,7 @@ impl Ability {
 
     /// The file system is not asked again. It counts only if it never worked: some file systems know a call and say
     /// of single files that they do not.
-    fn refuse(&self) {
+    pub(super) fn refuse(&self) {
         let _ = self.0.compare_exchange(UNTRIED, REFUSED, Ordering::Relaxed, Ordering::Relaxed);
     }
 
