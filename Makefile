@@ -47,7 +47,7 @@ fuzz: deps ## a minute of coverage-guided fuzzing of everything that reads untru
 
 bench: build ## print NFS requests, tasks, times and sizes, each beside its floor
 	cargo build --release --example bench
-	vm/run -m 6G -t 1200 -- $(EXAMPLES)/bench $(DRIVER)
+	vm/run -m 6G -t 1800 -- $(EXAMPLES)/bench $(DRIVER)
 
 build: deps ## the static release binary
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target $(HOST) --bin nfs-subdir-csi
