@@ -59,7 +59,7 @@ fuzz: deps ## a minute of coverage-guided fuzzing of everything that reads untru
 
 bench: build ## print NFS requests, tasks, times and sizes, each beside its floor
 	cargo build --release --example bench
-	vm/run -m 6G -t 1200 -- $(EXAMPLES)/bench $(DRIVER)
+	vm/run -m 6G -t 1800 -- $(EXAMPLES)/bench $(DRIVER)
 
 image: ## the container image, by buildah; BUILDER=IMAGE compiles in that image instead of on this machine's toolchain
 	deploy/build-image $(BUILDER)

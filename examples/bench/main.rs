@@ -1,6 +1,6 @@
 //! What the driver costs: requests, tasks, times, memory, each beside what the kernel alone needs.
 //!
-//! `vm/run -m 6G -t 1200 -- target/release/examples/bench DRIVER [SECTION...]`, or `make bench`. Sections: counts, latency,
+//! `vm/run -m 6G -t 1800 -- target/release/examples/bench DRIVER [SECTION...]`, or `make bench`. Sections: counts, latency,
 //! many, footprint, deletion, listing, copying; without any, all. Exit status 1 if a count misses its aim.
 
 #[path = "../common/mod.rs"]
