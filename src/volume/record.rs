@@ -46,12 +46,17 @@ impl Record {
 
     /// The content of the record file.
     #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "only a map with keys that are no text could fail")]
     pub fn to_json(&self) -> Vec<u8> {
-        let mut json = serde_json::to_vec_pretty(self).expect("a record has text keys only");
-        json.push(b'\n');
-        json
+        content_of(self)
     }
+}
+
+/// The content of a record file of any kind.
+pub(super) fn content_of(record: &impl Serialize) -> Vec<u8> {
+    // Only a map with keys that are no text could fail.
+    let mut json = serde_json::to_vec_pretty(record).expect("a record has text keys only");
+    json.push(b'\n');
+    json
 }
 
 mod sub_dir_text {

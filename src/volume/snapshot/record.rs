@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::parameters::Ownership;
+use super::super::record::content_of;
 use super::super::{Error, Result};
 use super::handle::LARGEST_GROUP;
 
@@ -48,11 +49,8 @@ impl SetRecord {
 
     /// The content of the record file.
     #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "only a map with keys that are no text could fail")]
     pub fn to_json(&self) -> Vec<u8> {
-        let mut json = serde_json::to_vec_pretty(self).expect("a record has text keys only");
-        json.push(b'\n');
-        json
+        content_of(self)
     }
 
     /// The handles of the volumes, in their order.
