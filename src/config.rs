@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::volume::parameters::OnDelete;
+use crate::volume::on_delete::OnDelete;
 
 /// Where a service is, unless told otherwise.
 const ENDPOINT: &str = "unix:///csi/csi.sock";

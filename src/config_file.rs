@@ -10,12 +10,12 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::linux::copy::DeviceNodes;
 use crate::linux::nfs_options;
-use crate::volume::parameters::OnDelete;
-use crate::volume::settings::{
+use crate::volume::name::export::{Export, ExportRef};
+use crate::volume::on_delete::OnDelete;
+use crate::volume::policy::settings::{
     CapacityPolicy, ExportPolicy, InlineServers, LiveSettings, NamedExport, PrivateOptions, ServerPattern,
     Settings,
 };
-use crate::volume::{Export, ExportRef};
 
 /// How often the file is looked at. A mounted ConfigMap changes by a swap of links, which no watch on the file sees.
 const ROUND: Duration = Duration::from_secs(2);

@@ -17,8 +17,12 @@ use nfs_subdir_csi::csi::registration::Registration;
 use nfs_subdir_csi::linux::mount::SysMounter;
 use nfs_subdir_csi::linux::{Mounter, namespace};
 use nfs_subdir_csi::server::{self, Role};
-use nfs_subdir_csi::volume::settings::{LiveSettings, Settings};
-use nfs_subdir_csi::volume::{Copies, Exports, Volumes, copies, publish};
+use nfs_subdir_csi::volume::jobs;
+use nfs_subdir_csi::volume::jobs::Copies;
+use nfs_subdir_csi::volume::node::publish;
+use nfs_subdir_csi::volume::policy::settings::{LiveSettings, Settings};
+use nfs_subdir_csi::volume::share::mounts::Exports;
+use nfs_subdir_csi::volume::volumes::Volumes;
 use nfs_subdir_csi::{config_file, endpoint, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -151,7 +155,7 @@ fn live_settings(
     let (bridge, copies) = (bridge.clone(), Arc::clone(copies));
     let apply = move |settings: &Settings| {
         bridge.set_calls_per_export(settings.calls_per_export.unwrap_or(WIDTH));
-        copies.set_at_once(settings.copies_at_once.unwrap_or(copies::AT_ONCE));
+        copies.set_at_once(settings.copies_at_once.unwrap_or(jobs::AT_ONCE));
     };
     apply(&settings);
     let live = Arc::new(LiveSettings::new(settings));

@@ -17,7 +17,7 @@ use crate::csi::proto::identity_server::IdentityServer;
 use crate::csi::proto::node_server::NodeServer;
 use crate::csi::registration::Registration;
 use crate::csi::registration_proto::registration_server::RegistrationServer;
-use crate::volume::Exports;
+use crate::volume::share::mounts::Exports;
 
 /// What is served besides Identity.
 pub enum Role {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 use nfs_subdir_csi::config::Cli;
 use nfs_subdir_csi::config_file;
-use nfs_subdir_csi::volume::parameters::{KEYS, MUTABLE_KEYS};
+use nfs_subdir_csi::volume::policy::keys::{KEYS, MUTABLE_KEYS};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -300,7 +300,7 @@ fn a_directory_that_a_record_names_is_not_given_to_a_second_volume() {
     fs::write(volumes.join("static.json"), record("static", "elsewhere")).unwrap();
     // What an expansion under the old handle leaves (key: see volume::handle).
     let handle = "nas#srv#pvc-2##archive";
-    let key = nfs_subdir_csi::volume::VolumeKey::of_name(handle);
+    let key = nfs_subdir_csi::volume::name::handle::VolumeKey::of_name(handle);
     fs::write(volumes.join(format!("{key}.json")), record(handle, "pvc-2")).unwrap();
     let output = import_to_file(temporary.path(), &["--yes"]);
     for (name, words) in [

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use nfs_subdir_csi::csi::proto;
-use nfs_subdir_csi::volume::SubDir;
-use nfs_subdir_csi::volume::parameters::{OnDelete, Ownership};
-use nfs_subdir_csi::volume::record::Record;
+use nfs_subdir_csi::volume::name::sub_dir::SubDir;
+use nfs_subdir_csi::volume::on_delete::OnDelete;
+use nfs_subdir_csi::volume::policy::parameters::Ownership;
+use nfs_subdir_csi::volume::share::record::Record;
 
 use crate::common::{STATE_DIR, Stage, timed};
 use crate::driver::Running;

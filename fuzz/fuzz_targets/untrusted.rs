@@ -8,14 +8,15 @@ use std::path::{Component, Path};
 
 use libfuzzer_sys::fuzz_target;
 use nfs_subdir_csi::linux::{MountTable, nfs_options};
-use nfs_subdir_csi::volume::context::VolumeContext;
-use nfs_subdir_csi::volume::foreign_snapshot::ForeignSnapshotHandle;
-use nfs_subdir_csi::volume::parameters::{Change, Parameters};
-use nfs_subdir_csi::volume::record::Record;
-use nfs_subdir_csi::volume::settings::Settings;
-use nfs_subdir_csi::volume::sub_dir::STATE_DIR;
-use nfs_subdir_csi::volume::template::Names;
-use nfs_subdir_csi::volume::{SubDir, VolumeHandle, VolumeKey};
+use nfs_subdir_csi::volume::policy::volume_context::VolumeContext;
+use nfs_subdir_csi::volume::share::csi_driver_nfs_archive::ForeignSnapshotHandle;
+use nfs_subdir_csi::volume::policy::parameters::{Change, Parameters};
+use nfs_subdir_csi::volume::share::record::Record;
+use nfs_subdir_csi::volume::policy::settings::Settings;
+use nfs_subdir_csi::volume::name::sub_dir::STATE_DIR;
+use nfs_subdir_csi::volume::name::template::Names;
+use nfs_subdir_csi::volume::name::handle::{VolumeHandle, VolumeKey};
+use nfs_subdir_csi::volume::name::sub_dir::SubDir;
 
 fuzz_target!(|data: &[u8]| {
     let Some((&kind, rest)) = data.split_first() else { return };

@@ -19,7 +19,7 @@ pub struct Job<T> {
     /// Whose server it may have to wait for.
     pub lane: String,
     /// The work. It may block.
-    pub work: Box<dyn FnOnce() -> volume::Result<T> + Send>,
+    pub work: Box<dyn FnOnce() -> volume::error::Result<T> + Send>,
 }
 
 impl<T> Job<T> {
@@ -27,7 +27,7 @@ impl<T> Job<T> {
     pub fn new(
         guard: impl Into<String>,
         lane: impl Into<String>,
-        work: impl FnOnce() -> volume::Result<T> + Send + 'static,
+        work: impl FnOnce() -> volume::error::Result<T> + Send + 'static,
     ) -> Self {
         Self { guard: guard.into(), lane: lane.into(), work: Box::new(work) }
     }
@@ -69,7 +69,7 @@ impl Bridge {
         rpc: &'static str,
         volume: &str,
         request: Request<Q>,
-        plan: impl FnOnce(Q) -> volume::Result<Job<T>>,
+        plan: impl FnOnce(Q) -> volume::error::Result<Job<T>>,
     ) -> Result<Response<T>, Status> {
         let mut line =
             LogLine { rpc, volume: volume.to_owned(), begun: Instant::now(), outcome: Outcome::Abandoned };

@@ -10,11 +10,15 @@ use super::proto::controller_service_capability::{Rpc, Type, rpc};
 use super::proto::list_volumes_response;
 use super::proto::validate_volume_capabilities_response::Confirmed;
 use super::{deadline, decode, snapshots};
-use crate::volume::context::VolumeContext;
-use crate::volume::lookup::context_of;
-use crate::volume::parameters::{Change, Parameters};
-use crate::volume::provision::{NewVolume, Volume};
-use crate::volume::{Error, Result, VolumeHandle, Volumes, lookup};
+use crate::volume::controller::create::NewVolume;
+use crate::volume::error::{Error, Result};
+use crate::volume::name::handle::VolumeHandle;
+use crate::volume::policy::parameters::{Change, Parameters};
+use crate::volume::policy::volume_context::VolumeContext;
+use crate::volume::volumes;
+use crate::volume::volumes::Volume;
+use crate::volume::volumes::Volumes;
+use crate::volume::volumes::context_of;
 
 /// Makes, changes, lists and deletes volumes.
 #[derive(Clone)]
@@ -127,7 +131,7 @@ impl proto::controller_server::Controller for Controller {
         let plan = |request: proto::ControllerGetVolumeRequest| {
             let id = decode::required("volume_id", &request.volume_id)?.to_owned();
             Ok(Job::new(format!("get {id}"), lane_of(&id), move || {
-                let handle = VolumeHandle::parse(&id).ok_or_else(|| lookup::not_found(&id))?;
+                let handle = VolumeHandle::parse(&id).ok_or_else(|| volumes::not_found(&id))?;
                 let volume = Volume::new(handle, &volumes.find(&id)?);
                 Ok(proto::ControllerGetVolumeResponse {
                     volume: Some(encode(&volume)),
@@ -284,7 +288,7 @@ fn validate(
     id: &str,
     request: proto::ValidateVolumeCapabilitiesRequest,
 ) -> Result<proto::ValidateVolumeCapabilitiesResponse> {
-    let handle = VolumeHandle::parse(id).ok_or_else(|| lookup::not_found(id))?;
+    let handle = VolumeHandle::parse(id).ok_or_else(|| volumes::not_found(id))?;
     let record = volumes.find(id)?;
     let mut reasons: Vec<String> = Vec::new();
     reasons.extend(decode::capabilities(&request.volume_capabilities).err().map(|error| error.to_string()));

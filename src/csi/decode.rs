@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::linux::nfs_options;
-use crate::volume::capacity::CapacityRange;
-use crate::volume::{AccessMode, Error, Result};
+use crate::volume::error::{Error, Result};
+use crate::volume::policy::access_mode::AccessMode;
+use crate::volume::share::capacity::CapacityRange;
 
 use super::proto;
 use super::proto::volume_capability::AccessType;

@@ -10,9 +10,9 @@ use super::proto;
 use super::proto::group_controller_service_capability::{Rpc, Type, rpc};
 use super::snapshots::{encode_group, new_set};
 use super::{deadline, decode};
-use crate::volume::snapshot::handle::{GroupHandle, LARGEST_GROUP};
-use crate::volume::snapshot::store::Kind;
-use crate::volume::{Error, Result};
+use crate::volume::error::{Error, Result};
+use crate::volume::name::snapshot_handle::Kind;
+use crate::volume::name::snapshot_handle::{GroupHandle, LARGEST_GROUP};
 
 #[tonic::async_trait]
 impl proto::group_controller_server::GroupController for Controller {

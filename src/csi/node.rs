@@ -12,11 +12,15 @@ use super::proto;
 use super::proto::node_service_capability::{Rpc, Type, rpc};
 use super::proto::volume_usage::Unit;
 use crate::linux::dir::Usage;
-use crate::volume::context::VolumeContext;
-use crate::volume::lookup::not_found;
-use crate::volume::publish::{Directory, Node as Publisher, Publish};
-use crate::volume::settings::{InlineServers, Settings};
-use crate::volume::{AccessMode, Error, ExportRef, Result, SubDir, VolumeHandle};
+use crate::volume::error::{Error, Result};
+use crate::volume::name::export::ExportRef;
+use crate::volume::name::handle::VolumeHandle;
+use crate::volume::name::sub_dir::SubDir;
+use crate::volume::node::publish::{Directory, Node as Publisher, Publish};
+use crate::volume::policy::access_mode::AccessMode;
+use crate::volume::policy::settings::{InlineServers, Settings};
+use crate::volume::policy::volume_context::VolumeContext;
+use crate::volume::volumes::not_found;
 
 /// Publishes volumes on this node.
 #[derive(Clone)]

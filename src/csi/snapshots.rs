@@ -9,14 +9,14 @@ use super::controller::{Controller, signed};
 use super::proto;
 use super::proto::list_snapshots_response::Entry;
 use super::{deadline, decode};
-use crate::volume::content::Source;
-use crate::volume::foreign_snapshot::ForeignSnapshotHandle;
-use crate::volume::parameters::SnapshotParameters;
-use crate::volume::snapshot::handle::SnapshotHandle;
-use crate::volume::snapshot::store::Kind;
-use crate::volume::snapshot::take::NewSet;
-use crate::volume::snapshot::{Group, Snapshot};
-use crate::volume::{Error, Result};
+use crate::volume::controller::snapshot::{Group, Snapshot};
+use crate::volume::controller::snapshot_take::NewSet;
+use crate::volume::error::{Error, Result};
+use crate::volume::name::snapshot_handle::Kind;
+use crate::volume::name::snapshot_handle::SnapshotHandle;
+use crate::volume::name::source::Source;
+use crate::volume::policy::parameters::SnapshotParameters;
+use crate::volume::share::csi_driver_nfs_archive::ForeignSnapshotHandle;
 
 impl Controller {
     pub(super) async fn take_snapshot(

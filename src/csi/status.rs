@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use crate::volume::Error;
+use crate::volume::error::Error;
 
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +49,7 @@ fn code_of(error: &Error) -> Code {
         Error::Missing(_)
         | Error::Invalid { .. }
         | Error::UnknownParameter { .. }
-        | Error::MountOption(_)
-        | Error::SubDir(_) => Code::InvalidArgument,
+        | Error::MountOption(_) => Code::InvalidArgument,
         Error::NotFound(_) => Code::NotFound,
         Error::AlreadyExists(_) => Code::AlreadyExists,
         Error::Precondition(_) => Code::FailedPrecondition,
@@ -79,7 +78,7 @@ impl From<CallError> for Status {
 mod tests {
     use super::*;
     use crate::linux::{MountError, NfsSource, SysError};
-    use crate::volume::SubDir;
+    use crate::volume::name::sub_dir::SubDir;
 
     fn sys(errno: nix::errno::Errno) -> Error {
         SysError::new("mkdir", "nas:/srv/x", errno).into()

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use crate::linux::Dir;
-use crate::volume::state_dir::StateDir;
-use crate::volume::sub_dir::STATE_DIR;
-use crate::volume::{Result, SubDir, VolumeKey};
+use crate::volume::error::Result;
+use crate::volume::name::handle::VolumeKey;
+use crate::volume::name::sub_dir::STATE_DIR;
+use crate::volume::name::sub_dir::SubDir;
+use crate::volume::share::state_dir::StateDir;
 
 use super::table::printable;
 

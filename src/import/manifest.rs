@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::volume::lookup::context_of;
+use crate::volume::volumes::context_of;
 
 use super::plan::{Candidate, Plan, Row};
 

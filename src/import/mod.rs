@@ -20,8 +20,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::config::ImportArgs;
 use crate::linux::mount::SysMounter;
 use crate::linux::{Dir, Mounter, namespace, nfs_options};
-use crate::volume::state_dir::StateDir;
-use crate::volume::{Export, ExportRef};
+use crate::volume::name::export::{Export, ExportRef};
+use crate::volume::share::state_dir::StateDir;
 use plan::{Fate, Plan, Rules};
 
 /// Directories without a PersistentVolume that are named in the report, at most.

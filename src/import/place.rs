@@ -1,9 +1,10 @@
 //! Where a PersistentVolume's directory is.
 
-use crate::volume::context::VolumeContext;
-use crate::volume::foreign::ForeignHandle;
-use crate::volume::parameters::OnDelete;
-use crate::volume::{Export, ExportRef, SubDir};
+use crate::volume::name::csi_driver_nfs::ForeignHandle;
+use crate::volume::name::export::{Export, ExportRef};
+use crate::volume::name::sub_dir::SubDir;
+use crate::volume::on_delete::OnDelete;
+use crate::volume::policy::volume_context::VolumeContext;
 
 use super::plan::{Fate, Rules};
 use super::pvs::{Csi, PersistentVolume};

@@ -3,10 +3,14 @@
 use std::time::UNIX_EPOCH;
 
 use crate::linux::Dir;
-use crate::volume::parameters::{OnDelete, Ownership};
-use crate::volume::record::Record;
-use crate::volume::state_dir::StateDir;
-use crate::volume::{Export, ExportRef, Result, SubDir, VolumeHandle, VolumeKey};
+use crate::volume::error::Result;
+use crate::volume::name::export::{Export, ExportRef};
+use crate::volume::name::handle::{VolumeHandle, VolumeKey};
+use crate::volume::name::sub_dir::SubDir;
+use crate::volume::on_delete::OnDelete;
+use crate::volume::policy::parameters::Ownership;
+use crate::volume::share::record::Record;
+use crate::volume::share::state_dir::StateDir;
 
 use super::directories::{Directories, Owner};
 use super::place::Place;

@@ -5,8 +5,6 @@ use crate::linux::namespace::NamespaceError;
 use crate::linux::nfs_options::OptionError;
 use crate::linux::{MountError, SysError};
 
-use super::sub_dir::SubDirError;
-
 /// `Result` of this layer.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -35,9 +33,6 @@ pub enum Error {
     /// A mount option cannot be honoured.
     #[error(transparent)]
     MountOption(#[from] OptionError),
-    /// A sub-directory that could lead out of the share, or to nothing in it.
-    #[error(transparent)]
-    SubDir(#[from] SubDirError),
     /// There is no such volume.
     #[error("{0}")]
     NotFound(String),
@@ -93,4 +88,34 @@ impl Error {
     pub fn is_stale(&self) -> bool {
         matches!(self, Self::Sys(error) if error.is_stale())
     }
+}
+
+/// The error for a path that somebody has put something else into.
+pub(in crate::volume) fn unsafe_path(path: &str) -> Error {
+    Error::Precondition(format!(
+        "{path}: a part of this path is a symbolic link or no directory, which no volume's path may have; nothing was \
+         touched"
+    ))
+}
+
+/// Tells a path that was tampered with from other failures.
+pub(in crate::volume) fn refuse_unsafe(error: SysError) -> Error {
+    if error.is_unsafe_path() { unsafe_path(&error.path) } else { explain_denied(error) }
+}
+
+/// The server denied something to root: nearly always the export's squash option.
+pub(in crate::volume) fn explain_denied(error: SysError) -> Error {
+    if !error.is_denied() {
+        return error.into();
+    }
+    Error::Precondition(format!(
+        "{error}: the server does not let the driver act as root here; export the share with no_root_squash and \
+         without all_squash, or make the share's top directory writable for the user that the server takes it for, and use \
+         neither uid and gid nor fsGroup"
+    ))
+}
+
+/// Several errors as one; one as itself.
+pub(in crate::volume) fn several(mut errors: Vec<Error>) -> Error {
+    if errors.len() == 1 { errors.swap_remove(0) } else { Error::Several(errors) }
 }

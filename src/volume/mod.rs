@@ -3,42 +3,13 @@
 //!
 //! Plain synchronous Rust: no gRPC, no async. The kernel is reached through [`crate::linux`] only.
 
-pub mod access;
-pub mod capacity;
-pub mod change;
-pub mod content;
-pub mod context;
-pub mod copies;
-pub mod copying;
-pub mod delete;
-pub mod ephemeral;
+pub mod controller;
+pub mod copy;
 pub mod error;
-pub mod export;
-pub mod exports;
-pub mod fill;
-pub mod foreign;
-pub mod foreign_snapshot;
-pub mod handle;
-pub mod list;
-pub mod lookup;
-pub mod parameters;
-pub mod provision;
-pub mod publish;
-pub mod record;
-pub mod settings;
-pub mod snapshot;
-pub mod state_dir;
-pub mod stats;
-pub mod sub_dir;
-pub mod target;
-pub mod template;
-pub mod trash;
-
-pub use access::AccessMode;
-pub use copies::Copies;
-pub use error::{Error, Result};
-pub use export::{Export, ExportRef};
-pub use exports::Exports;
-pub use handle::{VolumeHandle, VolumeKey};
-pub use lookup::Volumes;
-pub use sub_dir::SubDir;
+pub mod jobs;
+pub mod name;
+pub mod node;
+pub mod on_delete;
+pub mod policy;
+pub mod share;
+pub mod volumes;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nfs_subdir_csi::csi::proto;
 use nfs_subdir_csi::csi::proto::volume_capability::access_mode::Mode;
-use nfs_subdir_csi::volume::settings::{InlineServers, ServerPattern, Settings};
+use nfs_subdir_csi::volume::policy::settings::{InlineServers, ServerPattern, Settings};
 use proto::volume_content_source::{SnapshotSource, Type, VolumeSource};
 use tonic::{Code, Status};
 

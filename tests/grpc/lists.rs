@@ -1,7 +1,7 @@
 //! Lists, page by page, and the room for more.
 
 use nfs_subdir_csi::csi::proto;
-use nfs_subdir_csi::volume::settings::{CapacityPolicy, ExportPolicy, Settings};
+use nfs_subdir_csi::volume::policy::settings::{CapacityPolicy, ExportPolicy, Settings};
 use tonic::Code;
 
 use super::support::{create, delete, map};

@@ -29,8 +29,10 @@ use nfs_subdir_csi::csi::{controller::Controller, node::Node};
 use nfs_subdir_csi::linux::Mounter;
 use nfs_subdir_csi::linux::fake::FakeMounter;
 use nfs_subdir_csi::server::{self, Role};
-use nfs_subdir_csi::volume::settings::{LiveSettings, Settings};
-use nfs_subdir_csi::volume::{Exports, Volumes, publish};
+use nfs_subdir_csi::volume::node::publish;
+use nfs_subdir_csi::volume::policy::settings::{LiveSettings, Settings};
+use nfs_subdir_csi::volume::share::mounts::Exports;
+use nfs_subdir_csi::volume::volumes::Volumes;
 use support::Client;
 use tokio::sync::oneshot;
 

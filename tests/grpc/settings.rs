@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nfs_subdir_csi::csi::proto;
 use nfs_subdir_csi::linux::NfsSource;
-use nfs_subdir_csi::volume::settings::{
+use nfs_subdir_csi::volume::policy::settings::{
     ExportPolicy, InlineServers, NamedExport, PrivateOptions, ServerPattern, Settings,
 };
 use tonic::Code;
@@ -136,7 +136,7 @@ async fn a_pods_own_volume_is_private_and_goes_with_the_pod() {
 
 #[tokio::test]
 async fn the_policy_is_the_one_of_the_day_a_volume_was_made() {
-    use nfs_subdir_csi::volume::parameters::OnDelete;
+    use nfs_subdir_csi::volume::on_delete::OnDelete;
     let with = |on_delete| Settings { on_delete, ..fast(&["nas"]) };
     let driver = Driver::start_with(with(OnDelete::Archive)).await;
     let one = volume(&driver, "one").await;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nfs_subdir_csi::csi::proto;
-use nfs_subdir_csi::volume::sub_dir::STATE_DIR;
+use nfs_subdir_csi::volume::name::sub_dir::STATE_DIR;
 
 use super::canary::Canary;
 

@@ -1,0 +1,211 @@
+//! Making a volume.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::linux::{Dir, NfsOptions};
+
+use crate::volume::error::explain_denied;
+use crate::volume::error::{Error, Result};
+use crate::volume::name::handle::{VolumeHandle, VolumeKey};
+use crate::volume::name::source::Source;
+use crate::volume::name::source::job_name;
+use crate::volume::name::sub_dir::SubDir;
+use crate::volume::on_delete::OnDelete;
+use crate::volume::policy::parameters::{Change, Ownership, Parameters};
+use crate::volume::policy::settings::ResolvedExport;
+use crate::volume::share::capacity;
+use crate::volume::share::capacity::CapacityRange;
+use crate::volume::share::directory::find_directory;
+use crate::volume::share::directory::make_parents;
+use crate::volume::share::directory::require_directory;
+use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::record::Record;
+use crate::volume::share::state_dir::StateDir;
+use crate::volume::share::trash;
+use crate::volume::volumes::Volume;
+use crate::volume::volumes::Volumes;
+use crate::volume::volumes::not_found;
+
+/// A volume to be made.
+#[derive(Debug, Clone)]
+pub struct NewVolume {
+    /// `CreateVolumeRequest.name`: the same name asks for the same volume.
+    pub name: String,
+    /// From the StorageClass.
+    pub parameters: Parameters,
+    /// From the VolumeAttributesClass; counts more.
+    pub change: Change,
+    /// What it is filled with; `None`: it begins empty.
+    pub source: Option<Source>,
+    /// How large.
+    pub capacity: CapacityRange,
+    /// Where the export of the parameters is now.
+    pub export: ResolvedExport,
+    /// For the export mount.
+    pub options: NfsOptions,
+    /// Mount options from the call's secrets, for the export of the source.
+    pub secret: Option<String>,
+}
+
+impl NewVolume {
+    /// The handle it will have.
+    pub fn handle(&self) -> Result<VolumeHandle> {
+        VolumeHandle::new(self.parameters.export.clone(), VolumeKey::of_name(&self.name))
+    }
+
+    fn on_delete(&self) -> OnDelete {
+        self.change.on_delete.unwrap_or(self.parameters.on_delete)
+    }
+
+    /// What is said of owner and mode.
+    pub(in crate::volume) fn owner(&self) -> Change {
+        self.change.or(self.parameters.owner)
+    }
+}
+
+impl Volumes {
+    /// Makes a volume, or finds it made. While it is being filled the answer is [`Error::Busy`], after `patience`.
+    ///
+    /// The record is written before the directory, so a driver killed in between knows on the retry that the
+    /// directory is its own to make. NFS requests of a first call on a mounted export: 1 for the absent record, 1 to
+    /// see that the directory's name is free, 1 for the free space, 7 to write the record, 1 MKDIR (more with an
+    /// owner, or with setuid, setgid or sticky): 11, as `make bench` counts them.
+    pub fn create(self: &Arc<Self>, new: &NewVolume, patience: Duration) -> Result<Volume> {
+        let handle = new.handle()?;
+        let sub_dir = new.parameters.sub_dir_of(&new.name)?;
+        let job = job_name(&handle);
+        self.copies.check(&job)?;
+        let (record, is_there) = self.exports.with(&new.export, &new.options, |mounted| {
+            let state = mounted.state()?;
+            mounted.reap_once(&state, new.export.policy);
+            let record = match state.read(&handle.key)? {
+                Some(record) => record,
+                None => match self.promise(mounted, &state, &handle.key, new, &sub_dir)? {
+                    Some(record) => record,
+                    // Another controller was faster; what it wrote counts.
+                    None => state.read(&handle.key)?.ok_or_else(|| not_found(&handle.to_string()))?,
+                },
+            };
+            check_same(&record, new, &sub_dir)?;
+            let is_there = if record.source.is_some() {
+                find_directory(mounted.share(), &record.sub_dir)?.is_some()
+            } else {
+                make_directory(mounted.share(), &state, &handle.key, &record)?;
+                true
+            };
+            Ok((record, is_there))
+        })?;
+        if let Some(source) = record.source.as_ref().filter(|_| !is_there) {
+            let (volumes, own, promised, key) =
+                (Arc::clone(self), new.clone(), record.clone(), handle.key.clone());
+            self.copies.run(&job, &[source.job_name()], patience, move |progress| {
+                volumes.fill(&own, &key, &promised, progress)
+            })?;
+        }
+        Ok(Volume::new(handle, &record))
+    }
+
+    /// Writes the record of a new volume. `None` if there is one by now.
+    fn promise(
+        &self,
+        mounted: &MountedExport,
+        state: &StateDir,
+        key: &VolumeKey,
+        new: &NewVolume,
+        sub_dir: &SubDir,
+    ) -> Result<Option<Record>> {
+        // A directory that stands there already holds somebody's data: deleting the new volume would delete it. One that
+        // is retained in the end may be taken over, but not filled.
+        let takes_over = new.on_delete() == OnDelete::Retain && new.source.is_none();
+        if !takes_over && find_directory(mounted.share(), sub_dir)?.is_some() {
+            let message = format!(
+                "{}/{sub_dir} exists, and is not this volume's: choose another subDir, move the directory away, or take it over \
+                 with onDelete: retain",
+                mounted.share().label()
+            );
+            return Err(Error::AlreadyExists(message));
+        }
+        let origin =
+            new.source.as_ref().map(|source| self.origin(source, new.secret.as_deref())).transpose()?;
+        let (capacity_bytes, before) = match &origin {
+            None => (new.capacity.required, Ownership::default()),
+            Some(origin) => {
+                (new.capacity.to_hold(origin.size_bytes, origin.capacity_bytes)?, origin.ownership)
+            }
+        };
+        // Until the record is there, nobody else is promised what this volume gets.
+        let _turn = mounted.promise_turn();
+        capacity::admit(mounted, state, new.export.policy.capacity, capacity_bytes)?;
+        let record = Record {
+            name: new.name.clone(),
+            sub_dir: sub_dir.clone(),
+            capacity_bytes,
+            on_delete: new.on_delete(),
+            ownership: new.owner().ownership_after(before),
+            direct_mount: new.parameters.direct_mount,
+            source: new.source.clone(),
+            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
+        };
+        let added = state.add(key, &record)?;
+        if added {
+            mounted.promised_changed(0, record.capacity_bytes);
+        }
+        Ok(added.then_some(record))
+    }
+}
+
+/// Whether the volume that has the name is the one asked for (CSI specification, CreateVolume: a name in use
+/// with other properties is ALREADY_EXISTS).
+fn check_same(record: &Record, new: &NewVolume, sub_dir: &SubDir) -> Result<()> {
+    let differs = |what: &str, is: &dyn std::fmt::Display, wanted: &dyn std::fmt::Display| {
+        let message = format!("volume {:?} exists with {what} {is}, not {wanted}", new.name);
+        Err(Error::AlreadyExists(message))
+    };
+    if record.name != new.name {
+        return differs("the name", &record.name, &new.name);
+    }
+    if !new.capacity.admits(record.capacity_bytes) {
+        let CapacityRange { required, limit } = new.capacity;
+        let wanted = if limit == 0 { format!("{required}") } else { format!("{required} to {limit}") };
+        return differs("a capacity in bytes of", &record.capacity_bytes, &wanted);
+    }
+    if &record.sub_dir != sub_dir {
+        return differs("the directory", &record.sub_dir, sub_dir);
+    }
+    if record.source != new.source {
+        let name = |source: &Option<Source>| source.as_ref().map_or("nothing".to_owned(), Source::job_name);
+        return differs("content from", &name(&record.source), &name(&new.source));
+    }
+    // A volume that was filled has the owner and mode of its source, where nothing else is said.
+    let before = if record.source.is_some() { record.ownership } else { Ownership::default() };
+    if record.on_delete != new.on_delete() || record.ownership != new.owner().ownership_after(before) {
+        let message = format!("volume {:?} exists with another onDelete, mode or owner", new.name);
+        return Err(Error::AlreadyExists(message));
+    }
+    Ok(())
+}
+
+/// Makes the volume's directory with its owner and mode, unless it is there. One that needs more than a mode is
+/// made in `work/` and moved into place complete, so that owner and mode are set once and before anybody uses it.
+fn make_directory(share: &Dir, state: &StateDir, key: &VolumeKey, record: &Record) -> Result<()> {
+    let Ownership { mode, uid, gid } = record.ownership;
+    let (parent, name) = record.sub_dir.split();
+    let made_parent = parent.map(|parent| make_parents(share, parent)).transpose()?;
+    let parent = made_parent.as_ref().unwrap_or(share);
+    if uid.is_none() && gid.is_none() && mode & 0o7000 == 0 {
+        return match parent.make_dir(name, mode) {
+            Err(error) if error.is_taken() => require_directory(parent, name),
+            Err(error) => Err(explain_denied(error)),
+            Ok(()) => Ok(()),
+        };
+    }
+    if parent.is_dir(name)?.is_some() {
+        return require_directory(parent, name);
+    }
+    let draft_name = trash::name_of(key);
+    let draft = state.work().open_or_make_dir(&draft_name, 0o700)?;
+    draft.set_owner(uid, gid).map_err(explain_denied)?;
+    draft.set_mode(mode).map_err(explain_denied)?;
+    Ok(state.work().rename(&draft_name, parent, name)?)
+}

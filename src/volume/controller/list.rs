@@ -1,0 +1,102 @@
+//! Listing volumes, and the room for more.
+
+use crate::volume::error::{Error, Result};
+use crate::volume::name::export::ExportRef;
+use crate::volume::name::handle::{VolumeHandle, VolumeKey};
+use crate::volume::policy::settings::Settings;
+use crate::volume::share::capacity;
+use crate::volume::volumes::Volume;
+use crate::volume::volumes::Volumes;
+
+/// Volumes in one answer, unless fewer are asked for: a few hundred kilobytes.
+pub(in crate::volume) const LARGEST_PAGE: usize = 1000;
+
+/// A part of the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Volumes in the order of their exports and keys.
+    pub volumes: Vec<Volume>,
+    /// Where the next part begins; `None` at the end.
+    pub next: Option<String>,
+}
+
+impl Volumes {
+    /// Volumes after the place that `token` names, at most `limit` (0: as many as fit one answer). Of all exports in the
+    /// configuration, and of those named inline that this process has used since it began.
+    ///
+    /// A token is the handle of the last volume that was given out, so it holds while volumes come and go. An export
+    /// whose server does not answer fails the call: a list with holes would look like volumes that are gone.
+    pub fn list(&self, token: &str, limit: usize) -> Result<Page> {
+        let settings = self.settings.get();
+        let exports = self.known_exports(&settings);
+        let limit = if limit == 0 { LARGEST_PAGE } else { limit.min(LARGEST_PAGE) };
+        let begin = (!token.is_empty())
+            .then(|| VolumeHandle::parse(token))
+            .map(|handle| handle.ok_or(Error::BadToken));
+        let begin = begin.transpose()?;
+        if begin.as_ref().is_some_and(|handle| !exports.contains(&handle.export)) {
+            return Err(Error::BadToken);
+        }
+
+        let mut volumes = Vec::new();
+        let first = begin.as_ref().map(|handle| &handle.export);
+        for id in exports.iter().filter(|id| first.is_none_or(|first| *id >= first)) {
+            let after = begin.as_ref().filter(|handle| &handle.export == id).map(|handle| &handle.key);
+            // One more than is given out shows whether there is more.
+            volumes.extend(self.list_export(&settings, id, after, limit + 1 - volumes.len())?);
+            if volumes.len() > limit {
+                break;
+            }
+        }
+        let more = volumes.len() > limit;
+        volumes.truncate(limit);
+        let next = if more { volumes.last().map(|volume| volume.handle.to_string()) } else { None };
+        Ok(Page { volumes, next })
+    }
+
+    fn list_export(
+        &self,
+        settings: &Settings,
+        id: &ExportRef,
+        after: Option<&VolumeKey>,
+        limit: usize,
+    ) -> Result<Vec<Volume>> {
+        let export = settings.resolve(id)?;
+        let (options, _) = export.options::<&str>(&[])?;
+        self.exports.with_any(&export, &options, |mounted| {
+            let Some(state) = mounted.existing_state()? else { return Ok(Vec::new()) };
+            let records = state.records(&state.keys(after, limit)?)?;
+            records
+                .into_iter()
+                .map(|(key, record)| {
+                    // A volume of csi-driver-nfs that got a record here keeps its own handle.
+                    let own = VolumeHandle::parse(&record.name).filter(|handle| handle.foreign.is_some());
+                    Ok(Volume::new(own.map_or_else(|| VolumeHandle::new(id.clone(), key), Ok)?, &record))
+                })
+                .collect()
+        })
+    }
+
+    /// Bytes that a new volume on this export may have.
+    pub fn capacity_of(&self, id: &ExportRef) -> Result<u64> {
+        let export = self.settings.get().resolve(id)?;
+        let (options, _) = export.options::<&str>(&[])?;
+        self.exports.with_any(&export, &options, |mounted| {
+            let available = match mounted.existing_state()? {
+                Some(state) => capacity::available(mounted, &state, export.policy.capacity)?,
+                None => None,
+            };
+            available.map_or_else(|| Ok(mounted.share().usage()?.available_bytes), Ok)
+        })
+    }
+
+    /// The exports that a list covers, in order.
+    pub(in crate::volume) fn known_exports(&self, settings: &Settings) -> Vec<ExportRef> {
+        let named = settings.exports.keys().map(|name| ExportRef::Named(name.clone()));
+        let mut exports: Vec<ExportRef> = named.chain(self.exports.inline_used()).collect();
+        exports.retain(|id| settings.resolve(id).is_ok());
+        exports.sort();
+        exports.dedup();
+        exports
+    }
+}

@@ -1,0 +1,11 @@
+//! What happens at each call of the controller, one file a call.
+
+pub mod create;
+pub mod delete;
+pub mod fill;
+pub mod list;
+pub mod modify;
+pub mod snapshot;
+pub mod snapshot_delete;
+pub mod snapshot_list;
+pub mod snapshot_take;

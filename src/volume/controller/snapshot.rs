@@ -1,0 +1,69 @@
+//! Snapshots: frozen copies of volumes, singly or in groups, kept in the state directory of their export.
+//!
+//! ```text
+//! snapshots/<key>/record.json    what it is         groups/<key>/record.json
+//! snapshots/<key>/0/             the tree           groups/<key>/0/ 1/ 2/ …
+//! ```
+//! A snapshot is built in `work/` and appears, record and trees together, by one rename(2); by another it goes into
+//! the trash.
+
+use crate::volume::name::export::ExportRef;
+use crate::volume::name::handle::VolumeKey;
+use crate::volume::name::snapshot_handle::GroupHandle;
+use crate::volume::name::snapshot_handle::Kind;
+use crate::volume::name::snapshot_handle::SnapshotHandle;
+use crate::volume::share::snapshot_record::Member;
+use crate::volume::share::snapshot_record::SetRecord;
+
+/// One snapshot as the orchestrator is told of it. There is none that is not ready to use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its handle, as text.
+    pub id: String,
+    /// The group it is a member of.
+    pub group: Option<GroupHandle>,
+    /// The volume's handle, as CreateSnapshot named it.
+    pub source: String,
+    /// Bytes that the tree took up.
+    pub size_bytes: u64,
+    /// When copying began: nanoseconds since 1970-01-01 UTC.
+    pub created_ns: u64,
+}
+
+/// A group of snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its handle.
+    pub handle: GroupHandle,
+    /// One for each volume, in the order they were asked for.
+    pub snapshots: Vec<Snapshot>,
+    /// When copying began: nanoseconds since 1970-01-01 UTC.
+    pub created_ns: u64,
+}
+
+impl Snapshot {
+    pub(super) fn new(handle: &SnapshotHandle, record: &SetRecord, member: &Member) -> Self {
+        Self {
+            id: handle.to_string(),
+            group: handle.group(),
+            source: member.source.clone(),
+            size_bytes: member.size_bytes,
+            created_ns: record.created_ns,
+        }
+    }
+}
+
+/// The snapshots of a set, in their order.
+pub(super) fn snapshots_of(
+    kind: Kind,
+    export: &ExportRef,
+    key: &VolumeKey,
+    record: &SetRecord,
+) -> Vec<Snapshot> {
+    let handle = |number: usize| match kind {
+        Kind::Single => SnapshotHandle::single(export.clone(), key.clone()),
+        Kind::Group => SnapshotHandle::member(export.clone(), key.clone(), number),
+    };
+    let members = record.members.iter().enumerate();
+    members.map(|(number, member)| Snapshot::new(&handle(number), record, member)).collect()
+}

@@ -1,0 +1,186 @@
+//! Taking snapshots.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::linux::copy::Progress;
+
+use crate::volume::controller::snapshot::{Group, Snapshot, snapshots_of};
+use crate::volume::copy::source::Origin;
+use crate::volume::error::{Error, Result};
+use crate::volume::name::export::ExportRef;
+use crate::volume::name::handle::{VolumeHandle, VolumeKey};
+use crate::volume::name::snapshot_handle::Kind;
+use crate::volume::name::snapshot_handle::{GroupHandle, LARGEST_GROUP, SnapshotHandle, check_length};
+use crate::volume::name::source::Source;
+use crate::volume::name::source::job_name_of_group;
+use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::snapshot_record::{Member, SetRecord};
+use crate::volume::share::snapshot_store::{Draft, Sets};
+use crate::volume::volumes::Volumes;
+use crate::volume::volumes::not_found;
+
+/// Snapshots that are to be taken together: one, or a group.
+#[derive(Debug, Clone)]
+pub struct NewSet {
+    /// Whether it is a group.
+    pub kind: Kind,
+    /// `CreateSnapshotRequest.name`, or the group's: the same name asks for the same set.
+    pub name: String,
+    /// The volumes by handle.
+    pub sources: Vec<String>,
+    /// The export that the class names, if it names one. It must be the volumes' own.
+    pub export: Option<ExportRef>,
+    /// Mount options from the call's secrets and from the class.
+    pub mount_options: Option<String>,
+}
+
+impl NewSet {
+    fn key(&self) -> VolumeKey {
+        VolumeKey::of_name(&self.name)
+    }
+
+    /// The export of its volumes, as their handles name it.
+    pub fn export_id(&self) -> Result<ExportRef> {
+        let first = self.sources.first().ok_or(Error::Missing("source_volume_ids"))?;
+        Ok(VolumeHandle::parse(first).ok_or_else(|| not_found(first))?.export)
+    }
+
+    /// What it is called among the copies under way.
+    fn job_name(&self, export: &ExportRef) -> String {
+        match self.kind {
+            Kind::Single => Source::Snapshot(format!("{export}#{}", self.key())).job_name(),
+            Kind::Group => job_name_of_group(&GroupHandle { export: export.clone(), key: self.key() }),
+        }
+    }
+}
+
+impl Volumes {
+    /// Takes a snapshot, or finds it taken. While it is being copied the answer is [`Error::Busy`], after `patience`.
+    pub fn take_snapshot(self: &Arc<Self>, new: &NewSet, patience: Duration) -> Result<Snapshot> {
+        let (export, record) = self.take(new, patience)?;
+        let mut snapshots = snapshots_of(Kind::Single, &export, &new.key(), &record);
+        Ok(snapshots.swap_remove(0))
+    }
+
+    /// As [`Self::take_snapshot`], of several volumes on one export.
+    ///
+    /// Each file is copied at one moment, the files of the volumes at different ones: who needs more lets nothing write
+    /// meanwhile.
+    pub fn take_group(self: &Arc<Self>, new: &NewSet, patience: Duration) -> Result<Group> {
+        let (export, record) = self.take(new, patience)?;
+        let snapshots = snapshots_of(Kind::Group, &export, &new.key(), &record);
+        let handle = GroupHandle { export, key: new.key() };
+        Ok(Group { handle, snapshots, created_ns: record.created_ns })
+    }
+
+    /// NFS requests on a mounted export, besides those of the trees: 3 to see that the set is not there and 4 to read
+    /// the record of each volume; then 2 MKDIR for the draft, 2 for each tree, 5 to write the record, 1 RENAME.
+    fn take(self: &Arc<Self>, new: &NewSet, patience: Duration) -> Result<(ExportRef, SetRecord)> {
+        let export = new.export_id()?;
+        match new.kind {
+            Kind::Single => check_length(&SnapshotHandle::single(export.clone(), new.key()))?,
+            Kind::Group => {
+                check_length(&SnapshotHandle::member(export.clone(), new.key(), LARGEST_GROUP - 1))?;
+            }
+        }
+        let job = new.job_name(&export);
+        self.copies.check(&job)?;
+        let taken =
+            |volumes: &Self| volumes.read_set_of(new.kind, &export, &new.key(), new.mount_options.as_deref());
+        if let Some(record) = taken(self)? {
+            return check_same(new, record).map(|record| (export, record));
+        }
+        let origins = self.origins(new)?;
+        let sources: Vec<String> =
+            new.sources.iter().map(|handle| Source::Volume(handle.clone()).job_name()).collect();
+        let (volumes, own) = (Arc::clone(self), new.clone());
+        self.copies
+            .run(&job, &sources, patience, move |progress| volumes.copy_set(&own, &origins, progress))?;
+        let gone = || Error::NotFound(format!("snapshot {:?} was deleted while it was taken", new.name));
+        let record = taken(self)?.ok_or_else(gone)?;
+        check_same(new, record).map(|record| (export, record))
+    }
+
+    /// The volumes, which must all lie on one export.
+    fn origins(&self, new: &NewSet) -> Result<Vec<Origin>> {
+        let origin = |handle: &String| self.origin_of_volume(handle, new.mount_options.as_deref());
+        let origins = new.sources.iter().map(origin).collect::<Result<Vec<_>>>()?;
+        if let Some(other) = origins.iter().find(|origin| origin.export.sources != origins[0].export.sources)
+        {
+            return Err(Error::Precondition(format!(
+                "the volumes lie on two exports, {} and {}: a group of snapshots lies on one",
+                origins[0].export.id, other.export.id
+            )));
+        }
+        if let Some(id) = &new.export
+            && self.settings.get().resolve(id)?.sources != origins[0].export.sources
+        {
+            let reason = format!(
+                "a snapshot lies on the export of its volume, which is {}, not {id}: leave export, server and share \
+                 out of the VolumeSnapshotClass",
+                origins[0].export.id
+            );
+            return Err(Error::invalid("parameters", reason));
+        }
+        Ok(origins)
+    }
+
+    fn copy_set(&self, new: &NewSet, origins: &[Origin], progress: &Progress) -> Result<()> {
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_nanos());
+        let created_ns = u64::try_from(created).unwrap_or(u64::MAX);
+        let (export, options) = (&origins[0].export, &origins[0].options);
+        self.exports.with_any(export, options, |mounted| {
+            let state = mounted.state()?;
+            mounted.reap_once(&state, export.policy);
+            let draft = Draft::begin(&state, &new.key())?;
+            let members = match self.copy_members(new, origins, mounted, &draft, progress) {
+                Ok(members) => members,
+                Err(error) => return Err(draft.discard(error)),
+            };
+            let record = SetRecord { name: new.name.clone(), created_ns, members };
+            // One of the same name that another controller has made meanwhile counts; the caller compares.
+            draft.commit(&Sets::create(&state, new.kind)?, &new.key(), &record)?;
+            Ok(())
+        })
+    }
+
+    fn copy_members(
+        &self,
+        new: &NewSet,
+        origins: &[Origin],
+        mounted: &MountedExport,
+        draft: &Draft,
+        progress: &Progress,
+    ) -> Result<Vec<Member>> {
+        let copy = |(number, origin): (usize, &Origin)| {
+            let into = draft.tree(number)?;
+            let size_bytes = self.copy(origin, mounted, &*mounted.state()?, &new.key(), &into, progress)?;
+            Ok(Member {
+                source: new.sources[number].clone(),
+                size_bytes,
+                capacity_bytes: origin.capacity_bytes,
+                ownership: origin.ownership,
+            })
+        };
+        origins.iter().enumerate().map(copy).collect()
+    }
+}
+
+/// Whether the set that has the name is the one asked for (CSI specification: a name in use for another source is
+/// ALREADY_EXISTS).
+fn check_same(new: &NewSet, record: SetRecord) -> Result<SetRecord> {
+    let wanted: BTreeSet<&str> = new.sources.iter().map(String::as_str).collect();
+    let has: BTreeSet<&str> = record.sources().collect();
+    if record.name == new.name && wanted == has {
+        return Ok(record);
+    }
+    let message = format!(
+        "snapshot {:?} exists, of {}, and is not one of {}",
+        record.name,
+        has.into_iter().collect::<Vec<_>>().join(", "),
+        new.sources.join(", ")
+    );
+    Err(Error::AlreadyExists(message))
+}

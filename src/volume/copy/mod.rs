@@ -1,0 +1,4 @@
+//! Copying trees into volumes and snapshots.
+
+pub mod source;
+pub mod tree;

@@ -1,0 +1,129 @@
+//! What a volume or a snapshot is filled with: the tree of a volume, or of a snapshot, or an archive of csi-driver-nfs.
+
+use crate::linux::{Dir, NfsOptions, anew};
+
+use crate::volume::error::refuse_unsafe;
+use crate::volume::error::{Error, Result};
+use crate::volume::name::export::ExportRef;
+use crate::volume::name::snapshot_handle::SnapshotHandle;
+use crate::volume::name::source::Source;
+use crate::volume::name::sub_dir::SubDir;
+use crate::volume::policy::parameters::Ownership;
+use crate::volume::policy::settings::ResolvedExport;
+use crate::volume::share::csi_driver_nfs_archive::ForeignSnapshotHandle;
+use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::snapshot_store::Sets;
+use crate::volume::volumes::Volumes;
+use crate::volume::volumes::not_found;
+
+/// A tree that can be copied.
+#[derive(Debug, Clone)]
+pub(in crate::volume) struct Origin {
+    pub(in crate::volume) export: ResolvedExport,
+    pub(in crate::volume) options: NfsOptions,
+    pub(in crate::volume) place: Place,
+    /// Bytes that a volume must have to hold it, as far as that is known.
+    pub(in crate::volume) size_bytes: u64,
+    /// Bytes that its volume was promised.
+    pub(in crate::volume) capacity_bytes: u64,
+    /// Whose its volume was made.
+    pub(in crate::volume) ownership: Ownership,
+    /// The most bytes that an archive may turn out to hold.
+    pub(in crate::volume) limit: Option<u64>,
+}
+
+/// Where on its export a tree is.
+#[derive(Debug, Clone)]
+pub(in crate::volume) enum Place {
+    Volume(SubDir),
+    Snapshot(SnapshotHandle),
+    Archive(ForeignSnapshotHandle),
+}
+
+impl Place {
+    /// Opens the tree, if it is there, by names as they are on the server now. An archive is none.
+    pub(in crate::volume) fn open(&self, mounted: &MountedExport) -> Result<Option<Dir>> {
+        match self {
+            Self::Volume(sub_dir) => match anew::open_dir(mounted.share(), sub_dir.as_ref()) {
+                Err(error) if error.is_not_found() => Ok(None),
+                opened => Ok(Some(opened.map_err(refuse_unsafe)?)),
+            },
+            Self::Snapshot(handle) => {
+                let Some(state) = mounted.existing_state()? else { return Ok(None) };
+                let kind = handle.kind();
+                match Sets::open(&state, kind)? {
+                    Some(sets) => sets.tree(&handle.key, handle.number()),
+                    None => Ok(None),
+                }
+            }
+            Self::Archive(_) => Ok(None),
+        }
+    }
+}
+
+impl Volumes {
+    /// Finds what a source names, or says that it is not there.
+    pub(in crate::volume) fn origin(&self, source: &Source, secret: Option<&str>) -> Result<Origin> {
+        match source {
+            Source::Volume(handle) => self.origin_of_volume(handle, secret),
+            Source::Snapshot(text) => match SnapshotHandle::parse(text) {
+                Some(handle) => self.origin_of_snapshot(text, handle, secret),
+                None => self.origin_of_archive(text, secret),
+            },
+        }
+    }
+
+    fn origin_of_snapshot(&self, text: &str, handle: SnapshotHandle, secret: Option<&str>) -> Result<Origin> {
+        let export = self.settings.get().resolve(&handle.export)?;
+        let (options, _) = export.options(secret.as_slice())?;
+        let record = self.read_set(&handle, secret)?.ok_or_else(|| no_snapshot(text))?;
+        let member = record.members.get(handle.number()).ok_or_else(|| no_snapshot(text))?;
+        Ok(Origin {
+            export,
+            options,
+            place: Place::Snapshot(handle),
+            size_bytes: member.size_bytes,
+            capacity_bytes: member.capacity_bytes,
+            ownership: member.ownership,
+            limit: None,
+        })
+    }
+
+    /// A snapshot that csi-driver-nfs made. How large its content is shows only when it is unpacked; it takes up no less
+    /// than its archive, whose size csi-driver-nfs tells too.
+    fn origin_of_archive(&self, text: &str, secret: Option<&str>) -> Result<Origin> {
+        let handle = ForeignSnapshotHandle::parse(text).ok_or_else(|| no_snapshot(text))?;
+        let export = self.settings.get().resolve(&ExportRef::Inline(handle.export.clone()))?;
+        let (options, _) = export.options(secret.as_slice())?;
+        let archive = self.exports.with_any(&export, &options, |mounted| handle.open(mounted.share()))?;
+        let size_bytes = archive.ok_or_else(|| no_snapshot(text))?.size();
+        Ok(Origin {
+            export,
+            options,
+            place: Place::Archive(handle),
+            size_bytes,
+            capacity_bytes: size_bytes,
+            ownership: Ownership::default(),
+            limit: None,
+        })
+    }
+
+    pub(in crate::volume) fn origin_of_volume(&self, handle: &str, secret: Option<&str>) -> Result<Origin> {
+        let located = self.locate(handle, secret)?.ok_or_else(|| not_found(handle))?;
+        let record = self.with_record(handle, secret, |_, _, record| Ok(record))?;
+        Ok(Origin {
+            export: located.export,
+            options: located.options,
+            place: Place::Volume(record.sub_dir),
+            size_bytes: record.capacity_bytes,
+            capacity_bytes: record.capacity_bytes,
+            ownership: record.ownership,
+            limit: None,
+        })
+    }
+}
+
+/// The error for a handle that names no snapshot.
+pub(in crate::volume) fn no_snapshot(handle: &str) -> Error {
+    Error::NotFound(format!("there is no snapshot {handle:?}"))
+}

@@ -1,0 +1,114 @@
+//! Copying what [`super::content`] has found into a directory that is to become a volume or a snapshot.
+
+use crate::linux::Dir;
+use crate::linux::copy::{self, CopyError, Means, Order, Progress};
+use crate::linux::unpack::UnpackError;
+
+use crate::volume::copy::source::{Origin, Place};
+use crate::volume::error::explain_denied;
+use crate::volume::error::several;
+use crate::volume::error::{Error, Result};
+use crate::volume::name::handle::VolumeKey;
+use crate::volume::share::csi_driver_nfs_archive::ForeignSnapshotHandle;
+use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::state_dir::StateDir;
+use crate::volume::share::state_dir::remove_draft;
+use crate::volume::share::trash;
+use crate::volume::volumes::Volumes;
+
+/// Failures of one copy that are told. The first says what is wrong.
+const MOST_TOLD: usize = 3;
+
+impl Volumes {
+    /// Copies a tree, or unpacks an archive, into the empty directory `into` on another or the same export, and answers
+    /// how many bytes it took up. What could not be copied whole is an error; `into` is then the caller's to remove.
+    pub(in crate::volume) fn copy(
+        &self,
+        origin: &Origin,
+        to: &MountedExport,
+        state: &StateDir,
+        key: &VolumeKey,
+        into: &Dir,
+        progress: &Progress,
+    ) -> Result<u64> {
+        self.exports.with_any(&origin.export, &origin.options, |from| match &origin.place {
+            Place::Archive(handle) => unpack(handle, from, into, origin.limit, progress),
+            place => self.copy_tree(place, from, to, state, key, into, progress),
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "two ends, and what they share")]
+    fn copy_tree(
+        &self,
+        place: &Place,
+        from: &MountedExport,
+        to: &MountedExport,
+        state: &StateDir,
+        key: &VolumeKey,
+        into: &Dir,
+        progress: &Progress,
+    ) -> Result<u64> {
+        let tree = place.open(from)?.ok_or_else(|| gone(from))?;
+        let across = Means::across();
+        let means = if from.is_same_export(to) { to.means() } else { &across };
+        let links_name = trash::name_of(key);
+        let links = state.work().open_or_make_dir(&links_name, 0o700)?;
+        let devices = self.settings.get().device_nodes;
+        let order = Order { from: &tree, to: into, links: &links, means, devices, progress };
+        let copied = copy::copy_tree(&order).map_err(explain);
+        let cleaned = remove_draft(state, &links_name);
+        let summary = match (copied, cleaned) {
+            (Ok(summary), Ok(())) => summary,
+            (Ok(_), Err(failure)) => return Err(failure),
+            (Err(reason), cleaned) => {
+                return Err(several(std::iter::once(reason).chain(cleaned.err()).collect()));
+            }
+        };
+        // Had it been moved or deleted meanwhile, by whomever, files could be missing.
+        let still = place.open(from)?.ok_or_else(|| gone(from))?;
+        if !tree.is_same(&still)? {
+            return Err(gone(from));
+        }
+        tracing::info!(
+            from = %tree.label(), means = means.used(), files = summary.files, directories = summary.directories,
+            others = summary.others, bytes = summary.bytes, vanished = summary.vanished, skipped = summary.skipped,
+            "tree copied"
+        );
+        Ok(summary.bytes)
+    }
+}
+
+fn unpack(
+    handle: &ForeignSnapshotHandle,
+    from: &MountedExport,
+    into: &Dir,
+    limit: Option<u64>,
+    progress: &Progress,
+) -> Result<u64> {
+    let archive = handle.open(from.share())?.ok_or_else(|| gone(from))?;
+    let summary = archive.unpack(into, limit, progress).map_err(|error| match error {
+        UnpackError::Cancelled => Error::Cancelled,
+        UnpackError::Sys(error) => explain_denied(error),
+        error @ UnpackError::TooLarge { .. } => Error::OutOfRange(error.to_string()),
+        other => Error::Precondition(other.to_string()),
+    })?;
+    tracing::info!(
+        snapshot = %handle.snapshot(), files = summary.files, directories = summary.directories,
+        others = summary.others, bytes = summary.bytes, skipped = summary.skipped, "archive unpacked"
+    );
+    Ok(summary.bytes)
+}
+
+fn gone(from: &MountedExport) -> Error {
+    Error::NotFound(format!("what was to be copied is not on {} any more", from.share().label()))
+}
+
+fn explain(error: CopyError) -> Error {
+    match error {
+        CopyError::Cancelled => Error::Cancelled,
+        CopyError::Failed(failures) => {
+            several(failures.into_iter().take(MOST_TOLD).map(explain_denied).collect())
+        }
+        other @ CopyError::TooDeep(..) => Error::Precondition(other.to_string()),
+    }
+}

@@ -1,0 +1,272 @@
+//! Copies under way: long work that outlives the call which began it, that a retry finds again, and that ends early
+//! when what it makes is deleted.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::linux::copy::Progress;
+
+use crate::volume::error::{Error, Result};
+
+/// Copies that run at once, unless the configuration says otherwise. Each keeps a few requests to a server under way;
+/// more at once would make all of them slower. The others wait for their turn.
+pub const AT_ONCE: usize = 4;
+/// Failures that are kept for whoever asks again. Of more, any are forgotten: asking again then begins anew.
+const MOST_FAILURES: usize = 1000;
+/// How long a deletion waits for a cancelled copy to end before it answers "ask again".
+const TIME_TO_END: Duration = Duration::from_secs(5);
+
+/// All copies of this process, by what they make: a handle.
+#[derive(Default)]
+pub struct Copies {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    jobs: HashMap<String, Arc<Job>>,
+    /// How those ended that nobody has asked about since. Success leaves nothing: what was made is there to be found.
+    failures: HashMap<String, Error>,
+    running: usize,
+    at_once: usize,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { jobs: HashMap::new(), failures: HashMap::new(), running: 0, at_once: AT_ONCE }
+    }
+}
+
+struct Job {
+    progress: Progress,
+    begun: Instant,
+    /// What is copied from. It may not be deleted meanwhile.
+    sources: Vec<String>,
+    /// Whether it has had its turn. Under the lock of the state.
+    started: Mutex<bool>,
+}
+
+impl Copies {
+    /// Lets this many copies run at once.
+    pub fn set_at_once(&self, at_once: usize) {
+        self.state().at_once = at_once;
+        self.changed.notify_all();
+    }
+
+    /// Has `work` done under the name `key` in a thread of its own, unless that is under way already, and waits for
+    /// its end, for at most `patience`.
+    pub fn run(
+        self: &Arc<Self>,
+        key: &str,
+        sources: &[String],
+        patience: Duration,
+        work: impl FnOnce(&Progress) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        let mut state = self.state();
+        if !state.jobs.contains_key(key) {
+            let job = Arc::new(Job {
+                progress: Progress::default(),
+                begun: Instant::now(),
+                sources: sources.to_vec(),
+                started: Mutex::new(false),
+            });
+            state.jobs.insert(key.to_owned(), Arc::clone(&job));
+            state.failures.remove(key);
+            let (copies, own_key) = (Arc::clone(self), key.to_owned());
+            let span = tracing::Span::current();
+            let thread = std::thread::Builder::new().name("copy".to_owned());
+            let begun = thread.spawn(move || span.in_scope(|| copies.work(&own_key, &job, work)));
+            if let Err(error) = begun {
+                state.jobs.remove(key);
+                return Err(Error::Busy(format!("cannot start a thread for a copy: {error}")));
+            }
+        }
+        loop {
+            let Some(job) = state.jobs.get(key) else {
+                return state.failures.remove(key).map_or(Ok(()), Err);
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::Busy(job.describe()));
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Tells, once, how the copy that was to make `key` failed, if nobody was told yet.
+    pub fn check(&self, key: &str) -> Result<()> {
+        self.state().failures.remove(key).map_or(Ok(()), Err)
+    }
+
+    /// Ends the copy that makes `key`, if there is one, and waits until it has cleaned up after itself.
+    pub fn cancel(&self, key: &str) -> Result<()> {
+        let deadline = Instant::now() + TIME_TO_END;
+        let mut state = self.state();
+        state.failures.remove(key);
+        loop {
+            let Some(job) = state.jobs.get(key) else {
+                state.failures.remove(key);
+                return Ok(());
+            };
+            job.progress.cancel();
+            self.changed.notify_all();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::Busy("a copy into it is being ended".to_owned()));
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Refuses to delete what is being copied from.
+    pub fn refuse_while_source(&self, source: &str) -> Result<()> {
+        let state = self.state();
+        match state.jobs.iter().find(|(_, job)| job.sources.iter().any(|own| own == source)) {
+            Some((key, job)) => Err(Error::Busy(format!("{key} is being made from it: {}", job.describe()))),
+            None => Ok(()),
+        }
+    }
+
+    fn work(&self, key: &str, job: &Job, work: impl FnOnce(&Progress) -> Result<()>) {
+        let has_turn = self.wait_for_turn(job);
+        let result = if has_turn {
+            // A panic ends this copy and no other.
+            let work = std::panic::AssertUnwindSafe(|| work(&job.progress));
+            std::panic::catch_unwind(work).unwrap_or_else(|_| {
+                Err(Error::Precondition(
+                    "the driver has a bug: a copy panicked; its log says where".to_owned(),
+                ))
+            })
+        } else {
+            Err(Error::Cancelled)
+        };
+        let seconds = job.begun.elapsed().as_secs_f64();
+        let (files, bytes) = (job.progress.files(), job.progress.bytes());
+        match &result {
+            Ok(()) => tracing::info!(key, files, bytes, seconds, "copied"),
+            Err(error) => tracing::warn!(key, files, bytes, seconds, %error, "not copied"),
+        }
+        let mut state = self.state();
+        state.running -= usize::from(has_turn);
+        state.jobs.remove(key);
+        if let Err(error) = result {
+            if state.failures.len() >= MOST_FAILURES {
+                state.failures.clear();
+            }
+            state.failures.insert(key.to_owned(), error);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// `false` if it was cancelled before its turn came.
+    fn wait_for_turn(&self, job: &Job) -> bool {
+        let mut state = self.state();
+        loop {
+            if job.progress.is_cancelled() {
+                return false;
+            }
+            if state.running < state.at_once {
+                state.running += 1;
+                *lock(&job.started) = true;
+                return true;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl Job {
+    fn describe(&self) -> String {
+        let seconds = self.begun.elapsed().as_secs_f64();
+        if !*lock(&self.started) {
+            return format!("the copy has been waiting for {seconds:.0} s for others to end; ask again");
+        }
+        let (files, bytes) = (self.progress.files(), self.progress.bytes());
+        #[expect(clippy::cast_precision_loss, reason = "for a person to read")]
+        let rate = bytes as f64 / seconds.max(0.001) / f64::from(1 << 20);
+        format!("copying for {seconds:.0} s: {files} files, {bytes} bytes, {rate:.1} MiB/s; ask again")
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    impl Copies {
+        /// Waits until nothing is under way.
+        fn end(&self) {
+            while !self.state().jobs.is_empty() {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    fn from(source: &str) -> Vec<String> {
+        vec![source.to_owned()]
+    }
+
+    #[test]
+    fn a_retry_joins_the_copy_and_gets_its_end() {
+        let copies = Arc::new(Copies::default());
+        let (finish, finished) = channel::<()>();
+        let first = copies.run("new", &from("old"), Duration::ZERO, move |_| {
+            finished.recv().unwrap();
+            Ok(())
+        });
+        assert!(matches!(first, Err(Error::Busy(_))), "{first:?}");
+        let retry = copies.run("new", &from("old"), Duration::ZERO, |_| panic!("a second copy"));
+        assert!(retry.unwrap_err().to_string().contains("ask again"));
+        assert!(copies.refuse_while_source("old").is_err() && copies.refuse_while_source("new").is_ok());
+        finish.send(()).unwrap();
+        copies.end();
+        assert!(copies.refuse_while_source("old").is_ok());
+    }
+
+    #[test]
+    fn a_failure_that_nobody_waited_for_is_told_to_the_next_and_the_one_after_begins_anew() {
+        let copies = Arc::new(Copies::default());
+        let fail = |_: &Progress| Err(Error::Missing("something"));
+        let _ = copies.run("new", &from("old"), Duration::ZERO, fail);
+        copies.end();
+        let told = copies.check("new");
+        assert!(matches!(told, Err(Error::Missing("something"))), "{told:?}");
+        copies.check("new").unwrap();
+        copies.run("new", &from("old"), LONG, |_| Ok(())).unwrap();
+        let panicked = copies.run("new", &from("old"), LONG, |_| panic!("on purpose"));
+        assert!(panicked.unwrap_err().to_string().contains("bug"));
+    }
+
+    #[test]
+    fn no_more_than_allowed_run_at_once_and_a_cancelled_one_ends() {
+        let copies = Arc::new(Copies::default());
+        copies.set_at_once(1);
+        let until_cancelled = |progress: &Progress| {
+            while !progress.is_cancelled() {
+                std::thread::yield_now();
+            }
+            Err(Error::Cancelled)
+        };
+        let _ = copies.run("a", &from("old"), Duration::ZERO, until_cancelled);
+        let _ = copies.run("b", &from("old"), Duration::ZERO, |_| panic!("it had no turn"));
+        std::thread::sleep(Duration::from_millis(20));
+        let waiting = copies.run("b", &from("old"), Duration::ZERO, |_| Ok(())).unwrap_err().to_string();
+        assert!(waiting.contains("waiting"), "{waiting}");
+        copies.cancel("b").unwrap();
+        copies.cancel("a").unwrap();
+        copies.run("b", &from("old"), LONG, |_| Ok(())).unwrap();
+    }
+}

@@ -1,0 +1,95 @@
+//! Handles that csi-driver-nfs wrote.
+//!
+//! Its newest form has five parts with `#` between: server, share without slashes at its ends, directory, volume
+//! name (empty if that is the directory's), policy (empty for `delete`). Older ones have fewer parts; before that
+//! it was `server/share/directory`.
+
+use crate::volume::name::export::Export;
+use crate::volume::name::sub_dir::SubDir;
+use crate::volume::on_delete::OnDelete;
+
+/// What such a handle says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignHandle {
+    /// Server and share.
+    pub export: Export,
+    /// The volume's directory.
+    pub sub_dir: SubDir,
+    /// What is to become of it; `None` if the handle leaves that open.
+    pub on_delete: Option<OnDelete>,
+}
+
+impl ForeignHandle {
+    /// Reads a handle. Whatever could name the share itself, or something outside, is no handle.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.split('#').collect();
+        let (server, base, sub_dir, on_delete) = if parts.len() >= 3 {
+            (parts[0], parts[1], parts[2], parts.get(4).copied().unwrap_or_default())
+        } else if parts.len() == 1 {
+            let (server, rest) = text.split_once('/')?;
+            let (base, sub_dir) = rest.rsplit_once('/')?;
+            (server, base, sub_dir, "")
+        } else {
+            return None;
+        };
+        let on_delete = match on_delete.to_ascii_lowercase().as_str() {
+            "retain" => Some(OnDelete::Retain),
+            "archive" => Some(OnDelete::Archive),
+            _ => None,
+        };
+        Some(Self {
+            export: Export::new(server, &format!("/{base}")).ok()?,
+            sub_dir: SubDir::parse(sub_dir).ok()?,
+            on_delete,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forms_it_wrote_are_read() {
+        for (text, export, sub_dir, on_delete) in [
+            ("10.0.0.1#export/k8s#pvc-1##", "10.0.0.1:/export/k8s", "pvc-1", None),
+            ("10.0.0.1#export#ns/claim#pvc-1#", "10.0.0.1:/export", "ns/claim", None),
+            ("10.0.0.1##pvc-1##Retain", "10.0.0.1:/", "pvc-1", Some(OnDelete::Retain)),
+            ("nas#a/b#sub#pvc-1#archive", "nas:/a/b", "sub", Some(OnDelete::Archive)),
+            ("nas#export#pvc-1", "nas:/export", "pvc-1", None),
+            ("nas#export#pvc-1#", "nas:/export", "pvc-1", None),
+            ("nas/export/k8s/pvc-1", "nas:/export/k8s", "pvc-1", None),
+        ] {
+            let handle = ForeignHandle::parse(text).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(handle.export.to_string(), export, "{text}");
+            assert_eq!(handle.sub_dir.as_str(), sub_dir, "{text}");
+            assert_eq!(handle.on_delete, on_delete, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_could_name_the_share_or_leave_it_is_no_handle() {
+        for text in [
+            "nas#share#",
+            "nas#share##pvc#",
+            "nfs-server.default.svc.cluster.local/share##",
+            "nas#share#.#x#",
+            "nas#share#..#x#",
+            "nas#share#a/../../b#x#",
+            "nas#share#/#x#",
+            "nas#share#//#x#",
+            "nas#share# #x#",
+            "nas#share#a/..#x#",
+            "nas#share#a\0b#x#",
+            "nas#../etc#a#x#",
+            "#share#a#x#",
+            "nas#share#.nfs-subdir-csi/volumes#x#",
+            "nas/../x/y",
+            "nas//",
+            "fake-vol-id",
+        ] {
+            assert_eq!(ForeignHandle::parse(text), None, "{text:?}");
+        }
+    }
+}

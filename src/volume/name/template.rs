@@ -1,0 +1,134 @@
+//! Templates for a volume's directory, in the two grammars that users of NFS provisioners know.
+
+use crate::volume::error::{Error, Result};
+use crate::volume::name::sub_dir::SubDir;
+use crate::volume::name::sub_dir::check_component;
+
+/// What may be named in a template. The claim's names are there when the provisioner passes them
+/// (`--extra-create-metadata`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// `metadata.name` of the PersistentVolumeClaim.
+    pub pvc_name: Option<String>,
+    /// `metadata.namespace` of the PersistentVolumeClaim.
+    pub pvc_namespace: Option<String>,
+    /// `metadata.name` of the PersistentVolume.
+    pub pv_name: Option<String>,
+}
+
+/// The directory of a volume whose StorageClass names no template.
+const DEFAULT: &str = "${pvc.metadata.namespace}-${pvc.metadata.name}-${pv.metadata.name}";
+
+impl Names {
+    /// The directory of a volume whose StorageClass names no template: by claim where the claim is known, else
+    /// `fallback`, one component.
+    pub fn default_sub_dir(&self, fallback: &str) -> Result<SubDir> {
+        if self.pvc_name.is_some() && self.pvc_namespace.is_some() && self.pv_name.is_some() {
+            return self.expand(DEFAULT);
+        }
+        Ok(SubDir::parse(fallback)?)
+    }
+
+    /// Fills in a template. Only the template itself can make several components: each value becomes one, or
+    /// part of one, and is refused if it could be anything else.
+    pub fn expand(&self, template: &str) -> Result<SubDir> {
+        let mut path = String::new();
+        let mut rest = template;
+        while let Some((literal, after)) = rest.split_once("${") {
+            let (variable, after) = after.split_once('}').ok_or_else(|| {
+                Error::invalid("subDir", format!("{template:?}: a `${{` is not closed by `}}`"))
+            })?;
+            path.push_str(literal);
+            path.push_str(self.value(template, variable)?);
+            rest = after;
+        }
+        path.push_str(rest);
+        Ok(SubDir::parse(path.trim_matches('/'))?)
+    }
+
+    fn value(&self, template: &str, variable: &str) -> Result<&str> {
+        let invalid = |reason: String| Error::invalid("subDir", format!("{template:?}: {reason}"));
+        let value = match variable {
+            "pvc.metadata.name" | ".PVC.name" => &self.pvc_name,
+            "pvc.metadata.namespace" | ".PVC.namespace" => &self.pvc_namespace,
+            "pv.metadata.name" | ".PV.name" => &self.pv_name,
+            _ if variable.contains("labels") || variable.contains("annotations") => {
+                return Err(invalid(format!(
+                    "${{{variable}}}: labels and annotations of a claim are not passed to CSI drivers; use its name \
+                     and namespace"
+                )));
+            }
+            _ => {
+                return Err(invalid(format!(
+                    "unknown variable ${{{variable}}}; known are ${{pvc.metadata.namespace}}, ${{pvc.metadata.name}}, \
+                     ${{pv.metadata.name}}, ${{.PVC.namespace}}, ${{.PVC.name}} and ${{.PV.name}}"
+                )));
+            }
+        };
+        let value = value.as_deref().ok_or_else(|| {
+            invalid(format!(
+                "${{{variable}}} is not known: the csi-provisioner must run with --extra-create-metadata"
+            ))
+        })?;
+        check_component(value)
+            .map_err(|reason| invalid(format!("${{{variable}}} is {value:?}: {reason}")))?;
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn names() -> Names {
+        let some = |text: &str| Some(text.to_owned());
+        Names { pvc_name: some("claim"), pvc_namespace: some("ns"), pv_name: some("pvc-1") }
+    }
+
+    #[test]
+    fn both_grammars_give_the_same_directory() {
+        for template in [
+            "${pvc.metadata.namespace}/${pvc.metadata.name}",
+            "${.PVC.namespace}/${.PVC.name}",
+            "/${.PVC.namespace}/${pvc.metadata.name}/",
+        ] {
+            assert_eq!(names().expand(template).unwrap().as_str(), "ns/claim");
+        }
+        assert_eq!(names().expand("fixed").unwrap().as_str(), "fixed");
+        assert_eq!(names().expand("a$b-${pv.metadata.name}").unwrap().as_str(), "a$b-pvc-1");
+    }
+
+    #[test]
+    fn without_a_template_the_directory_is_named_by_claim_or_by_volume() {
+        assert_eq!(names().default_sub_dir("vol").unwrap().as_str(), "ns-claim-pvc-1");
+        assert_eq!(Names::default().default_sub_dir("vol").unwrap().as_str(), "vol");
+    }
+
+    #[test]
+    fn a_template_that_cannot_be_filled_says_why() {
+        for (template, word) in [
+            ("${.PVC.labels.app}", "labels"),
+            ("${.PVC.annotations.nfs.io/storage-path}", "annotations"),
+            ("${pvc.metadata.uid}", "unknown variable"),
+            ("${pvc.metadata.name", "not closed"),
+            ("a/../b", "not allowed"),
+            ("${.PVC.name}//x", "empty"),
+        ] {
+            let error = names().expand(template).unwrap_err().to_string();
+            assert!(error.contains(word), "{template}: {error}");
+        }
+        let error = Names::default().expand("${.PVC.name}").unwrap_err().to_string();
+        assert!(error.contains("--extra-create-metadata"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_never_adds_a_component(value in "\\PC*|[a-z/.\\x00]{0,10}") {
+            let names = Names { pvc_name: Some(value), ..names() };
+            if let Ok(sub_dir) = names.expand("x/${.PVC.name}/y") {
+                prop_assert_eq!(sub_dir.as_str().split('/').count(), 3);
+            }
+        }
+    }
+}

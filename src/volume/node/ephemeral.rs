@@ -1,0 +1,81 @@
+//! Volumes that live and die with a pod (`csi:` volumes in a pod's own definition).
+//!
+//! A tenant writes their attributes, so they choose no directory and no options: each gets a directory of its own in
+//! the state directory, named after the handle that kubelet made up for it.
+
+use std::path::{Path, PathBuf};
+
+use crate::linux::{Dir, mountinfo::Mount};
+
+use crate::volume::error::explain_denied;
+use crate::volume::error::{Error, Result};
+use crate::volume::name::export::Export;
+use crate::volume::name::handle::VolumeKey;
+use crate::volume::name::sub_dir::STATE_DIR;
+use crate::volume::policy::parameters::DEFAULT_MODE;
+use crate::volume::policy::settings::{ExportPolicy, ResolvedExport};
+use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::trash;
+
+/// The folder of the state directory that they lie in.
+const FOLDER: &str = "ephemeral";
+
+/// Opens the directory of an ephemeral volume, and makes it if this is its first publish.
+pub(in crate::volume) fn open(mounted: &MountedExport, volume_id: &str) -> Result<Dir> {
+    let state = mounted.share().open_or_make_dir(STATE_DIR, 0o700).map_err(explain_denied)?;
+    let folder = state.open_or_make_dir(FOLDER, 0o700).map_err(explain_denied)?;
+    folder.open_or_make_dir(VolumeKey::of_name(volume_id).as_str(), DEFAULT_MODE).map_err(explain_denied)
+}
+
+/// Where below the share an ephemeral volume lies.
+pub(in crate::volume) fn path_of(volume_id: &str) -> PathBuf {
+    Path::new(STATE_DIR).join(FOLDER).join(VolumeKey::of_name(volume_id).as_str())
+}
+
+/// The export of an ephemeral volume, by the mount of one; `None` if the mount is something else.
+pub(in crate::volume) fn export_of(mount: &Mount, volume_id: &str) -> Option<ResolvedExport> {
+    let source = mount.source.to_str().filter(|_| mount.is_nfs())?;
+    let share = source.strip_suffix(path_of(volume_id).to_str()?)?.strip_suffix('/')?;
+    // Of a share that is the server's root nothing is left but the server.
+    let share = if share.ends_with(':') { format!("{share}/") } else { share.to_owned() };
+    Export::parse(&share).ok().map(ResolvedExport::mounted)
+}
+
+/// Moves the directory of an ephemeral volume to the trash of its export. It is done before the volume is unmounted: a
+/// driver killed in between finds the mount on the retry, and nothing is forgotten on the server.
+pub(in crate::volume) fn discard(mounted: &MountedExport, volume_id: &str) -> Result<()> {
+    let Some(state) = mounted.existing_state()? else { return Ok(()) };
+    let key = VolumeKey::of_name(volume_id);
+    let folder = match mounted.share().open_dir(Path::new(STATE_DIR).join(FOLDER)) {
+        Err(error) if error.is_not_found() => return Ok(()),
+        result => result?,
+    };
+    match folder.rename(key.as_str(), &state.trash, trash::name_of(&key)) {
+        Err(error) if !error.is_not_found() => Err(Error::from(error)),
+        _ => {
+            mounted.reap(&state, ExportPolicy::default());
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::MountTable;
+    use std::path::Path as P;
+
+    #[test]
+    fn the_export_is_read_off_the_mount() {
+        let line = "40 1 0:41 / /k/a rw - nfs4 10.0.0.5:/srv/.nfs-subdir-csi/ephemeral/csi-1 rw\n\
+                    41 1 0:41 / /k/b rw - nfs4 [fd00::1]:/.nfs-subdir-csi/ephemeral/csi-2 rw\n\
+                    42 1 0:41 / /k/c rw - nfs4 10.0.0.5:/srv/volume rw\n";
+        let table = MountTable::parse(line.as_bytes());
+        let export =
+            |place: &str, id: &str| export_of(table.at(P::new(place)).unwrap(), id).map(|e| e.id.to_string());
+        assert_eq!(export("/k/a", "csi-1").as_deref(), Some("10.0.0.5:/srv"));
+        assert_eq!(export("/k/b", "csi-2").as_deref(), Some("[fd00::1]:/"));
+        assert_eq!(export("/k/a", "csi-2"), None);
+        assert_eq!(export("/k/c", "volume"), None);
+    }
+}

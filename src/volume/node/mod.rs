@@ -1,0 +1,6 @@
+//! What happens at each call of the node service.
+
+pub mod ephemeral;
+pub mod publish;
+pub mod stats;
+pub mod target_path;

@@ -1,0 +1,364 @@
+//! Making a volume appear at a target path, and disappear from it.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, SysError, mountinfo};
+
+use crate::volume::error::refuse_unsafe;
+use crate::volume::error::{Error, Result};
+use crate::volume::name::sub_dir::SubDir;
+use crate::volume::node::ephemeral;
+use crate::volume::node::target_path::TargetPath;
+use crate::volume::policy::access_mode::AccessMode;
+use crate::volume::policy::settings::ResolvedExport;
+use crate::volume::share::mounts::MountedExport;
+use crate::volume::volumes::Volumes;
+
+/// Mode of a target directory while nothing is mounted on it. What counts for pods is the volume's own.
+const TARGET_MODE: u32 = 0o750;
+
+/// A volume and where it is to appear.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    /// Where the volume lies.
+    pub export: ResolvedExport,
+    /// Which directory there.
+    pub directory: Directory,
+    /// Where it is to appear.
+    pub target: PathBuf,
+    /// For the export mount.
+    pub options: NfsOptions,
+    /// For the bind.
+    pub flags: BindFlags,
+    /// Who else may have it.
+    pub access: AccessMode,
+    /// The group that pods of this volume share (fsGroup), if kubelet leaves that to the driver.
+    pub group: Option<u32>,
+}
+
+/// Which directory of an export a volume is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Directory {
+    /// This one.
+    At(SubDir),
+    /// This one, mounted by itself: the server may not let the driver see the share.
+    Direct(SubDir),
+    /// One of its own, made for the pod: the handle that kubelet gave the volume.
+    Ephemeral(String),
+}
+
+impl Directory {
+    /// Its path below the share.
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::At(sub_dir) | Self::Direct(sub_dir) => PathBuf::from(sub_dir.as_str()),
+            Self::Ephemeral(volume_id) => ephemeral::path_of(volume_id),
+        }
+    }
+}
+
+/// Publishing on this node.
+pub struct Node {
+    /// What volumes there are.
+    pub volumes: Volumes,
+    mounter: Arc<dyn Mounter>,
+    kubelet_dir: PathBuf,
+}
+
+/// What the mount table says to a publish.
+#[derive(Debug, PartialEq, Eq)]
+enum Finding {
+    /// The volume is there already, as asked for.
+    Done,
+    /// Nothing is there.
+    Free,
+    /// Something else is there, or the volume with other flags.
+    Taken(String),
+    /// The volume is at another target, and may be at one only.
+    Elsewhere(PathBuf),
+}
+
+impl Node {
+    /// Targets must lie below `kubelet_dir`, which must be free of links.
+    #[must_use]
+    pub fn new(volumes: Volumes, mounter: Arc<dyn Mounter>, kubelet_dir: PathBuf) -> Self {
+        Self { volumes, mounter, kubelet_dir }
+    }
+
+    /// Publishes a volume. On a mounted export: one LOOKUP for each component of the directory that the client has
+    /// not cached, and the local system calls of [`Mounter::bind`]. For a target that is right already: none at all.
+    pub fn publish(&self, publish: &Publish) -> Result<()> {
+        let target = self.resolve(&publish.target)?.ok_or_else(|| {
+            let target = publish.target.display();
+            Error::Precondition(format!("target_path {target}: its parent directory does not exist"))
+        })?;
+        let target = target.as_path();
+        let own_names: Vec<OsString> =
+            publish.export.sources.iter().map(|s| OsString::from(s.to_string())).collect();
+        if self.look(&self.mounter.table()?, publish, target, &own_names) == Finding::Done {
+            return Ok(());
+        }
+        if let Directory::Direct(sub_dir) = &publish.directory {
+            return self.publish_direct(publish, sub_dir, target, &own_names);
+        }
+        self.volumes.exports.with(&publish.export, &publish.options, |mounted| {
+            let volume = open_volume(mounted, &publish.directory)?;
+            let table = self.mounter.table()?;
+            // Where two mounts share a superblock, the kernel names both after the first.
+            let kernel_name = table.at(mounted.mount_point()).map(|mount| mount.source.clone());
+            let names: Vec<OsString> = own_names.iter().cloned().chain(kernel_name).collect();
+            self.place(publish, &volume, target, &table, &names)
+        })
+    }
+
+    /// Mounts the volume's directory by itself, and keeps of that mount only the bind at the target.
+    fn publish_direct(
+        &self,
+        publish: &Publish,
+        sub_dir: &SubDir,
+        target: &Path,
+        names: &[OsString],
+    ) -> Result<()> {
+        let root = self.mounter.mount_export(&publish.export.below(sub_dir), &publish.options)?;
+        let placed = self
+            .mounter
+            .table()
+            .map_err(Error::from)
+            .and_then(|table| self.place(publish, &root.dir, target, &table, names));
+        let released = self.mounter.release_export(&root).map_err(Error::from);
+        match (placed, released) {
+            (Err(first), Err(second)) => Err(Error::Several(vec![first, second])),
+            (placed, released) => placed.and(released),
+        }
+    }
+
+    /// Puts the volume at the target, unless something speaks against it.
+    fn place(
+        &self,
+        publish: &Publish,
+        volume: &Dir,
+        target: &Path,
+        table: &MountTable,
+        names: &[OsString],
+    ) -> Result<()> {
+        match self.look(table, publish, target, names) {
+            Finding::Done => return Ok(()),
+            Finding::Taken(reason) => return Err(Error::AlreadyExists(reason)),
+            Finding::Elsewhere(other) => {
+                return Err(Error::Precondition(format!(
+                    "the volume may be used by one pod only, and is published at {} already",
+                    other.display()
+                )));
+            }
+            Finding::Free => {}
+        }
+        if let Some(group) = publish.group.filter(|_| !publish.flags.read_only) {
+            give_to_group(volume, group)?;
+        }
+        let made = make_target(target)?;
+        self.mounter.bind(volume, target, publish.flags).map_err(|error| {
+            let cleaned = made.then(|| remove_target(target)).and_then(Result::err);
+            match cleaned {
+                Some(second) => Error::Several(vec![error.into(), second]),
+                None => error.into(),
+            }
+        })
+    }
+
+    /// Takes a volume off a target path and removes the directory there. Asks no server anything, unless the volume is
+    /// a pod's own and goes with it. Is done when nothing is there.
+    pub fn unpublish(&self, volume_id: &str, target: &Path) -> Result<()> {
+        let Some(target) = self.resolve(target)? else { return Ok(()) };
+        let target = target.as_path();
+        let table = self.mounter.table()?;
+        if let Some(export) = table.at(target).and_then(|mount| ephemeral::export_of(mount, volume_id)) {
+            let (options, _) = export.options::<&str>(&[])?;
+            self.volumes
+                .exports
+                .with_any(&export, &options, |mounted| ephemeral::discard(mounted, volume_id))?;
+        }
+        for _ in 0..table.count_at(target) {
+            self.mounter.unmount(target)?;
+        }
+        remove_target(target)
+    }
+
+    /// The target path `path` if something is mounted there.
+    pub fn published(&self, path: &Path) -> Result<PathBuf> {
+        let not_found = || Error::NotFound(format!("no volume is published at {}", path.display()));
+        let target = self.resolve(path).map_err(|_| not_found())?.ok_or_else(not_found)?;
+        let mount = self.mounter.table()?.at(target.as_path()).map(|mount| mount.mount_point.clone());
+        mount.ok_or_else(not_found)
+    }
+
+    fn resolve(&self, target: &Path) -> Result<Option<TargetPath>> {
+        TargetPath::resolve(&self.kubelet_dir, target)
+    }
+
+    /// Compares what is wanted with what is mounted. `names` are the export's names in the table.
+    fn look(&self, table: &MountTable, publish: &Publish, target: &Path, names: &[OsString]) -> Finding {
+        let path = publish.directory.path();
+        let is_volume =
+            |source: &OsString| names.iter().any(|name| mountinfo::is_below(source, name.as_bytes(), &path));
+        if let Some(mount) = table.at(target) {
+            let at = target.display();
+            if !mount.is_nfs() || !is_volume(&mount.source) {
+                return Finding::Taken(format!("{at} is taken by {}", mount.source.display()));
+            }
+            for (flag, wanted) in publish.flags.named() {
+                if mount.has(flag) != wanted {
+                    let with = if wanted { "without" } else { "with" };
+                    return Finding::Taken(format!("the volume is published at {at} already, {with} {flag}"));
+                }
+            }
+            return Finding::Done;
+        }
+        if publish.access.allows_one_target_only() {
+            let other = table.iter().find(|mount| {
+                mount.is_nfs() && is_volume(&mount.source) && mount.mount_point.starts_with(&self.kubelet_dir)
+            });
+            if let Some(other) = other {
+                return Finding::Elsewhere(other.mount_point.clone());
+            }
+        }
+        Finding::Free
+    }
+}
+
+/// Opens the directory of a volume as a place to bind.
+fn open_volume(mounted: &MountedExport, directory: &Directory) -> Result<Dir> {
+    if let Directory::Ephemeral(volume_id) = directory {
+        return ephemeral::open(mounted, volume_id);
+    }
+    mounted.share().open_place(directory.path()).map_err(|error| {
+        if error.is_not_found() {
+            let path = error.path;
+            return Error::NotFound(format!("{path}: the volume's directory does not exist on the server"));
+        }
+        refuse_unsafe(error)
+    })
+}
+
+/// Gives the top of a volume to a group, once: with setgid, so that what is made in it belongs to the group too. What is
+/// deeper down is left as it is; kubelet would walk the whole tree over NFS.
+fn give_to_group(volume: &Dir, group: u32) -> Result<()> {
+    const GROUP_MAY: u32 = 0o2070;
+    let dir = volume.open_dir(".").map_err(refuse_unsafe)?;
+    let (_, gid, mode) = dir.ownership()?;
+    if gid != group {
+        dir.set_owner(None, Some(group)).map_err(refuse_unsafe)?;
+    }
+    if gid != group || mode & GROUP_MAY != GROUP_MAY {
+        dir.set_mode(mode | GROUP_MAY).map_err(refuse_unsafe)?;
+    }
+    Ok(())
+}
+
+/// Makes the target directory. `false` if it was there, empty. One with files in it is refused: they were written
+/// while no volume was mounted, and a mount would hide them.
+fn make_target(target: &Path) -> Result<bool> {
+    let error = |op| move |e: io::Error| SysError::new(op, target.display().to_string(), e);
+    match std::fs::DirBuilder::new().mode(TARGET_MODE).create(target) {
+        Ok(()) => return Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(error("mkdir")(e).into()),
+    }
+    if !target.symlink_metadata().map_err(error("stat"))?.is_dir() {
+        return Err(Error::Precondition(format!("{} is no directory", target.display())));
+    }
+    if target.read_dir().map_err(error("read"))?.next().is_some() {
+        return Err(Error::Precondition(format!(
+            "{} holds files although nothing is mounted there: they were written while the volume was away; move them \
+             to where they belong",
+            target.display()
+        )));
+    }
+    Ok(false)
+}
+
+/// Removes the empty target directory; one that is not there is removed already.
+fn remove_target(target: &Path) -> Result<()> {
+    match std::fs::remove_dir(target) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(SysError::new("rmdir", target.display().to_string(), e).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::fake::FakeMounter;
+    use crate::volume::name::export::Export;
+    use crate::volume::share::mounts::Exports;
+    use std::time::Duration;
+
+    const TABLE: &str = "\
+40 1 0:41 / /k/a rw,nosuid,relatime shared:9 - nfs4 10.0.0.5:/srv/vol rw,vers=4.2
+41 1 0:41 / /k/b rw,relatime shared:9 - nfs4 10.0.0.5:/srv/volume rw,vers=4.2
+42 1 0:50 / /k/c rw,relatime shared:9 - tmpfs 10.0.0.5:/srv/vol rw
+43 1 0:41 / /elsewhere rw,relatime shared:9 - nfs4 nas:/srv/other rw,vers=4.2
+";
+
+    fn publish(sub_dir: &str) -> Publish {
+        Publish {
+            export: ResolvedExport::mounted(Export::new("10.0.0.5", "/srv").unwrap()),
+            directory: Directory::At(SubDir::parse(sub_dir).unwrap()),
+            target: PathBuf::new(),
+            options: NfsOptions::default(),
+            flags: BindFlags { nosuid: true, ..BindFlags::default() },
+            access: AccessMode::MultiNodeMultiWriter,
+            group: None,
+        }
+    }
+
+    fn look(publish: &Publish, target: &str, names: &[&str]) -> Finding {
+        let mounter: Arc<dyn Mounter> = Arc::new(FakeMounter::default());
+        let exports = Arc::new(Exports::new(Arc::clone(&mounter), Duration::ZERO));
+        let volumes = Volumes { settings: Arc::default(), exports, copies: Arc::default() };
+        let node = Node::new(volumes, mounter, PathBuf::from("/k"));
+        let names: Vec<OsString> = names.iter().map(OsString::from).collect();
+        node.look(&MountTable::parse(TABLE.as_bytes()), publish, Path::new(target), &names)
+    }
+
+    #[test]
+    fn the_table_decides_what_a_publish_does() {
+        let names = ["10.0.0.5:/srv"];
+        assert_eq!(look(&publish("vol"), "/k/a", &names), Finding::Done);
+        assert_eq!(look(&publish("vol"), "/k/new", &names), Finding::Free);
+        assert!(matches!(look(&publish("other"), "/k/a", &names), Finding::Taken(_)));
+        assert!(matches!(look(&publish("vol"), "/k/c", &names), Finding::Taken(_)), "no NFS");
+        let read_only = BindFlags { read_only: true, nosuid: true, ..BindFlags::default() };
+        let wanted = Publish { flags: read_only, ..publish("vol") };
+        assert!(matches!(look(&wanted, "/k/a", &names), Finding::Taken(_)), "flags differ");
+    }
+
+    #[test]
+    fn a_volume_for_one_pod_is_found_at_another_target_and_its_namesake_is_not() {
+        let single = |sub_dir| Publish { access: AccessMode::SingleNodeSingleWriter, ..publish(sub_dir) };
+        let names = ["10.0.0.5:/srv"];
+        assert_eq!(look(&single("vol"), "/k/new", &names), Finding::Elsewhere(PathBuf::from("/k/a")));
+        assert_eq!(look(&single("vol"), "/k/a", &names), Finding::Done);
+        assert_eq!(look(&single("vo"), "/k/new", &names), Finding::Free);
+        assert_eq!(
+            look(&single("other"), "/k/new", &["nas:/srv"]),
+            Finding::Free,
+            "outside the kubelet directory"
+        );
+    }
+
+    #[test]
+    fn the_kernels_other_name_for_the_export_counts() {
+        let mut wanted = publish("volume");
+        wanted.flags = BindFlags::default();
+        wanted.export = ResolvedExport::mounted(Export::new("alias", "/srv").unwrap());
+        assert_eq!(look(&wanted, "/k/b", &["alias:/srv", "10.0.0.5:/srv"]), Finding::Done);
+        assert!(matches!(look(&wanted, "/k/b", &["alias:/srv"]), Finding::Taken(_)));
+    }
+}

@@ -1,0 +1,127 @@
+//! The volume context: what a PersistentVolume says of its directory (`volumeAttributes`), and what CreateVolume
+//! answers.
+
+use std::collections::BTreeMap;
+
+use crate::volume::error::{Error, Result};
+use crate::volume::name::export::ExportRef;
+use crate::volume::name::sub_dir::SubDir;
+use crate::volume::policy::keys::{boolean, export_of, fold_keys};
+
+/// Set by kubelet for a volume that is part of a pod's own definition.
+const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
+
+/// Where a volume is, as far as the context says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VolumeContext {
+    /// `export`, or `server` and `share`.
+    pub export: Option<ExportRef>,
+    /// `subDir`. A plain path: templates were filled in when the volume was made.
+    pub sub_dir: Option<SubDir>,
+    /// `mountOptions`, as csi-driver-nfs takes it: one text with commas.
+    pub mount_options: Option<String>,
+    /// `directMount`
+    pub direct_mount: bool,
+    /// Whether the volume lives and dies with its pod. Then a tenant has written the rest of the context.
+    pub ephemeral: bool,
+}
+
+impl VolumeContext {
+    /// Reads a volume context. Keys it does not know are passed over: orchestrators add their own.
+    pub fn parse(context: &BTreeMap<String, String>) -> Result<Self> {
+        let mut map = fold_keys(context)?;
+        let mut take = |key: &str| map.remove(key);
+        let context = Self {
+            export: export_of(take("export"), take("server"), take("share"))?,
+            sub_dir: take("subdir").map(|path| SubDir::parse(path.trim_matches('/'))).transpose()?,
+            mount_options: take("mountoptions"),
+            direct_mount: take("directmount").map_or(Ok(false), |text| boolean("directMount", &text))?,
+            ephemeral: take(EPHEMERAL).map_or(Ok(false), |text| boolean(EPHEMERAL, &text))?,
+        };
+        if context.ephemeral
+            && (context.sub_dir.is_some() || context.mount_options.is_some() || context.direct_mount)
+        {
+            let reason = "an ephemeral volume gets a directory of its own and the configured options; only `export`, or \
+                          `server` and `share`, may be given";
+            return Err(Error::invalid("volumeAttributes", reason));
+        }
+        Ok(context)
+    }
+
+    /// The context as CreateVolume answers it and NodePublishVolume gets it back.
+    #[must_use]
+    pub fn to_map(&self) -> BTreeMap<String, String> {
+        let mut map = BTreeMap::new();
+        let mut put = |key: &str, value: &str| map.insert(key.to_owned(), value.to_owned());
+        match &self.export {
+            Some(ExportRef::Named(name)) => drop(put("export", name)),
+            Some(ExportRef::Inline(export)) => {
+                put("server", export.server());
+                put("share", export.share());
+            }
+            None => {}
+        }
+        if let Some(sub_dir) = &self.sub_dir {
+            put("subDir", sub_dir.as_str());
+        }
+        if self.direct_mount {
+            put("directMount", "true");
+        }
+        map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::name::export::Export;
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_context_reads_back_as_it_was_written() {
+        for export in
+            [ExportRef::Inline(Export::new("nas", "/srv").unwrap()), ExportRef::named("fast").unwrap()]
+        {
+            let sub_dir = Some(SubDir::parse("ns/claim").unwrap());
+            let context =
+                VolumeContext { export: Some(export), sub_dir, direct_mount: true, ..Default::default() };
+            assert_eq!(VolumeContext::parse(&context.to_map()).unwrap(), context);
+        }
+    }
+
+    #[test]
+    fn a_context_of_csi_driver_nfs_is_read() {
+        let context = VolumeContext::parse(&map(&[
+            ("server", "nas"),
+            ("share", "/"),
+            ("subdir", "pvc-1"),
+            ("mountPermissions", "0"),
+            ("csi.storage.k8s.io/pv/name", "pvc-1"),
+            ("storage.kubernetes.io/csiProvisionerIdentity", "1-2-nfs.csi.k8s.io"),
+            ("mountOptions", "nfsvers=4.1,hard"),
+        ]));
+        let context = context.unwrap();
+        assert_eq!(context.export.unwrap().to_string(), "nas:/");
+        assert_eq!(context.sub_dir.unwrap().as_str(), "pvc-1");
+        assert_eq!(context.mount_options.as_deref(), Some("nfsvers=4.1,hard"));
+    }
+
+    #[test]
+    fn half_an_export_and_a_path_that_leads_out_are_errors() {
+        assert!(VolumeContext::parse(&map(&[("server", "nas")])).is_err());
+        assert!(VolumeContext::parse(&map(&[("subdir", "../x")])).is_err());
+        assert!(VolumeContext::parse(&map(&[("subdir", "/")])).is_err());
+    }
+
+    #[test]
+    fn a_pods_own_volume_chooses_neither_directory_nor_options() {
+        let ephemeral = (EPHEMERAL, "true");
+        for pair in [("subDir", "other"), ("mountOptions", "ro"), ("directMount", "true")] {
+            assert!(VolumeContext::parse(&map(&[ephemeral, pair])).is_err(), "{pair:?}");
+        }
+        assert!(VolumeContext::parse(&map(&[ephemeral, ("export", "fast")])).unwrap().ephemeral);
+    }
+}

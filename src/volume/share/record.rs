@@ -1,0 +1,119 @@
+//! The record of a volume: what the driver promised when it made it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::volume::error::{Error, Result};
+use crate::volume::name::source::Source;
+use crate::volume::name::sub_dir::SubDir;
+use crate::volume::name::sub_dir::SubDirError;
+use crate::volume::on_delete::OnDelete;
+use crate::volume::policy::parameters::Ownership;
+
+/// Largest record file that is read, in bytes; the ones written are a few hundred.
+pub const LONGEST_RECORD: u64 = 64 * 1024;
+
+/// What is kept of one volume, as `volumes/<key>.json` in the state directory. Fields a later version adds are
+/// kept out of this version's way: an unknown field is an error, so that an old driver does not act on half of
+/// what it should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// `CreateVolumeRequest.name`.
+    pub name: String,
+    /// Directory relative to the share.
+    #[serde(with = "sub_dir_text")]
+    pub sub_dir: SubDir,
+    /// Bytes promised; 0 if none were asked for.
+    pub capacity_bytes: u64,
+    /// What becomes of the directory in the end.
+    pub on_delete: OnDelete,
+    /// Whose it was made.
+    pub ownership: Ownership,
+    /// Whether each publish mounts the directory itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct_mount: bool,
+    /// What it was filled with when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// When it was made: seconds since 1970-01-01 UTC.
+    pub created: u64,
+}
+
+impl Record {
+    /// Reads a record file. `path` is for the message.
+    pub fn from_json(json: &[u8], path: &str) -> Result<Self> {
+        let bad = |e: serde_json::Error| Error::BadRecord { path: path.to_owned(), reason: e.to_string() };
+        serde_json::from_slice(json).map_err(bad)
+    }
+
+    /// The content of the record file.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        content_of(self)
+    }
+}
+
+/// The content of a record file of any kind.
+pub(in crate::volume) fn content_of(record: &impl Serialize) -> Vec<u8> {
+    // Only a map with keys that are no text could fail.
+    let mut json = serde_json::to_vec_pretty(record).expect("a record has text keys only");
+    json.push(b'\n');
+    json
+}
+
+mod sub_dir_text {
+    use super::{SubDir, SubDirError};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    pub(in crate::volume) fn serialize<S: Serializer>(sub_dir: &SubDir, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(sub_dir.as_str())
+    }
+
+    pub(in crate::volume) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SubDir, D::Error> {
+        let text = String::deserialize(from)?;
+        SubDir::parse(&text).map_err(|error: SubDirError| D::Error::custom(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn record() -> Record {
+        Record {
+            name: "pvc-1".to_owned(),
+            sub_dir: SubDir::parse("ns/claim").unwrap(),
+            capacity_bytes: 1 << 30,
+            on_delete: OnDelete::Archive,
+            ownership: Ownership { mode: 0o2770, uid: Some(1000), gid: None },
+            direct_mount: false,
+            source: Some(Source::Snapshot("fast#snapshot-1".to_owned())),
+            created: 1_700_000_000,
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back_as_it_was_written() {
+        assert_eq!(Record::from_json(&record().to_json(), "r").unwrap(), record());
+    }
+
+    #[test]
+    fn a_record_that_leads_out_of_the_share_is_refused() {
+        for path in ["../x", "/etc", "", "a/../../b", ".nfs-subdir-csi/volumes"] {
+            let json = String::from_utf8(record().to_json()).unwrap().replace("ns/claim", path);
+            assert!(Record::from_json(json.as_bytes(), "r").is_err(), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), cut in 0usize..400) {
+            let _ = Record::from_json(&bytes, "r");
+            let mut json = record().to_json();
+            json.truncate(cut);
+            json.extend(&bytes);
+            let _ = Record::from_json(&json, "r");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The record of a snapshot, or of a group of snapshots.
+
+use serde::{Deserialize, Serialize};
+
+use crate::volume::error::{Error, Result};
+use crate::volume::name::snapshot_handle::LARGEST_GROUP;
+use crate::volume::policy::parameters::Ownership;
+use crate::volume::share::record::content_of;
+
+/// Largest record file that is read, in bytes: the largest group's fits.
+pub(in crate::volume) const LONGEST_RECORD: u64 = 512 * 1024;
+
+/// What is kept of a snapshot beside its tree. An unknown field is an error, as in a volume's record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetRecord {
+    /// `CreateSnapshotRequest.name`, or that of the group.
+    pub name: String,
+    /// When copying began: nanoseconds since 1970-01-01 UTC.
+    pub created_ns: u64,
+    /// One for each volume; the tree of the n-th is the directory `n`. A snapshot of its own has one.
+    pub members: Vec<Member>,
+}
+
+/// One volume's part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// The volume's handle.
+    pub source: String,
+    /// Bytes that the tree took up.
+    pub size_bytes: u64,
+    /// Bytes that the volume was promised.
+    pub capacity_bytes: u64,
+    /// Whose the volume was made.
+    pub ownership: Ownership,
+}
+
+impl SetRecord {
+    /// Reads a record file. `path` is for the message.
+    pub fn from_json(json: &[u8], path: &str) -> Result<Self> {
+        let bad = |reason: String| Error::BadRecord { path: path.to_owned(), reason };
+        let record: Self = serde_json::from_slice(json).map_err(|error| bad(error.to_string()))?;
+        if !(1..=LARGEST_GROUP).contains(&record.members.len()) {
+            return Err(bad(format!("it has {} members", record.members.len())));
+        }
+        Ok(record)
+    }
+
+    /// The content of the record file.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        content_of(self)
+    }
+
+    /// The handles of the volumes, in their order.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|member| member.source.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn record() -> SetRecord {
+        let member = Member {
+            source: "fast#pvc-1".to_owned(),
+            size_bytes: 4096,
+            capacity_bytes: 1 << 30,
+            ownership: Ownership::default(),
+        };
+        SetRecord {
+            name: "snapshot-1".to_owned(),
+            created_ns: 1_700_000_000_000_000_001,
+            members: vec![member],
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back_as_it_was_written() {
+        assert_eq!(SetRecord::from_json(&record().to_json(), "r").unwrap(), record());
+        let empty = SetRecord { members: Vec::new(), ..record() };
+        assert!(SetRecord::from_json(&empty.to_json(), "r").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), cut in 0usize..400) {
+            let mut json = record().to_json();
+            json.truncate(cut);
+            json.extend(&bytes);
+            let _ = SetRecord::from_json(&json, "r");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The driver's own directory at the top of a share: records, trash, work.
+//!
+//! It is the driver's only memory. A record appears and changes as a whole or not at all: it is written under a
+//! name of its own, synced, and then linked or renamed into place.
+
+use std::collections::BinaryHeap;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use crate::linux::{Dir, unique};
+
+use crate::linux::remove::Pace;
+use crate::linux::remove::remove_tree;
+use crate::volume::error::explain_denied;
+use crate::volume::error::{Error, Result};
+use crate::volume::name::handle::VolumeKey;
+use crate::volume::name::sub_dir::STATE_DIR;
+use crate::volume::share::record::{LONGEST_RECORD, Record};
+
+/// Ending of a record's file name.
+const SUFFIX: &str = ".json";
+/// Threads that read records for a list.
+const READERS: usize = 8;
+/// Records held at a time while all are looked at.
+const PAGE: usize = 4096;
+/// Nobody but the driver has any business in there; directories of deleted volumes lie in it.
+const MODE: u32 = 0o700;
+
+/// Handles of the state directory's parts.
+#[derive(Debug)]
+pub struct StateDir {
+    top: Dir,
+    volumes: Dir,
+    work: Arc<Dir>,
+    /// Where directories of deleted volumes wait for the reaper.
+    pub trash: Arc<Dir>,
+}
+
+impl StateDir {
+    /// Opens the state directory of a share. `None` if the driver has never made one there.
+    pub fn open(share: &Dir) -> Result<Option<Self>> {
+        match share.open_dir(STATE_DIR) {
+            Err(error) if error.is_not_found() => Ok(None),
+            result => Self::complete(result?).map(Some),
+        }
+    }
+
+    /// Opens the state directory of a share, and makes what is missing of it.
+    pub fn create(share: &Dir) -> Result<Self> {
+        Self::complete(share.open_or_make_dir(STATE_DIR, MODE).map_err(explain_denied)?)
+    }
+
+    fn complete(top: Dir) -> Result<Self> {
+        let part = |name: &str| top.open_or_make_dir(name, MODE).map_err(explain_denied);
+        let (volumes, work, trash) = (part("volumes")?, part("work")?, part("trash")?);
+        Ok(Self { volumes, work: Arc::new(work), trash: Arc::new(trash), top })
+    }
+
+    /// A further part, made if it is not there: not every share has snapshots.
+    pub(in crate::volume) fn part(&self, name: &str) -> Result<Dir> {
+        self.top.open_or_make_dir(name, MODE).map_err(explain_denied)
+    }
+
+    /// A further part, if it is there.
+    pub(in crate::volume) fn existing_part(&self, name: &str) -> Result<Option<Dir>> {
+        match self.top.open_dir(name) {
+            Err(error) if error.is_not_found() => Ok(None),
+            result => Ok(Some(result?)),
+        }
+    }
+
+    /// Where something is built that is to appear complete.
+    pub(in crate::volume) fn work(&self) -> &Arc<Dir> {
+        &self.work
+    }
+
+    /// The record of a volume. Three NFS requests (OPEN, READ, CLOSE) where there is one, one where there is none.
+    pub fn read(&self, key: &VolumeKey) -> Result<Option<Record>> {
+        let file = file_of(key);
+        let Some(json) = self.volumes.read_file(&file, LONGEST_RECORD)? else { return Ok(None) };
+        Record::from_json(&json, &format!("{}/{file}", self.volumes.label())).map(Some)
+    }
+
+    /// The keys after `after` in order, at most `limit` of them.
+    pub fn keys(&self, after: Option<&VolumeKey>, limit: usize) -> Result<Vec<VolumeKey>> {
+        first_keys(&self.volumes, SUFFIX, after, limit)
+    }
+
+    /// The records of these keys, in their order. A key whose record is gone by now is left out. Read by a few threads
+    /// at once, because each waits for the server most of the time.
+    pub fn records(&self, keys: &[VolumeKey]) -> Result<Vec<(VolumeKey, Record)>> {
+        let share = keys.len().div_ceil(READERS).max(1);
+        let read = |keys: &[VolumeKey]| {
+            let with_key = |key: &VolumeKey| Ok(self.read(key)?.map(|record| (key.clone(), record)));
+            keys.iter().filter_map(|key| with_key(key).transpose()).collect::<Result<Vec<_>>>()
+        };
+        if keys.len() < 2 * READERS {
+            return read(keys);
+        }
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = keys.chunks(share).map(|keys| scope.spawn(move || read(keys))).collect();
+            let parts =
+                readers.into_iter().map(|reader| reader.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            Ok(parts.collect::<Result<Vec<_>>>()?.concat())
+        })
+    }
+
+    /// Bytes promised to all volumes together.
+    pub fn sum_of_capacities(&self) -> Result<u64> {
+        let mut sum = 0u64;
+        let mut after = None;
+        loop {
+            let keys = self.keys(after.as_ref(), PAGE)?;
+            for (_, record) in self.records(&keys)? {
+                sum = sum.saturating_add(record.capacity_bytes);
+            }
+            match keys.last() {
+                Some(last) if keys.len() == PAGE => after = Some(last.clone()),
+                _ => return Ok(sum),
+            }
+        }
+    }
+
+    /// Writes the record of a new volume. `false` if there is one already, written by whomever: linking decides
+    /// between two controllers at once. Seven NFS requests: OPEN, SETATTR (for O_EXCL), ACCESS, WRITE, CLOSE, LINK, REMOVE.
+    pub fn add(&self, key: &VolumeKey, record: &Record) -> Result<bool> {
+        let draft = self.write_draft(key, record)?;
+        let linked = self.work.link(&draft, &self.volumes, file_of(key));
+        self.work.remove_file(&draft)?;
+        match linked {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_taken() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Replaces the record of a volume.
+    pub fn replace(&self, key: &VolumeKey, record: &Record) -> Result<()> {
+        let draft = self.write_draft(key, record)?;
+        Ok(self.work.rename(&draft, &self.volumes, file_of(key))?)
+    }
+
+    fn write_draft(&self, key: &VolumeKey, record: &Record) -> Result<String> {
+        let draft = format!("{key}.{:x}", unique());
+        if let Err(error) = self.work.create_file(&draft, &record.to_json()) {
+            // A full disk is the usual reason; the empty draft must not add to it.
+            let cleaned = self.work.remove_file(&draft).err().filter(|e| !e.is_not_found());
+            let errors = std::iter::once(error).chain(cleaned).map(Error::from).collect();
+            return Err(Error::Several(errors));
+        }
+        Ok(draft)
+    }
+
+    /// Removes the record of a volume; one that is not there is removed already.
+    pub fn remove(&self, key: &VolumeKey) -> Result<()> {
+        match self.volumes.remove_file(file_of(key)) {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The keys after `after` in order, at most `limit` of them, of the entries of `dir` that are called by a key and
+/// `suffix`. However many there are, no more than `limit` keys are held at a time. One READDIR for every few hundred
+/// entries.
+pub(in crate::volume) fn first_keys(
+    dir: &Dir,
+    suffix: &str,
+    after: Option<&VolumeKey>,
+    limit: usize,
+) -> Result<Vec<VolumeKey>> {
+    let mut smallest = BinaryHeap::new();
+    dir.for_each_entry(|entry| {
+        let key = entry.name.to_str().and_then(|name| name.strip_suffix(suffix)).and_then(VolumeKey::parse);
+        if let Some(key) = key.filter(|key| after.is_none_or(|after| key > after)) {
+            smallest.push(key);
+            if smallest.len() > limit {
+                smallest.pop();
+            }
+        }
+    })?;
+    Ok(smallest.into_sorted_vec())
+}
+
+fn file_of(key: &VolumeKey) -> String {
+    format!("{key}{SUFFIX}")
+}
+
+/// Removes something in `work/` with all that is in it.
+pub(in crate::volume) fn remove_draft(state: &StateDir, name: &str) -> Result<()> {
+    remove_tree(state.work(), name.as_ref(), &Pace::new(None))
+        .map_err(|failures| Error::Several(failures.into_iter().map(Error::from).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::name::sub_dir::SubDir;
+    use crate::volume::on_delete::OnDelete;
+    use crate::volume::policy::parameters::Ownership;
+
+    fn record(name: &str) -> Record {
+        Record {
+            name: name.to_owned(),
+            sub_dir: SubDir::parse(name).unwrap(),
+            capacity_bytes: 0,
+            on_delete: OnDelete::Delete,
+            ownership: Ownership::default(),
+            direct_mount: false,
+            source: None,
+            created: 0,
+        }
+    }
+
+    #[test]
+    fn a_record_is_made_once_and_leaves_no_draft() {
+        let temporary = tempfile::tempdir().unwrap();
+        let share = Dir::open(temporary.path()).unwrap();
+        assert!(StateDir::open(&share).unwrap().is_none());
+        let state = StateDir::create(&share).unwrap();
+        let key = VolumeKey::of_name("v");
+        assert!(state.add(&key, &record("v")).unwrap());
+        assert!(!state.add(&key, &record("other")).unwrap());
+        assert_eq!(state.read(&key).unwrap().unwrap(), record("v"));
+        state.replace(&key, &record("w")).unwrap();
+        assert_eq!(state.read(&key).unwrap().unwrap(), record("w"));
+        assert!(state.work.entries(10).unwrap().is_empty());
+        state.remove(&key).unwrap();
+        state.remove(&key).unwrap();
+        assert!(state.read(&key).unwrap().is_none());
+    }
+
+    #[test]
+    fn keys_come_in_order_page_by_page_and_what_is_no_record_is_left_out() {
+        let temporary = tempfile::tempdir().unwrap();
+        let state = StateDir::create(&Dir::open(temporary.path()).unwrap()).unwrap();
+        let mut names: Vec<String> = (0..100).map(|number| format!("v{}", number * 37 % 100)).collect();
+        for name in &names {
+            let record = Record { capacity_bytes: 2, ..record(name) };
+            state.add(&VolumeKey::of_name(name), &record).unwrap();
+        }
+        std::fs::write(temporary.path().join(".nfs-subdir-csi/volumes/.hidden.json"), "").unwrap();
+        std::fs::write(temporary.path().join(".nfs-subdir-csi/volumes/note.txt"), "").unwrap();
+        let mut listed = Vec::new();
+        loop {
+            let page = state.keys(listed.last(), 7).unwrap();
+            if page.is_empty() {
+                break;
+            }
+            assert_eq!(state.records(&page).unwrap().len(), page.len());
+            listed.extend(page);
+        }
+        names.sort();
+        assert_eq!(listed.iter().map(VolumeKey::as_str).collect::<Vec<_>>(), names);
+        assert_eq!(state.sum_of_capacities().unwrap(), 200);
+        assert_eq!(state.records(&listed).unwrap().len(), 100);
+    }
+}

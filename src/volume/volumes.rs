@@ -1,0 +1,192 @@
+//! Finding a volume by its handle.
+
+use std::sync::Arc;
+
+use crate::linux::NfsOptions;
+
+use crate::volume::error::{Error, Result};
+use crate::volume::jobs::Copies;
+use crate::volume::name::export::ExportRef;
+use crate::volume::name::handle::VolumeHandle;
+use crate::volume::name::handle::VolumeKey;
+use crate::volume::name::snapshot_handle::Kind;
+use crate::volume::name::snapshot_handle::SnapshotHandle;
+use crate::volume::name::source::Source;
+use crate::volume::policy::parameters::Ownership;
+use crate::volume::policy::settings::{LiveSettings, ResolvedExport, Settings};
+use crate::volume::policy::volume_context::VolumeContext;
+use crate::volume::share::directory::find_directory;
+use crate::volume::share::mounts::Exports;
+use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::record::Record;
+use crate::volume::share::snapshot_record::SetRecord;
+use crate::volume::share::snapshot_store::Sets;
+
+/// What everything that is done with volumes needs: the settings in force, and the exports.
+pub struct Volumes {
+    /// The configuration.
+    pub settings: Arc<LiveSettings>,
+    /// The exports this process has mounted.
+    pub exports: Arc<Exports>,
+    /// The copies under way.
+    pub copies: Arc<Copies>,
+}
+
+/// A handle with what has to be known to work on its volume.
+pub(in crate::volume) struct Located {
+    pub(in crate::volume) handle: VolumeHandle,
+    pub(in crate::volume) export: ResolvedExport,
+    pub(in crate::volume) options: NfsOptions,
+    settings: Arc<Settings>,
+}
+
+impl Volumes {
+    /// Where the volume of a handle is to be looked for. `None`: the text is no handle, so there is no volume.
+    /// `secret` are mount options from the call's secrets.
+    pub(in crate::volume) fn locate(&self, text: &str, secret: Option<&str>) -> Result<Option<Located>> {
+        let Some(handle) = VolumeHandle::parse(text) else { return Ok(None) };
+        let settings = self.settings.get();
+        let export = settings.resolve(&handle.export)?;
+        let (options, _) = export.options(secret.as_slice())?;
+        Ok(Some(Located { handle, export, options, settings }))
+    }
+
+    /// Does `work` with the record of a volume, or says that there is none.
+    pub(in crate::volume) fn with_record<T>(
+        &self,
+        text: &str,
+        secret: Option<&str>,
+        work: impl Fn(&MountedExport, &Located, Record) -> Result<T>,
+    ) -> Result<T> {
+        let located = self.locate(text, secret)?.ok_or_else(|| not_found(text))?;
+        self.exports.with_any(&located.export, &located.options, |mounted| {
+            let record = located.record(mounted)?.ok_or_else(|| not_found(text))?;
+            work(mounted, &located, record)
+        })
+    }
+
+    /// Goes on with what an earlier process left in the trash of the exports in the configuration. The failures are
+    /// for the log: a server that is away now is met again when somebody needs it.
+    #[must_use]
+    pub fn resume(&self) -> Vec<Error> {
+        let settings = self.settings.get();
+        let resume = |name: &String| {
+            let export = settings.resolve(&ExportRef::Named(name.clone()))?;
+            let (options, _) = export.options::<&str>(&[])?;
+            self.exports.with_any(&export, &options, |mounted| {
+                if let Some(state) = mounted.existing_state()? {
+                    mounted.reap(&state, export.policy);
+                }
+                Ok(())
+            })
+        };
+        settings.exports.keys().filter_map(|name| resume(name).err()).collect()
+    }
+
+    /// The record of the set that a snapshot belongs to.
+    pub(in crate::volume) fn read_set(
+        &self,
+        handle: &SnapshotHandle,
+        secret: Option<&str>,
+    ) -> Result<Option<SetRecord>> {
+        self.read_set_of(handle.kind(), &handle.export, &handle.key, secret)
+    }
+
+    pub(in crate::volume) fn read_set_of(
+        &self,
+        kind: Kind,
+        export: &ExportRef,
+        key: &VolumeKey,
+        secret: Option<&str>,
+    ) -> Result<Option<SetRecord>> {
+        Ok(self.with_sets(kind, export, secret, |sets| sets.read(key))?.flatten())
+    }
+
+    /// Does `work` with the sets of one kind, if the export has any.
+    pub(in crate::volume) fn with_sets<T>(
+        &self,
+        kind: Kind,
+        export: &ExportRef,
+        secret: Option<&str>,
+        work: impl Fn(&Sets) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let export = self.settings.get().resolve(export)?;
+        let (options, _) = export.options(secret.as_slice())?;
+        self.exports.with_any(&export, &options, |mounted| {
+            let Some(state) = mounted.existing_state()? else { return Ok(None) };
+            Sets::open(&state, kind)?.map(|sets| work(&sets)).transpose()
+        })
+    }
+
+    /// The record of a volume.
+    pub fn find(&self, text: &str) -> Result<Record> {
+        self.with_record(text, None, |_, _, record| Ok(record))
+    }
+}
+
+impl Located {
+    /// The volume's record. A volume of csi-driver-nfs that has none is described by its handle, if its directory is
+    /// there.
+    pub(in crate::volume) fn record(&self, mounted: &MountedExport) -> Result<Option<Record>> {
+        if let Some(state) = mounted.existing_state()?
+            && let Some(record) = state.read(&self.handle.key)?
+        {
+            return Ok(Some(record));
+        }
+        let Some(foreign) = &self.handle.foreign else { return Ok(None) };
+        let exists = find_directory(mounted.share(), &foreign.sub_dir)?.is_some();
+        Ok(exists.then(|| Record {
+            name: self.handle.to_string(),
+            sub_dir: foreign.sub_dir.clone(),
+            capacity_bytes: 0,
+            on_delete: foreign.on_delete.unwrap_or(self.settings.on_delete),
+            ownership: Ownership::default(),
+            direct_mount: false,
+            source: None,
+            created: 0,
+        }))
+    }
+}
+
+/// The context of a volume with this record.
+#[must_use]
+pub fn context_of(handle: &VolumeHandle, record: &Record) -> VolumeContext {
+    VolumeContext {
+        export: Some(handle.export.clone()),
+        sub_dir: Some(record.sub_dir.clone()),
+        direct_mount: record.direct_mount,
+        ..VolumeContext::default()
+    }
+}
+
+/// The error for a handle that names no volume.
+#[must_use]
+pub fn not_found(handle: &str) -> Error {
+    Error::NotFound(format!("there is no volume {handle:?}"))
+}
+
+/// A volume as the orchestrator is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Its handle.
+    pub handle: VolumeHandle,
+    /// What NodePublishVolume will need.
+    pub context: VolumeContext,
+    /// Bytes promised.
+    pub capacity_bytes: u64,
+    /// What it was filled with.
+    pub source: Option<Source>,
+}
+
+impl Volume {
+    /// The volume with this handle and record.
+    #[must_use]
+    pub fn new(handle: VolumeHandle, record: &Record) -> Self {
+        Self {
+            context: context_of(&handle, record),
+            capacity_bytes: record.capacity_bytes,
+            source: record.source.clone(),
+            handle,
+        }
+    }
+}
