@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use nfs_subdir_csi::config::{Cli, Command, Common, ConfigCommand, NodeArgs};
-use nfs_subdir_csi::csi::call::Bridge;
 use nfs_subdir_csi::csi::controller::Controller;
+use nfs_subdir_csi::csi::dispatcher::Dispatcher;
 use nfs_subdir_csi::csi::identity::Identity;
 use nfs_subdir_csi::csi::lane::WIDTH;
 use nfs_subdir_csi::csi::node::Node;
@@ -18,7 +18,7 @@ use nfs_subdir_csi::linux::mount::SysMounter;
 use nfs_subdir_csi::linux::{Mounter, namespace};
 use nfs_subdir_csi::server::{self, Role};
 use nfs_subdir_csi::volume::jobs;
-use nfs_subdir_csi::volume::jobs::Copies;
+use nfs_subdir_csi::volume::jobs::CopyJobs;
 use nfs_subdir_csi::volume::node::publish;
 use nfs_subdir_csi::volume::policy::settings::{LiveSettings, Settings};
 use nfs_subdir_csi::volume::share::mounts::Exports;
@@ -127,19 +127,19 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// Puts the parts together.
 fn compose(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<Role> {
     let mounter: Arc<dyn Mounter> = Arc::new(SysMounter::new(resolve(&common.state_dir)?));
-    let bridge = Bridge::new(common.call_timeout);
-    let copies = Arc::new(Copies::default());
-    let settings = live_settings(common, &bridge, &copies)?;
+    let dispatcher = Dispatcher::new(common.call_timeout);
+    let copies = Arc::new(CopyJobs::default());
+    let settings = live_settings(common, &dispatcher, &copies)?;
     let volumes = Volumes {
         settings,
         exports: Arc::new(Exports::new(Arc::clone(&mounter), common.export_linger)),
         copies,
     };
     Ok(match node {
-        None => Role::Controller(Controller { bridge, volumes: Arc::new(volumes) }),
+        None => Role::Controller(Controller { dispatcher, volumes: Arc::new(volumes) }),
         Some(args) => {
-            let publisher = Arc::new(publish::Node::new(volumes, mounter, resolve(&args.kubelet_dir)?));
-            Role::Node(Node { bridge, publisher, node_id: args.node_id.clone() })
+            let publisher = Arc::new(publish::Publisher::new(volumes, mounter, resolve(&args.kubelet_dir)?));
+            Role::Node(Node { dispatcher, publisher, node_id: args.node_id.clone() })
         }
     })
 }
@@ -147,14 +147,14 @@ fn compose(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<Role> {
 /// The settings of the configuration file, kept up to date; without a file the defaults.
 fn live_settings(
     common: &Common,
-    bridge: &Bridge,
-    copies: &Arc<Copies>,
+    dispatcher: &Dispatcher,
+    copies: &Arc<CopyJobs>,
 ) -> anyhow::Result<Arc<LiveSettings>> {
     let Some(path) = common.config.clone() else { return Ok(Arc::default()) };
     let settings = config_file::load(&path)?;
-    let (bridge, copies) = (bridge.clone(), Arc::clone(copies));
+    let (dispatcher, copies) = (dispatcher.clone(), Arc::clone(copies));
     let apply = move |settings: &Settings| {
-        bridge.set_calls_per_export(settings.calls_per_export.unwrap_or(WIDTH));
+        dispatcher.set_calls_per_export(settings.calls_per_export.unwrap_or(WIDTH));
         copies.set_at_once(settings.copies_at_once.unwrap_or(jobs::AT_ONCE));
     };
     apply(&settings);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
-use crate::csi::call::blocking;
 use crate::csi::controller::Controller;
+use crate::csi::dispatcher::blocking;
 use crate::csi::identity::Identity;
 use crate::csi::node::Node;
 use crate::csi::proto::controller_server::ControllerServer;

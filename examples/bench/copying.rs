@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use nfs_subdir_csi::linux::copy::{DeviceNodes, Means, Order, Progress, copy_tree};
+use nfs_subdir_csi::linux::copy::{CopyRequest, DeviceNodes, Progress, Support, copy_tree};
 use nfs_subdir_csi::linux::remove::{Pace, remove_tree};
 use nfs_subdir_csi::linux::{self, Dir};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, Timespec, Timestamps};
@@ -87,7 +87,7 @@ struct Times {
     kinds: Vec<String>,
 }
 
-/// Copies the tree by us, by cp and by the floor; of `rounds` the best counts.
+/// CopyJobs the tree by us, by cp and by the floor; of `rounds` the best counts.
 async fn compare(
     name: &str,
     rows: &mut Vec<Vec<String>>,
@@ -143,8 +143,8 @@ async fn measure(name: &str, copy: impl FnOnce(&Path, &Path) -> Result<()>) -> R
 fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir(to.join("copy"))?;
     std::fs::create_dir(to.join("links"))?;
-    let (means, progress) = (Means::same_export(), Progress::default());
-    copy_tree(&Order {
+    let (means, progress) = (Support::same_export(), Progress::default());
+    copy_tree(&CopyRequest {
         from: &Dir::open(from)?,
         to: &Dir::open(&to.join("copy"))?,
         links: &Dir::open(&to.join("links"))?,

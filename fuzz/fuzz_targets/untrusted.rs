@@ -9,7 +9,7 @@ use std::path::{Component, Path};
 use libfuzzer_sys::fuzz_target;
 use nfs_subdir_csi::linux::{MountTable, nfs_options};
 use nfs_subdir_csi::volume::policy::volume_context::VolumeContext;
-use nfs_subdir_csi::volume::share::csi_driver_nfs_archive::ForeignSnapshotHandle;
+use nfs_subdir_csi::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
 use nfs_subdir_csi::volume::policy::parameters::{Change, Parameters};
 use nfs_subdir_csi::volume::share::record::Record;
 use nfs_subdir_csi::volume::policy::settings::Settings;
@@ -48,7 +48,7 @@ fn handle(text: &str) {
             check(&foreign.sub_dir);
         }
     }
-    if let Some(handle) = ForeignSnapshotHandle::parse(text) {
+    if let Some(handle) = CsiDriverNfsSnapshotHandle::parse(text) {
         check(handle.snapshot());
         assert_eq!(handle.snapshot().as_str().split('/').count(), 1);
     }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::call::{Bridge, Job, tell};
+use super::dispatcher::{Dispatcher, Work, respond};
 use super::proto;
 use super::proto::controller_service_capability::{Rpc, Type, rpc};
 use super::proto::list_volumes_response;
 use super::proto::validate_volume_capabilities_response::Confirmed;
-use super::{deadline, decode, snapshots};
+use super::{deadline, decode, snapshot};
 use crate::volume::controller::create::NewVolume;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeHandle;
@@ -24,7 +24,7 @@ use crate::volume::volumes::context_of;
 #[derive(Clone)]
 pub struct Controller {
     /// How calls are run.
-    pub bridge: Bridge,
+    pub dispatcher: Dispatcher,
     /// What they work on.
     pub volumes: Arc<Volumes>,
 }
@@ -51,19 +51,19 @@ impl proto::controller_server::Controller for Controller {
     ) -> Result<Response<proto::CreateVolumeResponse>, Status> {
         let volumes = Arc::clone(&self.volumes);
         let name = request.get_ref().name.clone();
-        let patience = deadline::patience(request.metadata(), self.bridge.patience());
+        let timeout = deadline::time_left(request.metadata(), self.dispatcher.timeout());
         let plan = |request| {
             let new = new_volume(request, &volumes)?;
             let handle = new.handle()?;
             let export = handle.export.to_string();
             // A lane of its own: calls that wait for long copies may not keep short ones out.
             let lane = if new.source.is_some() { format!("copies to {export}") } else { export };
-            Ok(Job::new(handle.to_string(), lane, move || {
-                let volume = Some(encode(&volumes.create(&new, patience)?));
+            Ok(Work::new(handle.to_string(), lane, move || {
+                let volume = Some(encode(&volumes.create(&new, timeout)?));
                 Ok(proto::CreateVolumeResponse { volume })
             }))
         };
-        self.bridge.call("CreateVolume", &name, request, plan).await
+        self.dispatcher.call("CreateVolume", &name, request, plan).await
     }
 
     async fn delete_volume(
@@ -75,12 +75,12 @@ impl proto::controller_server::Controller for Controller {
         let plan = |request: proto::DeleteVolumeRequest| {
             let id = decode::required("volume_id", &request.volume_id)?.to_owned();
             let secret = decode::secret_options(&request.secrets);
-            Ok(Job::new(id.clone(), lane_of(&id), move || {
+            Ok(Work::new(id.clone(), lane_of(&id), move || {
                 volumes.delete(&id, secret.as_deref())?;
                 Ok(proto::DeleteVolumeResponse {})
             }))
         };
-        self.bridge.call("DeleteVolume", &id, request, plan).await
+        self.dispatcher.call("DeleteVolume", &id, request, plan).await
     }
 
     async fn validate_volume_capabilities(
@@ -94,9 +94,9 @@ impl proto::controller_server::Controller for Controller {
             if request.volume_capabilities.is_empty() {
                 return Err(Error::Missing("volume_capabilities"));
             }
-            Ok(Job::new(format!("validate {id}"), lane_of(&id), move || validate(&volumes, &id, request)))
+            Ok(Work::new(format!("validate {id}"), lane_of(&id), move || validate(&volumes, &id, request)))
         };
-        self.bridge.call("ValidateVolumeCapabilities", &id, request, plan).await
+        self.dispatcher.call("ValidateVolumeCapabilities", &id, request, plan).await
     }
 
     async fn list_volumes(
@@ -107,7 +107,7 @@ impl proto::controller_server::Controller for Controller {
         let plan = |request: proto::ListVolumesRequest| {
             let limit = decode::page_size(request.max_entries)?;
             let guard = format!("list from {}", request.starting_token);
-            Ok(Job::new(guard, "lists", move || {
+            Ok(Work::new(guard, "lists", move || {
                 let page = volumes.list(&request.starting_token, limit)?;
                 let entry = |volume: &Volume| list_volumes_response::Entry {
                     volume: Some(encode(volume)),
@@ -119,7 +119,7 @@ impl proto::controller_server::Controller for Controller {
                 })
             }))
         };
-        self.bridge.call("ListVolumes", "", request, plan).await
+        self.dispatcher.call("ListVolumes", "", request, plan).await
     }
 
     async fn controller_get_volume(
@@ -130,7 +130,7 @@ impl proto::controller_server::Controller for Controller {
         let id = request.get_ref().volume_id.clone();
         let plan = |request: proto::ControllerGetVolumeRequest| {
             let id = decode::required("volume_id", &request.volume_id)?.to_owned();
-            Ok(Job::new(format!("get {id}"), lane_of(&id), move || {
+            Ok(Work::new(format!("get {id}"), lane_of(&id), move || {
                 let handle = VolumeHandle::parse(&id).ok_or_else(|| volumes::not_found(&id))?;
                 let volume = Volume::new(handle, &volumes.find(&id)?);
                 Ok(proto::ControllerGetVolumeResponse {
@@ -139,7 +139,7 @@ impl proto::controller_server::Controller for Controller {
                 })
             }))
         };
-        self.bridge.call("ControllerGetVolume", &id, request, plan).await
+        self.dispatcher.call("ControllerGetVolume", &id, request, plan).await
     }
 
     async fn get_capacity(
@@ -156,12 +156,12 @@ impl proto::controller_server::Controller for Controller {
             let lane = export.as_ref().map(ToString::to_string).unwrap_or_default();
             // Each question is its own: many may be asked at once.
             let guard = format!("capacity {lane} {}", crate::linux::unique());
-            Ok(Job::new(guard, lane, move || {
+            Ok(Work::new(guard, lane, move || {
                 let available = export.map_or(Ok(0), |export| volumes.capacity_of(&export))?;
                 Ok(proto::GetCapacityResponse { available_capacity: signed(available), ..Default::default() })
             }))
         };
-        self.bridge.call("GetCapacity", "", request, plan).await
+        self.dispatcher.call("GetCapacity", "", request, plan).await
     }
 
     async fn controller_expand_volume(
@@ -175,13 +175,13 @@ impl proto::controller_server::Controller for Controller {
             let range = request.capacity_range.as_ref().ok_or(Error::Missing("capacity_range"))?;
             let range = decode::capacity_range(Some(range))?;
             let secret = decode::secret_options(&request.secrets);
-            Ok(Job::new(id.clone(), lane_of(&id), move || {
+            Ok(Work::new(id.clone(), lane_of(&id), move || {
                 let capacity_bytes = signed(volumes.expand(&id, range, secret.as_deref())?);
                 // The node has nothing to do: a directory has no size of its own.
                 Ok(proto::ControllerExpandVolumeResponse { capacity_bytes, node_expansion_required: false })
             }))
         };
-        self.bridge.call("ControllerExpandVolume", &id, request, plan).await
+        self.dispatcher.call("ControllerExpandVolume", &id, request, plan).await
     }
 
     async fn controller_modify_volume(
@@ -194,12 +194,12 @@ impl proto::controller_server::Controller for Controller {
             let id = decode::required("volume_id", &request.volume_id)?.to_owned();
             let change = Change::parse(&request.mutable_parameters)?;
             let secret = decode::secret_options(&request.secrets);
-            Ok(Job::new(id.clone(), lane_of(&id), move || {
+            Ok(Work::new(id.clone(), lane_of(&id), move || {
                 volumes.modify(&id, change, secret.as_deref())?;
                 Ok(proto::ControllerModifyVolumeResponse {})
             }))
         };
-        self.bridge.call("ControllerModifyVolume", &id, request, plan).await
+        self.dispatcher.call("ControllerModifyVolume", &id, request, plan).await
     }
 
     async fn create_snapshot(
@@ -238,7 +238,7 @@ impl proto::controller_server::Controller for Controller {
             r#type: Some(Type::Rpc(Rpc { r#type: kind.into() })),
         };
         let capabilities = CAPABILITIES.map(capability).to_vec();
-        tell("ControllerGetCapabilities", proto::ControllerGetCapabilitiesResponse { capabilities })
+        respond("ControllerGetCapabilities", proto::ControllerGetCapabilitiesResponse { capabilities })
     }
 }
 
@@ -261,7 +261,7 @@ fn new_volume(request: proto::CreateVolumeRequest, volumes: &Volumes) -> Result<
         change: Change::parse(&request.mutable_parameters)?,
         capacity: decode::capacity_range(request.capacity_range.as_ref())?,
         name: request.name,
-        source: snapshots::source(request.volume_content_source)?,
+        source: snapshot::source(request.volume_content_source)?,
         parameters,
         export,
         options,
@@ -274,7 +274,7 @@ fn encode(volume: &Volume) -> proto::Volume {
         volume_id: volume.handle.to_string(),
         volume_context: volume.context.to_map(),
         capacity_bytes: signed(volume.capacity_bytes),
-        content_source: volume.source.as_ref().map(snapshots::encode_source),
+        content_source: volume.source.as_ref().map(snapshot::encode_source),
         ..Default::default()
     }
 }

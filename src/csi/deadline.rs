@@ -9,7 +9,7 @@ const MARGIN: Duration = Duration::from_millis(500);
 
 /// For how long a call may wait for work that goes on without it: until shortly before its caller gives up (header
 /// `grpc-timeout`, gRPC over HTTP/2), and no longer than `most`.
-pub fn patience(metadata: &MetadataMap, most: Duration) -> Duration {
+pub fn time_left(metadata: &MetadataMap, most: Duration) -> Duration {
     let header = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok());
     let waits = header.and_then(parse).unwrap_or(most);
     waits.min(most).saturating_sub(MARGIN)
@@ -44,13 +44,13 @@ mod tests {
         let with = |header: &str| {
             let mut metadata = MetadataMap::new();
             metadata.insert("grpc-timeout", header.parse().unwrap());
-            patience(&metadata, most)
+            time_left(&metadata, most)
         };
         assert_eq!(with("10S"), Duration::from_millis(9500));
         assert_eq!(with("59999999u"), Duration::from_micros(59_499_999));
         assert_eq!(with("99999999H"), with("nonsense"));
         assert_eq!(with("100m"), Duration::ZERO);
         assert_eq!(with("2M"), with("nonsense"), "no longer than the driver's own limit");
-        assert_eq!(patience(&MetadataMap::new(), most), Duration::from_millis(89_500));
+        assert_eq!(time_left(&MetadataMap::new(), most), Duration::from_millis(89_500));
     }
 }

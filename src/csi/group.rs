@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::call::{Job, tell};
 use super::controller::Controller;
+use super::dispatcher::{Work, respond};
 use super::proto;
 use super::proto::group_controller_service_capability::{Rpc, Type, rpc};
-use super::snapshots::{encode_group, new_set};
+use super::snapshot::{encode_group, snapshot_request};
 use super::{deadline, decode};
 use crate::volume::error::{Error, Result};
 use crate::volume::name::snapshot_handle::Kind;
@@ -24,7 +24,10 @@ impl proto::group_controller_server::GroupController for Controller {
         let capability =
             proto::GroupControllerServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: kind })) };
         let capabilities = vec![capability];
-        tell("GroupControllerGetCapabilities", proto::GroupControllerGetCapabilitiesResponse { capabilities })
+        respond(
+            "GroupControllerGetCapabilities",
+            proto::GroupControllerGetCapabilitiesResponse { capabilities },
+        )
     }
 
     async fn create_volume_group_snapshot(
@@ -33,18 +36,19 @@ impl proto::group_controller_server::GroupController for Controller {
     ) -> Result<Response<proto::CreateVolumeGroupSnapshotResponse>, Status> {
         let volumes = Arc::clone(&self.volumes);
         let name = request.get_ref().name.clone();
-        let patience = deadline::patience(request.metadata(), self.bridge.patience());
+        let timeout = deadline::time_left(request.metadata(), self.dispatcher.timeout());
         let plan = |request: proto::CreateVolumeGroupSnapshotRequest| {
             decode::required("name", &request.name)?;
             let sources = distinct(request.source_volume_ids)?;
-            let new = new_set(Kind::Group, request.name, sources, &request.secrets, &request.parameters)?;
+            let new =
+                snapshot_request(Kind::Group, request.name, sources, &request.secrets, &request.parameters)?;
             let lane = format!("snapshots of {}", new.export_id()?);
-            Ok(Job::new(format!("group {}", new.name), lane, move || {
-                let group_snapshot = Some(encode_group(&volumes.take_group(&new, patience)?));
+            Ok(Work::new(format!("group {}", new.name), lane, move || {
+                let group_snapshot = Some(encode_group(&volumes.take_group(&new, timeout)?));
                 Ok(proto::CreateVolumeGroupSnapshotResponse { group_snapshot })
             }))
         };
-        self.bridge.call("CreateVolumeGroupSnapshot", &name, request, plan).await
+        self.dispatcher.call("CreateVolumeGroupSnapshot", &name, request, plan).await
     }
 
     async fn delete_volume_group_snapshot(
@@ -56,12 +60,12 @@ impl proto::group_controller_server::GroupController for Controller {
         let plan = |request: proto::DeleteVolumeGroupSnapshotRequest| {
             let id = decode::required("group_snapshot_id", &request.group_snapshot_id)?.to_owned();
             let secret = decode::secret_options(&request.secrets);
-            Ok(Job::new(format!("delete group {id}"), lane_of(&id), move || {
+            Ok(Work::new(format!("delete group {id}"), lane_of(&id), move || {
                 volumes.delete_group(&id, secret.as_deref())?;
                 Ok(proto::DeleteVolumeGroupSnapshotResponse {})
             }))
         };
-        self.bridge.call("DeleteVolumeGroupSnapshot", &id, request, plan).await
+        self.dispatcher.call("DeleteVolumeGroupSnapshot", &id, request, plan).await
     }
 
     async fn get_volume_group_snapshot(
@@ -74,12 +78,12 @@ impl proto::group_controller_server::GroupController for Controller {
             let id = decode::required("group_snapshot_id", &request.group_snapshot_id)?.to_owned();
             let secret = decode::secret_options(&request.secrets);
             let guard = format!("get group {id} {}", crate::linux::unique());
-            Ok(Job::new(guard, lane_of(&id), move || {
+            Ok(Work::new(guard, lane_of(&id), move || {
                 let group_snapshot = Some(encode_group(&volumes.find_group(&id, secret.as_deref())?));
                 Ok(proto::GetVolumeGroupSnapshotResponse { group_snapshot })
             }))
         };
-        self.bridge.call("GetVolumeGroupSnapshot", &id, request, plan).await
+        self.dispatcher.call("GetVolumeGroupSnapshot", &id, request, plan).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::call::tell;
+use super::dispatcher::respond;
 use super::proto;
 use super::proto::plugin_capability::{Service, Type, VolumeExpansion, service, volume_expansion};
 
@@ -19,7 +19,7 @@ impl proto::identity_server::Identity for Identity {
         &self,
         _: Request<proto::GetPluginInfoRequest>,
     ) -> Result<Response<proto::GetPluginInfoResponse>, Status> {
-        tell(
+        respond(
             "GetPluginInfo",
             proto::GetPluginInfoResponse {
                 name: self.driver_name.clone(),
@@ -39,11 +39,11 @@ impl proto::identity_server::Identity for Identity {
         let capabilities = [controller, group, Type::VolumeExpansion(online)]
             .map(|kind| proto::PluginCapability { r#type: Some(kind) })
             .to_vec();
-        tell("GetPluginCapabilities", proto::GetPluginCapabilitiesResponse { capabilities })
+        respond("GetPluginCapabilities", proto::GetPluginCapabilitiesResponse { capabilities })
     }
 
     /// Answers that the process works. No server is asked: a dead one is no reason to restart the driver.
     async fn probe(&self, _: Request<proto::ProbeRequest>) -> Result<Response<proto::ProbeResponse>, Status> {
-        tell("Probe", proto::ProbeResponse { ready: Some(true) })
+        respond("Probe", proto::ProbeResponse { ready: Some(true) })
     }
 }

@@ -46,14 +46,14 @@ impl Lanes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a place in the lane `name`, for at most `patience`. `None`: all places stayed taken.
-    pub async fn enter(&self, name: &str, patience: Duration) -> Option<OwnedSemaphorePermit> {
+    /// Waits for a place in the lane `name`, for at most `timeout`. `None`: all places stayed taken.
+    pub async fn enter(&self, name: &str, timeout: Duration) -> Option<OwnedSemaphorePermit> {
         let lane = {
             let mut state = self.state();
             let width = state.width;
             Arc::clone(state.lanes.entry(name.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(width))))
         };
-        tokio::time::timeout(patience, lane.acquire_owned()).await.ok()?.ok()
+        tokio::time::timeout(timeout, lane.acquire_owned()).await.ok()?.ok()
     }
 }
 

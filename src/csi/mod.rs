@@ -1,10 +1,10 @@
 //! The CSI services: decode a request, call the domain, encode the answer. The only place, with the server, that
 //! knows gRPC.
 
-pub mod call;
 pub mod controller;
 pub mod deadline;
 pub mod decode;
+pub mod dispatcher;
 pub mod group;
 pub mod guard;
 pub mod identity;
@@ -12,7 +12,7 @@ pub mod lane;
 pub mod node;
 pub mod probe;
 pub mod registration;
-pub mod snapshots;
+pub mod snapshot;
 pub mod status;
 
 /// Messages and services of `csi.v1`, generated from `proto/csi.proto`.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::call::{Bridge, Job, tell};
 use super::decode;
+use super::dispatcher::{Dispatcher, Work, respond};
 use super::proto;
 use super::proto::node_service_capability::{Rpc, Type, rpc};
 use super::proto::volume_usage::Unit;
@@ -16,7 +16,7 @@ use crate::volume::error::{Error, Result};
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::VolumeHandle;
 use crate::volume::name::sub_dir::SubDir;
-use crate::volume::node::publish::{Directory, Node as Publisher, Publish};
+use crate::volume::node::publish::{Directory, Publish, Publisher};
 use crate::volume::policy::access_mode::AccessMode;
 use crate::volume::policy::settings::{InlineServers, Settings};
 use crate::volume::policy::volume_context::VolumeContext;
@@ -26,7 +26,7 @@ use crate::volume::volumes::not_found;
 #[derive(Clone)]
 pub struct Node {
     /// How calls are run.
-    pub bridge: Bridge,
+    pub dispatcher: Dispatcher,
     /// What they do.
     pub publisher: Arc<Publisher>,
     /// The name of this node in the cluster.
@@ -45,13 +45,13 @@ impl proto::node_server::Node for Node {
         let publisher = Arc::clone(&self.publisher);
         let id = request.get_ref().volume_id.clone();
         let plan = |request| {
-            let wanted = Wanted::decode(request)?;
-            Ok(Job::new(wanted.guard(), wanted.lane(), move || {
+            let wanted = PublishRequest::decode(request)?;
+            Ok(Work::new(wanted.guard(), wanted.lane(), move || {
                 publisher.publish(&wanted.locate(&publisher)?)?;
                 Ok(proto::NodePublishVolumeResponse {})
             }))
         };
-        self.bridge.call("NodePublishVolume", &id, request, plan).await
+        self.dispatcher.call("NodePublishVolume", &id, request, plan).await
     }
 
     async fn node_unpublish_volume(
@@ -67,12 +67,12 @@ impl proto::node_server::Node for Node {
             let lane = format!("unpublish from {}", lane_of(id));
             let guard = guard_of(id, &request.target_path);
             let id = id.to_owned();
-            Ok(Job::new(guard, lane, move || {
+            Ok(Work::new(guard, lane, move || {
                 publisher.unpublish(&id, &target)?;
                 Ok(proto::NodeUnpublishVolumeResponse {})
             }))
         };
-        self.bridge.call("NodeUnpublishVolume", &id, request, plan).await
+        self.dispatcher.call("NodeUnpublishVolume", &id, request, plan).await
     }
 
     async fn node_get_volume_stats(
@@ -84,12 +84,12 @@ impl proto::node_server::Node for Node {
         let plan = |request: proto::NodeGetVolumeStatsRequest| {
             let id = decode::required("volume_id", &request.volume_id)?;
             let path = PathBuf::from(decode::required("volume_path", &request.volume_path)?);
-            Ok(Job::new(format!("stats {}", guard_of(id, &request.volume_path)), lane_of(id), move || {
+            Ok(Work::new(format!("stats {}", guard_of(id, &request.volume_path)), lane_of(id), move || {
                 let usage = publisher.stats(&path)?;
                 Ok(proto::NodeGetVolumeStatsResponse { usage: encode(&usage), ..Default::default() })
             }))
         };
-        self.bridge.call("NodeGetVolumeStats", &id, request, plan).await
+        self.dispatcher.call("NodeGetVolumeStats", &id, request, plan).await
     }
 
     async fn node_get_capabilities(
@@ -100,7 +100,7 @@ impl proto::node_server::Node for Node {
             r#type: Some(Type::Rpc(Rpc { r#type: kind.into() })),
         };
         let capabilities = CAPABILITIES.map(capability).to_vec();
-        tell("NodeGetCapabilities", proto::NodeGetCapabilitiesResponse { capabilities })
+        respond("NodeGetCapabilities", proto::NodeGetCapabilitiesResponse { capabilities })
     }
 
     async fn node_get_info(
@@ -108,7 +108,7 @@ impl proto::node_server::Node for Node {
         _: Request<proto::NodeGetInfoRequest>,
     ) -> Result<Response<proto::NodeGetInfoResponse>, Status> {
         // No topology: an export is reached from every node. No limit: a further volume costs no further mount.
-        tell(
+        respond(
             "NodeGetInfo",
             proto::NodeGetInfoResponse { node_id: self.node_id.clone(), ..Default::default() },
         )
@@ -116,7 +116,7 @@ impl proto::node_server::Node for Node {
 }
 
 /// A publish as it is asked for.
-struct Wanted {
+struct PublishRequest {
     volume_id: String,
     target: String,
     read_only: bool,
@@ -125,7 +125,7 @@ struct Wanted {
     secret_options: Option<String>,
 }
 
-impl Wanted {
+impl PublishRequest {
     fn decode(request: proto::NodePublishVolumeRequest) -> Result<Self> {
         decode::required("volume_id", &request.volume_id)?;
         decode::required("target_path", &request.target_path)?;

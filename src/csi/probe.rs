@@ -10,7 +10,7 @@ use super::proto::ProbeRequest;
 use super::proto::identity_client::IdentityClient;
 
 /// How long the service may take to answer. kubelet's own limit on a probe does not end its process.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a service does not pass for working.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub enum ProbeError {
     #[error("the service answers {0}")]
     Failed(#[from] tonic::Status),
     /// It did not answer.
-    #[error("no answer within {} s", PATIENCE.as_secs())]
+    #[error("no answer within {} s", TIMEOUT.as_secs())]
     Silent,
     /// It says itself that it is not ready.
     #[error("the service is not ready")]
@@ -31,7 +31,7 @@ pub enum ProbeError {
 
 /// Fails with the reason unless the service at `socket` answers that it is ready.
 pub async fn probe(socket: &Path) -> Result<(), ProbeError> {
-    match tokio::time::timeout(PATIENCE, ask(socket)).await {
+    match tokio::time::timeout(TIMEOUT, ask(socket)).await {
         // CSI specification, ProbeResponse: not set is ready.
         Ok(Ok(Some(true) | None)) => Ok(()),
         Ok(Ok(Some(false))) => Err(ProbeError::NotReady),

@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::volume::volumes::context_of;
 
-use super::plan::{Candidate, Plan, Row};
+use super::plan::{Plan, Row};
+use super::rules::Candidate;
 
 /// Names the driver that made a volume and is to delete it.
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
@@ -18,7 +19,7 @@ const OF_THE_OLD_OBJECT: [&str; 2] =
 /// `yes` and `0777` are none. Each has the old one's name and claim: a PersistentVolume cannot be changed in its source,
 /// so the old object has to be deleted first.
 pub(super) fn list(plan: &Plan, driver: &str) -> anyhow::Result<String> {
-    let wanted = plan.rows.iter().filter(|row| row.fate.has_manifest());
+    let wanted = plan.rows.iter().filter(|row| row.decision.has_manifest());
     let items: Vec<Value> =
         wanted.filter_map(|row| Some(manifest(row, row.candidate.as_ref()?, driver))).collect();
     Ok(serde_json::to_string_pretty(&json!({ "apiVersion": "v1", "kind": "List", "items": items }))?)

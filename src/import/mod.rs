@@ -8,8 +8,10 @@ mod directories;
 mod manifest;
 mod place;
 mod plan;
+mod printable;
 mod pvs;
 mod quantity;
+mod rules;
 mod table;
 
 use std::path::Path;
@@ -22,7 +24,8 @@ use crate::linux::mount::SysMounter;
 use crate::linux::{Dir, Mounter, namespace, nfs_options};
 use crate::volume::name::export::{Export, ExportRef};
 use crate::volume::share::state_dir::StateDir;
-use plan::{Fate, Plan, Rules};
+use plan::Plan;
+use rules::{Decision, Rules};
 
 /// Directories without a PersistentVolume that are named in the report, at most.
 const ORPHANS_NAMED: usize = 50;
@@ -73,18 +76,18 @@ fn with_share(
 
 /// Writes what the plan has to import. A record that cannot be written is a conflict, and the others are written.
 fn write_records(share: &Dir, plan: &mut Plan) -> anyhow::Result<()> {
-    let count = plan.count(|fate| *fate == Fate::Import);
+    let count = plan.count(|decision| *decision == Decision::Import);
     if count == 0 {
         return Ok(());
     }
     let state = StateDir::create(share)?;
     let bar = bar(count, "records written")?;
     for row in &mut plan.rows {
-        if let (Fate::Import, Some(candidate)) = (&row.fate, &row.candidate) {
-            row.fate = match state.add(&candidate.key, &candidate.record) {
-                Ok(true) => Fate::Imported,
-                Ok(false) => Fate::Conflict("a record has appeared meanwhile".to_owned()),
-                Err(error) => Fate::Conflict(error.to_string()),
+        if let (Decision::Import, Some(candidate)) = (&row.decision, &row.candidate) {
+            row.decision = match state.add(&candidate.key, &candidate.record) {
+                Ok(true) => Decision::Imported,
+                Ok(false) => Decision::Conflict("a record has appeared meanwhile".to_owned()),
+                Err(error) => Decision::Conflict(error.to_string()),
             };
             bar.inc(1);
         }
@@ -119,14 +122,15 @@ fn report(share: &Dir, plan: &Plan, args: &ImportArgs) -> anyhow::Result<()> {
         eprint!("{text}");
         println!("{manifests}");
     }
-    let conflicts = plan.count(|fate| matches!(fate, Fate::Conflict(_)));
-    let there = plan.count(|fate| matches!(fate, Fate::AlreadyImported | Fate::KnownByOldHandle));
-    let others = plan.count(|fate| matches!(fate, Fate::NotOurs(_)));
+    let conflicts = plan.count(|decision| matches!(decision, Decision::Conflict(_)));
+    let there =
+        plan.count(|decision| matches!(decision, Decision::AlreadyImported | Decision::KnownByOldHandle));
+    let others = plan.count(|decision| matches!(decision, Decision::NotOurs(_)));
     let rest = format!("{there} there already, {others} left alone, {conflicts} in conflict");
     if args.yes {
-        eprintln!("\n{} imported, {rest}", plan.count(|fate| *fate == Fate::Imported));
+        eprintln!("\n{} imported, {rest}", plan.count(|decision| *decision == Decision::Imported));
     } else {
-        let import = plan.count(|fate| *fate == Fate::Import);
+        let import = plan.count(|decision| *decision == Decision::Import);
         eprintln!("\n{import} would be imported, {rest}; no record was written (--yes does it)");
     }
     if conflicts > 0 {

@@ -1,23 +1,12 @@
 //! Where a PersistentVolume's directory is.
 
-use crate::volume::name::csi_driver_nfs::ForeignHandle;
+use crate::volume::name::csi_driver_nfs::CsiDriverNfsHandle;
 use crate::volume::name::export::{Export, ExportRef};
 use crate::volume::name::sub_dir::SubDir;
-use crate::volume::on_delete::OnDelete;
 use crate::volume::policy::volume_context::VolumeContext;
 
-use super::plan::{Fate, Rules};
 use super::pvs::{Csi, PersistentVolume};
-
-/// A directory below the share.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) sub_dir: SubDir,
-    /// What the old handle says of its end.
-    pub(super) on_delete: Option<OnDelete>,
-    /// `mountOptions` of the old `volumeAttributes`.
-    pub(super) mount_options: Option<String>,
-}
+use super::rules::{Decision, Place, Rules};
 
 /// A server and an absolute path on it.
 struct Location {
@@ -43,7 +32,7 @@ fn components(path: &str) -> impl Iterator<Item = &str> {
 
 impl Rules {
     /// The directory of a PersistentVolume below the share, or why there is none to take.
-    pub(super) fn place(&self, volume: &PersistentVolume) -> Result<Place, Fate> {
+    pub(super) fn place(&self, volume: &PersistentVolume) -> Result<Place, Decision> {
         if let Some(nfs) = &volume.source.nfs {
             let location = Location { server: nfs.server.clone(), path: nfs.path.clone() };
             return self.below(&location).map(|sub_dir| Place {
@@ -54,22 +43,22 @@ impl Rules {
         }
         match &volume.source.csi {
             Some(csi) if csi.driver == self.from_driver => self.place_of_csi(csi),
-            Some(csi) => Err(Fate::NotOurs(format!("of the CSI driver {}", csi.driver))),
-            None => Err(Fate::NotOurs("not on NFS".to_owned())),
+            Some(csi) => Err(Decision::NotOurs(format!("of the CSI driver {}", csi.driver))),
+            None => Err(Decision::NotOurs("not on NFS".to_owned())),
         }
     }
 
     /// The attributes count, since they are what pods are given; a handle may be any text. One that names another
     /// directory than the attributes is a mistake somewhere, and a person has to say which of the two is meant.
-    fn place_of_csi(&self, csi: &Csi) -> Result<Place, Fate> {
-        let handle = ForeignHandle::parse(&csi.volume_handle);
+    fn place_of_csi(&self, csi: &Csi) -> Result<Place, Decision> {
+        let handle = CsiDriverNfsHandle::parse(&csi.volume_handle);
         let attributes = VolumeContext::parse(&csi.volume_attributes)
-            .map_err(|error| Fate::Conflict(format!("volumeAttributes: {error}")))?;
+            .map_err(|error| Decision::Conflict(format!("volumeAttributes: {error}")))?;
         let by_handle = handle.as_ref().map(|handle| Location::of(&handle.export, Some(&handle.sub_dir)));
         let by_attributes = match &attributes.export {
             Some(ExportRef::Inline(export)) => Some(Location::of(export, attributes.sub_dir.as_ref())),
             Some(named @ ExportRef::Named(name)) if *named != self.id => {
-                return Err(Fate::NotOurs(format!("on the export {name}")));
+                return Err(Decision::NotOurs(format!("on the export {name}")));
             }
             // A volume of this driver under the old driver's name.
             Some(ExportRef::Named(_)) => Some(Location::of(&self.export, attributes.sub_dir.as_ref())),
@@ -78,7 +67,7 @@ impl Rules {
         if let (Some(handle), Some(attributes)) = (&by_handle, &by_attributes)
             && !handle.is(attributes)
         {
-            return Err(Fate::Conflict(format!(
+            return Err(Decision::Conflict(format!(
                 "its handle names {}:{}, but pods are given {}:{}",
                 handle.server, handle.path, attributes.server, attributes.path
             )));
@@ -86,28 +75,28 @@ impl Rules {
         let Some(location) = by_attributes.or(by_handle) else {
             let reason =
                 format!("neither the handle {:?} nor the attributes name a directory", csi.volume_handle);
-            return Err(Fate::Conflict(reason));
+            return Err(Decision::Conflict(reason));
         };
         let sub_dir = self.below(&location)?;
         let on_delete = handle.and_then(|handle| handle.on_delete);
         Ok(Place { sub_dir, on_delete, mount_options: attributes.mount_options })
     }
 
-    fn below(&self, location: &Location) -> Result<SubDir, Fate> {
+    fn below(&self, location: &Location) -> Result<SubDir, Decision> {
         // For the brackets of an IPv6 address. A server that is none cannot be this one.
         let server = Export::new(&location.server, "/");
         if !server.is_ok_and(|server| server.server().eq_ignore_ascii_case(self.export.server())) {
-            return Err(Fate::NotOurs(format!("on the server {}", location.server)));
+            return Err(Decision::NotOurs(format!("on the server {}", location.server)));
         }
         let mut rest = components(&location.path);
         if components(self.export.share()).any(|component| rest.next() != Some(component)) {
-            return Err(Fate::NotOurs(format!("not below {}: {}", self.export.share(), location.path)));
+            return Err(Decision::NotOurs(format!("not below {}: {}", self.export.share(), location.path)));
         }
         let rest: Vec<&str> = rest.collect();
         if rest.is_empty() {
-            return Err(Fate::NotOurs("the share itself".to_owned()));
+            return Err(Decision::NotOurs("the share itself".to_owned()));
         }
-        SubDir::parse(&rest.join("/")).map_err(|error| Fate::Conflict(error.to_string()))
+        SubDir::parse(&rest.join("/")).map_err(|error| Decision::Conflict(error.to_string()))
     }
 }
 
@@ -120,6 +109,7 @@ mod tests {
         tests::{CDN, SUB},
     };
     use super::*;
+    use crate::volume::on_delete::OnDelete;
 
     fn rules() -> Rules {
         let export = Export::new("10.0.0.5", "/srv/k8s").unwrap();
@@ -131,18 +121,18 @@ mod tests {
         }
     }
 
-    fn place(spec: &Value) -> Result<Place, Fate> {
+    fn place(spec: &Value) -> Result<Place, Decision> {
         let json = json!({ "kind": "PersistentVolume", "metadata": { "name": "pv" }, "spec": spec });
         rules().place(&pvs::parse(json.to_string().as_bytes()).unwrap()[0])
     }
 
-    fn csi(handle: &str, attributes: &Value) -> Result<Place, Fate> {
+    fn csi(handle: &str, attributes: &Value) -> Result<Place, Decision> {
         place(
             &json!({ "csi": { "driver": "nfs.csi.k8s.io", "volumeHandle": handle, "volumeAttributes": attributes } }),
         )
     }
 
-    fn in_tree(server: &str, path: &str) -> Result<Place, Fate> {
+    fn in_tree(server: &str, path: &str) -> Result<Place, Decision> {
         place(&json!({ "nfs": { "server": server, "path": path } }))
     }
 
@@ -176,7 +166,8 @@ mod tests {
             ("10.0.0.5#srv/k8s/team#pvc-1##", json!({}), "team/pvc-1", None),
         ] {
             for attributes in [attributes, json!({})] {
-                let place = csi(handle, &attributes).unwrap_or_else(|fate| panic!("{handle}: {fate:?}"));
+                let place =
+                    csi(handle, &attributes).unwrap_or_else(|decision| panic!("{handle}: {decision:?}"));
                 assert_eq!((place.sub_dir, place.on_delete), (dir(sub_dir), on_delete), "{handle}");
             }
         }
@@ -195,13 +186,13 @@ mod tests {
             json!({ "server": "10.0.0.5", "share": "/srv/k8s" }),
             json!({ "server": "10.0.0.6", "share": "/srv/k8s", "subdir": "pvc-1" }),
         ] {
-            let fate = csi("10.0.0.5#srv/k8s#pvc-1##", &attributes).unwrap_err();
+            let decision = csi("10.0.0.5#srv/k8s#pvc-1##", &attributes).unwrap_err();
             assert!(
-                matches!(&fate, Fate::Conflict(reason) if reason.contains("but pods are given")),
-                "{fate:?}"
+                matches!(&decision, Decision::Conflict(reason) if reason.contains("but pods are given")),
+                "{decision:?}"
             );
         }
-        assert!(matches!(csi("nothing", &json!({})), Err(Fate::Conflict(_))));
+        assert!(matches!(csi("nothing", &json!({})), Err(Decision::Conflict(_))));
     }
 
     #[test]
@@ -216,7 +207,7 @@ mod tests {
             ("10.0.0.5", "/srv/../srv/k8s/a"),
             ("10.0.0.5", ""),
         ] {
-            assert!(matches!(in_tree(server, path), Err(Fate::NotOurs(_))), "{server} {path}");
+            assert!(matches!(in_tree(server, path), Err(Decision::NotOurs(_))), "{server} {path}");
         }
         for path in [
             "/srv/k8s/..",
@@ -227,16 +218,16 @@ mod tests {
             "/srv/k8s/.nfs-subdir-csi/volumes",
             "/srv/k8s/ ",
         ] {
-            assert!(matches!(in_tree("10.0.0.5", path), Err(Fate::Conflict(_))), "{path}");
+            assert!(matches!(in_tree("10.0.0.5", path), Err(Decision::Conflict(_))), "{path}");
         }
         for handle in ["10.0.0.5#srv/k8s#..##", "10.0.0.5#srv/k8s###", "10.0.0.5#srv/k8s#a/../../b##"] {
-            assert!(matches!(csi(handle, &json!({})), Err(Fate::Conflict(_))), "{handle}");
+            assert!(matches!(csi(handle, &json!({})), Err(Decision::Conflict(_))), "{handle}");
         }
         let hostile = json!({ "server": "10.0.0.5", "share": "/srv/k8s", "subdir": "../x" });
-        assert!(matches!(csi("10.0.0.5#srv/k8s#../x##", &hostile), Err(Fate::Conflict(_))));
+        assert!(matches!(csi("10.0.0.5#srv/k8s#../x##", &hostile), Err(Decision::Conflict(_))));
         assert_eq!(in_tree("[10.0.0.5]", "//srv//k8s//a/").unwrap().sub_dir, dir("a"));
         let other = json!({ "csi": { "driver": "ebs.csi.aws.com", "volumeHandle": "vol-1" } });
-        assert!(matches!(place(&other), Err(Fate::NotOurs(_))));
-        assert!(matches!(place(&json!({ "hostPath": { "path": "/x" } })), Err(Fate::NotOurs(_))));
+        assert!(matches!(place(&other), Err(Decision::NotOurs(_))));
+        assert!(matches!(place(&json!({ "hostPath": { "path": "/x" } })), Err(Decision::NotOurs(_))));
     }
 }

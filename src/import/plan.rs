@@ -4,30 +4,16 @@ use std::time::UNIX_EPOCH;
 
 use crate::linux::Dir;
 use crate::volume::error::Result;
-use crate::volume::name::export::{Export, ExportRef};
 use crate::volume::name::handle::{VolumeHandle, VolumeKey};
 use crate::volume::name::sub_dir::SubDir;
-use crate::volume::on_delete::OnDelete;
 use crate::volume::policy::parameters::Ownership;
 use crate::volume::share::record::Record;
 use crate::volume::share::state_dir::StateDir;
 
 use super::directories::{Directories, Owner};
-use super::place::Place;
 use super::pvs::PersistentVolume;
 use super::quantity;
-
-/// What the operator wants.
-pub(super) struct Rules {
-    /// Where the volumes lie.
-    pub(super) export: Export,
-    /// How their handles name that.
-    pub(super) id: ExportRef,
-    /// The CSI driver whose volumes are taken.
-    pub(super) from_driver: String,
-    /// Policy of volumes whose handle has none.
-    pub(super) on_delete: OnDelete,
-}
+use super::rules::{Candidate, Decision, Place, Rules};
 
 /// All PersistentVolumes, in the order of the file.
 pub(super) struct Plan {
@@ -42,40 +28,7 @@ pub(super) struct Row {
     pub(super) sub_dir: Option<SubDir>,
     /// What it would be here; `None` if it cannot be anything.
     pub(super) candidate: Option<Candidate>,
-    pub(super) fate: Fate,
-}
-
-/// A volume as it would be here.
-pub(super) struct Candidate {
-    pub(super) key: VolumeKey,
-    pub(super) handle: VolumeHandle,
-    pub(super) record: Record,
-    /// `mountOptions` of the old `volumeAttributes`.
-    pub(super) mount_options: Option<String>,
-}
-
-/// What becomes of a PersistentVolume.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// A record is to be written.
-    Import,
-    /// A record has been written.
-    Imported,
-    /// A record was there.
-    AlreadyImported,
-    /// This driver has worked on it under the handle of csi-driver-nfs, and keeps a record of it under that.
-    KnownByOldHandle,
-    /// It is none of ours.
-    NotOurs(String),
-    /// It is, but cannot be taken.
-    Conflict(String),
-}
-
-impl Fate {
-    /// Whether a PersistentVolume of this driver belongs to it.
-    pub(super) fn has_manifest(&self) -> bool {
-        matches!(self, Self::Import | Self::Imported | Self::AlreadyImported)
-    }
+    pub(super) decision: Decision,
 }
 
 impl Plan {
@@ -90,19 +43,19 @@ impl Plan {
         let mut directories = Directories::recorded(state.as_ref())?;
         let mut rows = Vec::new();
         for volume in volumes {
-            let mut row = Row { sub_dir: None, candidate: None, fate: Fate::Import, volume };
-            row.fate = match rules.place(&row.volume) {
-                Err(fate) => fate,
+            let mut row = Row { sub_dir: None, candidate: None, decision: Decision::Import, volume };
+            row.decision = match rules.place(&row.volume) {
+                Err(decision) => decision,
                 Ok(place) => {
                     row.sub_dir = Some(place.sub_dir.clone());
                     directories.add(&place.sub_dir, Owner::Row(rows.len()));
                     match rules.candidate(share, &row.volume, place) {
-                        Err(reason) => Fate::Conflict(reason),
+                        Err(reason) => Decision::Conflict(reason),
                         Ok(candidate) => {
                             let there = state.as_ref().map(|state| state.read(&candidate.key)).transpose()?;
-                            let fate = fate_of(&candidate.record, there.flatten());
+                            let decision = decision_of(&candidate.record, there.flatten());
                             row.candidate = Some(candidate);
-                            fate
+                            decision
                         }
                     }
                 }
@@ -114,9 +67,9 @@ impl Plan {
         Ok(plan)
     }
 
-    /// How many have this fate.
-    pub(super) fn count(&self, fate: impl Fn(&Fate) -> bool) -> usize {
-        self.rows.iter().filter(|row| fate(&row.fate)).count()
+    /// How many have this decision.
+    pub(super) fn count(&self, decision: impl Fn(&Decision) -> bool) -> usize {
+        self.rows.iter().filter(|row| decision(&row.decision)).count()
     }
 
     /// Directories that no PersistentVolume of the file has and no record names.
@@ -136,13 +89,13 @@ impl Plan {
                     Owner::Row(other) if *other == index => continue,
                     Owner::Record(key) if *key == candidate.key => continue,
                     Owner::Record(key) if Some(key) == handle.as_ref() && path == sub_dir.as_str() => {
-                        row.fate = Fate::KnownByOldHandle;
+                        row.decision = Decision::KnownByOldHandle;
                         continue;
                     }
                     Owner::Row(other) => format!("the PersistentVolume {}", names[*other]),
                     Owner::Record(key) => format!("this driver's volume {key}"),
                 };
-                row.fate = Fate::Conflict(if path == sub_dir.as_str() {
+                row.decision = Decision::Conflict(if path == sub_dir.as_str() {
                     format!("{other} has this directory too")
                 } else {
                     format!("{other} has the directory {path}")
@@ -191,11 +144,13 @@ impl Rules {
 }
 
 /// What becomes of a volume, as far as the record that has its key says. Capacity and policy may have been changed since.
-fn fate_of(record: &Record, there: Option<Record>) -> Fate {
+fn decision_of(record: &Record, there: Option<Record>) -> Decision {
     match there {
-        None => Fate::Import,
-        Some(there) if there.name == record.name && there.sub_dir == record.sub_dir => Fate::AlreadyImported,
-        Some(there) => Fate::Conflict(format!(
+        None => Decision::Import,
+        Some(there) if there.name == record.name && there.sub_dir == record.sub_dir => {
+            Decision::AlreadyImported
+        }
+        Some(there) => Decision::Conflict(format!(
             "this driver's volume {} of the same key has the directory {}",
             there.name, there.sub_dir
         )),

@@ -1,6 +1,8 @@
 //! The table that the operator reads before saying yes.
 
-use super::plan::{Fate, Plan, Row};
+use super::plan::{Plan, Row};
+use super::printable::printable;
+use super::rules::Decision;
 
 const HEADING: [&str; 6] =
     ["PERSISTENTVOLUME", "CLAIM", "DIRECTORY", "CAPACITY", "ON DELETE", "WHAT HAPPENS"];
@@ -22,13 +24,13 @@ pub(super) fn render(plan: &Plan) -> String {
 }
 
 fn cells(row: &Row) -> [String; 6] {
-    let happens = match &row.fate {
-        Fate::Import => "to be imported".to_owned(),
-        Fate::Imported => "imported".to_owned(),
-        Fate::AlreadyImported => "already imported".to_owned(),
-        Fate::KnownByOldHandle => "left alone: has a record under its old handle".to_owned(),
-        Fate::NotOurs(reason) => format!("left alone: {reason}"),
-        Fate::Conflict(reason) => format!("CONFLICT: {reason}"),
+    let happens = match &row.decision {
+        Decision::Import => "to be imported".to_owned(),
+        Decision::Imported => "imported".to_owned(),
+        Decision::AlreadyImported => "already imported".to_owned(),
+        Decision::KnownByOldHandle => "left alone: has a record under its old handle".to_owned(),
+        Decision::NotOurs(reason) => format!("left alone: {reason}"),
+        Decision::Conflict(reason) => format!("CONFLICT: {reason}"),
     };
     let record = row.candidate.as_ref().map(|candidate| &candidate.record);
     [
@@ -40,9 +42,4 @@ fn cells(row: &Row) -> [String; 6] {
         happens,
     ]
     .map(|cell| printable(&cell))
-}
-
-/// The text without what a terminal would obey: names on a share are the tenants' choice.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

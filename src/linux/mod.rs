@@ -3,7 +3,6 @@
 //! Plain synchronous Rust. It knows nothing of CSI or of volumes, and imports nothing from the rest of the
 //! crate. A function that may block for as long as an NFS server is silent says so.
 
-pub mod anew;
 pub mod attributes;
 pub mod copy;
 pub mod dir;
@@ -15,7 +14,8 @@ pub mod nfs;
 pub mod nfs_options;
 mod queue;
 pub mod remove;
-pub mod rpc;
+pub mod revalidate;
+pub mod rpc_ping;
 pub mod unpack;
 
 use std::io;

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use sys_mount::{Mount, MountFlags};
 
 use super::nfs_options::{NfsOptions, Version};
-use super::{SysError, rpc};
+use super::{SysError, rpc_ping};
 
 /// An export's server and share. Whoever makes one has checked both: no control characters, the share absolute.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,7 +165,7 @@ fn find_server(export: &NfsSource, port: u16) -> Result<(SocketAddr, RangeInclus
     let addresses = (export.server.as_str(), port).to_socket_addrs().map_err(resolve_error)?;
     let mut tried = Vec::new();
     for address in addresses {
-        match rpc::nfs_versions(address) {
+        match rpc_ping::nfs_versions(address) {
             Ok(versions) => return Ok((address, versions)),
             Err(reason) => tried.push(format!("{address} ({reason})")),
         }

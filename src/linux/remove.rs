@@ -60,7 +60,7 @@ impl Pace {
 /// client know the entries by then; without it each costs a LOOKUP too.
 pub fn remove_tree(parent: &Dir, name: &OsStr, pace: &Pace) -> Result<(), Vec<SysError>> {
     let dir = parent.open_dir(".").map_err(|error| vec![error])?;
-    let top = Arc::new(Place::new(dir, OsString::new(), None));
+    let top = Arc::new(Position::new(dir, OsString::new(), None));
     let removal = Removal { parent, pace, queue: Queue::new(), failures: Mutex::default() };
     removal.queue(&top, name.to_owned());
     removal.queue.work(WORKERS, WORTH_HELP, |waiting| removal.enter(waiting));
@@ -69,18 +69,18 @@ pub fn remove_tree(parent: &Dir, name: &OsStr, pace: &Pace) -> Result<(), Vec<Sy
 }
 
 /// A directory that is being emptied.
-struct Place {
+struct Position {
     dir: Dir,
     name: OsString,
     /// `None` for the directory that holds the tree.
-    above: Option<Arc<Place>>,
+    above: Option<Arc<Position>>,
     depth: usize,
     /// What keeps it from being removed: its own reading, and each directory below it that waits or is worked on.
     below: AtomicUsize,
     passes: AtomicUsize,
 }
 
-impl Place {
+impl Position {
     fn new(dir: Dir, name: OsString, above: Option<Arc<Self>>) -> Self {
         let depth = above.as_ref().map_or(0, |above| above.depth + 1);
         Self { dir, name, above, depth, below: AtomicUsize::new(1), passes: AtomicUsize::new(0) }
@@ -89,7 +89,7 @@ impl Place {
 
 /// A directory that waits for a worker.
 struct Waiting {
-    above: Arc<Place>,
+    above: Arc<Position>,
     name: OsString,
 }
 
@@ -107,7 +107,7 @@ impl Removal<'_> {
 
     fn enter(&self, Waiting { above, name }: Waiting) {
         match above.dir.open_dir(&name) {
-            Ok(dir) => self.empty(&Arc::new(Place::new(dir, name, Some(above)))),
+            Ok(dir) => self.empty(&Arc::new(Position::new(dir, name, Some(above)))),
             Err(error) => {
                 // No directory (any more): the entry itself goes.
                 let removed = if error.is_unsafe_path() { above.dir.remove_file(&name) } else { Err(error) };
@@ -118,7 +118,7 @@ impl Removal<'_> {
     }
 
     /// Removes what is no directory, and queues what is.
-    fn empty(&self, place: &Arc<Place>) {
+    fn empty(&self, place: &Arc<Position>) {
         let mut first = Vec::new();
         let mut count = 0;
         let read = place.dir.for_each_entry(|entry| {
@@ -140,7 +140,7 @@ impl Removal<'_> {
         self.done_below(place);
     }
 
-    fn remove_entry(&self, place: &Arc<Place>, entry: Entry) {
+    fn remove_entry(&self, place: &Arc<Position>, entry: Entry) {
         if entry.is_dir == Some(false) {
             self.pace.wait();
             self.note(place.dir.remove_file(&entry.name));
@@ -151,7 +151,7 @@ impl Removal<'_> {
         }
     }
 
-    fn queue(&self, above: &Arc<Place>, name: OsString) {
+    fn queue(&self, above: &Arc<Position>, name: OsString) {
         if self.queue.waiting() < LONGEST_QUEUE {
             above.below.fetch_add(1, Ordering::SeqCst);
             self.queue.push([Waiting { above: Arc::clone(above), name }]);
@@ -159,7 +159,7 @@ impl Removal<'_> {
     }
 
     /// Something below the place is done. After the last of it the place itself is removed, and so on upwards.
-    fn done_below(&self, place: &Arc<Place>) {
+    fn done_below(&self, place: &Arc<Position>) {
         if place.below.fetch_sub(1, Ordering::SeqCst) != 1 {
             return;
         }
@@ -181,7 +181,7 @@ impl Removal<'_> {
     }
 
     /// Makes a directory that is too deep an entry of the tree's own parent, and queues it there.
-    fn move_up(&self, place: &Arc<Place>, name: &OsStr) {
+    fn move_up(&self, place: &Arc<Position>, name: &OsStr) {
         let up = OsString::from(format!("deep.{:x}", super::unique()));
         match place.dir.rename(name, self.parent, &up) {
             Ok(()) => {

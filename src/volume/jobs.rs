@@ -1,4 +1,4 @@
-//! Copies under way: long work that outlives the call which began it, that a retry finds again, and that ends early
+//! CopyJobs under way: long work that outlives the call which began it, that a retry finds again, and that ends early
 //! when what it makes is deleted.
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use crate::linux::copy::Progress;
 
 use crate::volume::error::{Error, Result};
 
-/// Copies that run at once, unless the configuration says otherwise. Each keeps a few requests to a server under way;
+/// CopyJobs that run at once, unless the configuration says otherwise. Each keeps a few requests to a server under way;
 /// more at once would make all of them slower. The others wait for their turn.
 pub const AT_ONCE: usize = 4;
 /// Failures that are kept for whoever asks again. Of more, any are forgotten: asking again then begins anew.
@@ -19,13 +19,13 @@ const TIME_TO_END: Duration = Duration::from_secs(5);
 
 /// All copies of this process, by what they make: a handle.
 #[derive(Default)]
-pub struct Copies {
+pub struct CopyJobs {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
-    jobs: HashMap<String, Arc<Job>>,
+    jobs: HashMap<String, Arc<CopyJob>>,
     /// How those ended that nobody has asked about since. Success leaves nothing: what was made is there to be found.
     failures: HashMap<String, Error>,
     running: usize,
@@ -38,7 +38,7 @@ impl Default for State {
     }
 }
 
-struct Job {
+struct CopyJob {
     progress: Progress,
     begun: Instant,
     /// What is copied from. It may not be deleted meanwhile.
@@ -47,7 +47,7 @@ struct Job {
     started: Mutex<bool>,
 }
 
-impl Copies {
+impl CopyJobs {
     /// Lets this many copies run at once.
     pub fn set_at_once(&self, at_once: usize) {
         self.state().at_once = at_once;
@@ -55,18 +55,18 @@ impl Copies {
     }
 
     /// Has `work` done under the name `key` in a thread of its own, unless that is under way already, and waits for
-    /// its end, for at most `patience`.
+    /// its end, for at most `timeout`.
     pub fn run(
         self: &Arc<Self>,
         key: &str,
         sources: &[String],
-        patience: Duration,
+        timeout: Duration,
         work: impl FnOnce(&Progress) -> Result<()> + Send + 'static,
     ) -> Result<()> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         let mut state = self.state();
         if !state.jobs.contains_key(key) {
-            let job = Arc::new(Job {
+            let job = Arc::new(CopyJob {
                 progress: Progress::default(),
                 begun: Instant::now(),
                 sources: sources.to_vec(),
@@ -129,7 +129,7 @@ impl Copies {
         }
     }
 
-    fn work(&self, key: &str, job: &Job, work: impl FnOnce(&Progress) -> Result<()>) {
+    fn work(&self, key: &str, job: &CopyJob, work: impl FnOnce(&Progress) -> Result<()>) {
         let has_turn = self.wait_for_turn(job);
         let result = if has_turn {
             // A panic ends this copy and no other.
@@ -162,7 +162,7 @@ impl Copies {
     }
 
     /// `false` if it was cancelled before its turn came.
-    fn wait_for_turn(&self, job: &Job) -> bool {
+    fn wait_for_turn(&self, job: &CopyJob) -> bool {
         let mut state = self.state();
         loop {
             if job.progress.is_cancelled() {
@@ -182,7 +182,7 @@ impl Copies {
     }
 }
 
-impl Job {
+impl CopyJob {
     fn describe(&self) -> String {
         let seconds = self.begun.elapsed().as_secs_f64();
         if !*lock(&self.started) {
@@ -206,7 +206,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(30);
 
-    impl Copies {
+    impl CopyJobs {
         /// Waits until nothing is under way.
         fn end(&self) {
             while !self.state().jobs.is_empty() {
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_retry_joins_the_copy_and_gets_its_end() {
-        let copies = Arc::new(Copies::default());
+        let copies = Arc::new(CopyJobs::default());
         let (finish, finished) = channel::<()>();
         let first = copies.run("new", &from("old"), Duration::ZERO, move |_| {
             finished.recv().unwrap();
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_failure_that_nobody_waited_for_is_told_to_the_next_and_the_one_after_begins_anew() {
-        let copies = Arc::new(Copies::default());
+        let copies = Arc::new(CopyJobs::default());
         let fail = |_: &Progress| Err(Error::Missing("something"));
         let _ = copies.run("new", &from("old"), Duration::ZERO, fail);
         copies.end();
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn no_more_than_allowed_run_at_once_and_a_cancelled_one_ends() {
-        let copies = Arc::new(Copies::default());
+        let copies = Arc::new(CopyJobs::default());
         copies.set_at_once(1);
         let until_cancelled = |progress: &Progress| {
             while !progress.is_cancelled() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::linux::NfsOptions;
 
 use crate::volume::error::{Error, Result};
-use crate::volume::jobs::Copies;
+use crate::volume::jobs::CopyJobs;
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::VolumeHandle;
 use crate::volume::name::handle::VolumeKey;
@@ -19,8 +19,8 @@ use crate::volume::share::directory::find_directory;
 use crate::volume::share::mounts::Exports;
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::record::Record;
-use crate::volume::share::snapshot_record::SetRecord;
-use crate::volume::share::snapshot_store::Sets;
+use crate::volume::share::snapshot_record::SnapshotRecord;
+use crate::volume::share::snapshot_store::SnapshotSets;
 
 /// What everything that is done with volumes needs: the settings in force, and the exports.
 pub struct Volumes {
@@ -29,11 +29,11 @@ pub struct Volumes {
     /// The exports this process has mounted.
     pub exports: Arc<Exports>,
     /// The copies under way.
-    pub copies: Arc<Copies>,
+    pub copies: Arc<CopyJobs>,
 }
 
 /// A handle with what has to be known to work on its volume.
-pub(in crate::volume) struct Located {
+pub(in crate::volume) struct ResolvedVolume {
     pub(in crate::volume) handle: VolumeHandle,
     pub(in crate::volume) export: ResolvedExport,
     pub(in crate::volume) options: NfsOptions,
@@ -43,12 +43,16 @@ pub(in crate::volume) struct Located {
 impl Volumes {
     /// Where the volume of a handle is to be looked for. `None`: the text is no handle, so there is no volume.
     /// `secret` are mount options from the call's secrets.
-    pub(in crate::volume) fn locate(&self, text: &str, secret: Option<&str>) -> Result<Option<Located>> {
+    pub(in crate::volume) fn locate(
+        &self,
+        text: &str,
+        secret: Option<&str>,
+    ) -> Result<Option<ResolvedVolume>> {
         let Some(handle) = VolumeHandle::parse(text) else { return Ok(None) };
         let settings = self.settings.get();
         let export = settings.resolve(&handle.export)?;
         let (options, _) = export.options(secret.as_slice())?;
-        Ok(Some(Located { handle, export, options, settings }))
+        Ok(Some(ResolvedVolume { handle, export, options, settings }))
     }
 
     /// Does `work` with the record of a volume, or says that there is none.
@@ -56,7 +60,7 @@ impl Volumes {
         &self,
         text: &str,
         secret: Option<&str>,
-        work: impl Fn(&MountedExport, &Located, Record) -> Result<T>,
+        work: impl Fn(&MountedExport, &ResolvedVolume, Record) -> Result<T>,
     ) -> Result<T> {
         let located = self.locate(text, secret)?.ok_or_else(|| not_found(text))?;
         self.exports.with_any(&located.export, &located.options, |mounted| {
@@ -88,7 +92,7 @@ impl Volumes {
         &self,
         handle: &SnapshotHandle,
         secret: Option<&str>,
-    ) -> Result<Option<SetRecord>> {
+    ) -> Result<Option<SnapshotRecord>> {
         self.read_set_of(handle.kind(), &handle.export, &handle.key, secret)
     }
 
@@ -98,7 +102,7 @@ impl Volumes {
         export: &ExportRef,
         key: &VolumeKey,
         secret: Option<&str>,
-    ) -> Result<Option<SetRecord>> {
+    ) -> Result<Option<SnapshotRecord>> {
         Ok(self.with_sets(kind, export, secret, |sets| sets.read(key))?.flatten())
     }
 
@@ -108,13 +112,13 @@ impl Volumes {
         kind: Kind,
         export: &ExportRef,
         secret: Option<&str>,
-        work: impl Fn(&Sets) -> Result<T>,
+        work: impl Fn(&SnapshotSets) -> Result<T>,
     ) -> Result<Option<T>> {
         let export = self.settings.get().resolve(export)?;
         let (options, _) = export.options(secret.as_slice())?;
         self.exports.with_any(&export, &options, |mounted| {
             let Some(state) = mounted.existing_state()? else { return Ok(None) };
-            Sets::open(&state, kind)?.map(|sets| work(&sets)).transpose()
+            SnapshotSets::open(&state, kind)?.map(|sets| work(&sets)).transpose()
         })
     }
 
@@ -124,7 +128,7 @@ impl Volumes {
     }
 }
 
-impl Located {
+impl ResolvedVolume {
     /// The volume's record. A volume of csi-driver-nfs that has none is described by its handle, if its directory is
     /// there.
     pub(in crate::volume) fn record(&self, mounted: &MountedExport) -> Result<Option<Record>> {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use canary::Canary;
-use nfs_subdir_csi::csi::call::Bridge;
+use nfs_subdir_csi::csi::dispatcher::Dispatcher;
 use nfs_subdir_csi::csi::identity::Identity;
 use nfs_subdir_csi::csi::{controller::Controller, node::Node};
 use nfs_subdir_csi::linux::Mounter;
@@ -66,7 +66,7 @@ impl Driver {
         let canary = Canary::plant(&[temporary.path().join("share"), temporary.path().to_owned()]);
         mounter.serve("nas:/srv", &temporary.path().join("share"));
         let exports = Arc::new(Exports::new(mounter.clone(), Duration::from_mins(1)));
-        let bridge = Bridge::new(Duration::from_secs(10));
+        let dispatcher = Dispatcher::new(Duration::from_secs(10));
         let settings = Arc::new(LiveSettings::new(settings));
         let volumes = || Volumes {
             settings: Arc::clone(&settings),
@@ -74,10 +74,11 @@ impl Driver {
             copies: Arc::default(),
         };
         let controller =
-            Role::Controller(Controller { bridge: bridge.clone(), volumes: Arc::new(volumes()) });
+            Role::Controller(Controller { dispatcher: dispatcher.clone(), volumes: Arc::new(volumes()) });
         let kubelet_dir = temporary.path().join("kubelet").canonicalize().unwrap();
-        let publisher = publish::Node::new(volumes(), mounter.clone() as Arc<dyn Mounter>, kubelet_dir);
-        let node = Role::Node(Node { bridge, publisher: Arc::new(publisher), node_id: "node-1".to_owned() });
+        let publisher = publish::Publisher::new(volumes(), mounter.clone() as Arc<dyn Mounter>, kubelet_dir);
+        let node =
+            Role::Node(Node { dispatcher, publisher: Arc::new(publisher), node_id: "node-1".to_owned() });
 
         let (controller, stop_controller) =
             serve(&temporary.path().join("controller.sock"), controller).await;

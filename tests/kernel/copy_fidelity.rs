@@ -1,4 +1,4 @@
-//! Copies of whole trees over NFS, compared by other programs on the server's own file system, where everything can be
+//! CopyJobs of whole trees over NFS, compared by other programs on the server's own file system, where everything can be
 //! seen.
 
 use std::fs::{self, File};
@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 
-use nfs_subdir_csi::linux::copy::{CopyError, Means};
+use nfs_subdir_csi::linux::copy::{CopyError, Support};
 use rustix::fs::{SeekFrom, seek};
 
 use super::copy_stage::{Stage, assert_same};
@@ -14,12 +14,12 @@ use super::copy_tree::{Kinds, SPARSE, assert_same_deep, build, build_deep, spars
 use super::fixture::{say, until};
 use super::server;
 
-/// Copies the tree by each means and compares. `used` is what each of the means comes down to with this version.
+/// CopyJobs the tree by each means and compares. `used` is what each of the means comes down to with this version.
 async fn copies_are_the_same(version: &str, used: [&str; 3]) {
     let stage = Stage::set("/share", version).await;
     let kinds = Kinds::of(version);
     build(&stage.source(), kinds);
-    let all = [Means::same_export(), Means::without_clone(), Means::across()];
+    let all = [Support::same_export(), Support::without_clone(), Support::across()];
     for (means, used) in all.iter().zip(used) {
         let summary = stage.copy(means).unwrap();
         say(&format!("NFS {version}, {used}: {summary:?}"));
@@ -100,7 +100,7 @@ async fn a_tree_deeper_than_path_max_is_copied() {
     for version in ["4.2", "3"] {
         let stage = Stage::set("/share", version).await;
         build_deep(&stage.source());
-        stage.copy(&Means::same_export()).unwrap();
+        stage.copy(&Support::same_export()).unwrap();
         assert_same_deep(&stage.source(), &stage.target());
     }
 }
@@ -110,7 +110,7 @@ async fn what_another_client_has_just_written_is_in_the_copy() {
     for version in ["4.2", "3"] {
         let stage = Stage::set("/share", version).await;
         change_after_listing(&stage);
-        stage.copy(&Means::same_export()).unwrap();
+        stage.copy(&Support::same_export()).unwrap();
         assert_same(&stage.source(), &stage.target(), &["--checksum"]);
     }
 }
@@ -122,7 +122,7 @@ async fn a_list_that_the_client_remembers_is_not_believed() {
         let stage = Stage::set_with("/share", version, "nocto").await;
         let listed = change_after_listing(&stage);
         assert_eq!(list(&stage), listed, "the client remembers nothing: this test tests nothing");
-        stage.copy(&Means::same_export()).unwrap();
+        stage.copy(&Support::same_export()).unwrap();
         for name in ["new", "dir/new"] {
             assert_eq!(fs::read_to_string(stage.target().join(name)).unwrap(), "new");
         }
@@ -158,7 +158,7 @@ async fn a_copy_inherits_nothing_from_where_it_is_made() {
     let stage = Stage::set("/share", "3").await;
     build(&stage.source(), Kinds { sparse_length: 32 << 20, ..Kinds::of("3") });
     make_heritable(&stage);
-    stage.copy(&Means::same_export()).unwrap();
+    stage.copy(&Support::same_export()).unwrap();
     assert_same(&stage.source(), &stage.target(), &["--checksum"]);
 }
 
@@ -170,12 +170,14 @@ async fn where_the_server_insists_on_inheritance_there_is_no_copy() {
         let stage = Stage::set("/share", version).await;
         make_heritable(&stage);
         fs::write(stage.source().join("file"), "").unwrap();
-        let Err(CopyError::Failed(errors)) = stage.copy(&Means::same_export()) else { panic!("it is gone?") };
+        let Err(CopyError::Failed(errors)) = stage.copy(&Support::same_export()) else {
+            panic!("it is gone?")
+        };
         assert!(errors[0].to_string().contains("remove its default access control list"), "{errors:?}");
         // What the source has itself is no hindrance.
         stage.remove_copy();
         server::run(Command::new("setfacl").args(["-m", "u:55:rwx,d:u:55:rwx"]).arg(stage.source()));
-        stage.copy(&Means::same_export()).unwrap();
+        stage.copy(&Support::same_export()).unwrap();
         assert_same(&stage.source(), &stage.target(), &["--checksum"]);
     }
 }
@@ -189,7 +191,7 @@ async fn a_file_system_that_is_full_ends_the_copy_with_its_error() {
         for number in 0..5 {
             fs::write(stage.source().join(number.to_string()), &noise).unwrap();
         }
-        for means in [Means::same_export(), Means::across()] {
+        for means in [Support::same_export(), Support::across()] {
             let Err(CopyError::Failed(errors)) = stage.copy(&means) else {
                 panic!("40 MB fit into the rest of 64")
             };
@@ -215,10 +217,10 @@ async fn a_squashed_root_copies_what_is_its_own_and_refuses_what_is_not() {
     }
     fs::write(stage.source().join("own"), "x").unwrap();
     server::run(Command::new("chown").arg("65534:65534").arg(stage.source().join("own")));
-    stage.copy(&Means::same_export()).unwrap();
+    stage.copy(&Support::same_export()).unwrap();
     assert_same(&stage.source(), &stage.target(), &["--checksum"]);
     fs::write(stage.source().join("foreign"), "x").unwrap();
-    let Err(CopyError::Failed(errors)) = stage.copy(&Means::same_export()) else {
+    let Err(CopyError::Failed(errors)) = stage.copy(&Support::same_export()) else {
         panic!("owner given away")
     };
     assert!(errors[0].is_denied() && errors[0].path.ends_with("source/foreign"), "{errors:?}");

@@ -1,4 +1,4 @@
-//! Copies of trees that a tenant changes meanwhile, with the worst intentions.
+//! CopyJobs of trees that a tenant changes meanwhile, with the worst intentions.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, symlink};
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use nfs_subdir_csi::linux::copy::Means;
+use nfs_subdir_csi::linux::copy::Support;
 
 use super::copy_stage::Stage;
 use super::fixture::say;
 
 const SECRET: &str = "a secret of the node";
-/// Copies in a row, unless the time is over.
+/// CopyJobs in a row, unless the time is over.
 const ROUNDS: usize = 300;
 const LONGEST: Duration = Duration::from_secs(40);
 
@@ -78,7 +78,7 @@ async fn nothing_outside_is_read_or_touched(version: &str, by_client: bool) {
     let before = outside.path().metadata().unwrap().ctime_nsec();
     let top: PathBuf = if by_client { stage.mounted_source() } else { stage.source() };
     let end = AtomicBool::new(false);
-    let means = Means::same_export();
+    let means = Support::same_export();
     std::thread::scope(|scope| {
         let disturber = scope.spawn(|| disturb(&top, outside.path(), &end));
         // Also when a copy fails: the scope waits for the disturber.
@@ -138,7 +138,7 @@ async fn a_file_that_shrinks_or_grows_is_no_failure() {
         });
         let copied = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for _ in 0..20 {
-                stage.copy(&Means::across()).unwrap();
+                stage.copy(&Support::across()).unwrap();
                 assert_eq!(search(&stage.target()), 1);
                 assert!(stage.target().join("file").metadata().unwrap().len() <= 9 << 20);
                 stage.remove_copy();

@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nfs_subdir_csi::linux::copy::{CopyError, DeviceNodes, Means, Order, Progress, Summary, copy_tree};
+use nfs_subdir_csi::linux::copy::{
+    CopyError, CopyRequest, DeviceNodes, Progress, Summary, Support, copy_tree,
+};
 use nfs_subdir_csi::linux::remove::{Pace, remove_tree};
 use nfs_subdir_csi::linux::{self, Dir};
 
@@ -64,10 +66,10 @@ impl Stage {
         self.exported.join(COPY)
     }
 
-    pub(crate) fn copy(&self, means: &Means) -> Result<Summary, CopyError> {
+    pub(crate) fn copy(&self, means: &Support) -> Result<Summary, CopyError> {
         let mounted = |name| Dir::open(&self.mounted.join(name)).unwrap();
         let (from, to, links) = (mounted(SOURCE), mounted(COPY), mounted(LINKS));
-        let order = Order {
+        let order = CopyRequest {
             from: &from,
             to: &to,
             links: &links,

@@ -24,14 +24,14 @@ impl Driver {
         &self,
         name: &str,
         source: &str,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<proto::Snapshot, Status> {
         let mut request = Request::new(proto::CreateSnapshotRequest {
             name: name.to_owned(),
             source_volume_id: source.to_owned(),
             ..Default::default()
         });
-        request.set_timeout(patience);
+        request.set_timeout(timeout);
         let answer = self.controller_client().create_snapshot(request).await?;
         Ok(answer.into_inner().snapshot.unwrap())
     }

@@ -11,17 +11,17 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::failure::{Failure, Outcome, of_source, system};
-use super::place::Place;
-use super::run::Run;
-use super::{DeviceNodes, content, extended, hard_links};
+use super::position::Position;
+use super::state::CopyState;
+use super::{DeviceNodes, file_data, hard_links, xattr};
 use crate::linux::attributes::{Attributes, Freshness, Metadata, entry_handle};
 
-/// Copies a regular file: its content up to the length it has when it is opened, or, where the server clones it, as it
+/// CopyJobs a regular file: its content up to the length it has when it is opened, or, where the server clones it, as it
 /// is at that moment.
 ///
 /// NFS 4.2 requests for a small file that is cloned: OPEN, OPEN, CLONE, SETATTR of the times, CLOSE, CLOSE; and
 /// LISTXATTRS and GETACL, without which nobody knows that it has none.
-pub(super) fn copy_file(run: &Run, place: &Place, name: &OsStr) -> Outcome {
+pub(super) fn copy_file(run: &CopyState, place: &Position, name: &OsStr) -> Outcome {
     let source = match open_source(run, place, name) {
         Err(error) => return Err(unopened(place, name, error)),
         Ok(source) => source,
@@ -44,7 +44,7 @@ pub(super) fn copy_file(run: &Run, place: &Place, name: &OsStr) -> Outcome {
 
 /// Opens a file with `O_DIRECT` where there is such a thing: the NFS 4 client then asks for no delegation. One costs a
 /// DELEGRETURN when there are some thousand, and whoever writes to the file has to wait until it is called back.
-fn open_source(run: &Run, place: &Place, name: &OsStr) -> crate::linux::Result<OwnedFd> {
+fn open_source(run: &CopyState, place: &Position, name: &OsStr) -> crate::linux::Result<OwnedFd> {
     // A FIFO put in the file's place must not hold anybody.
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let open = |more| place.from.openat2("open", Path::new(name), flags | more, Mode::empty());
@@ -62,7 +62,7 @@ fn open_source(run: &Run, place: &Place, name: &OsStr) -> crate::linux::Result<O
 }
 
 /// What it means that a file could not be opened.
-fn unopened(place: &Place, name: &OsStr, error: crate::linux::SysError) -> Failure {
+fn unopened(place: &Position, name: &OsStr, error: crate::linux::SysError) -> Failure {
     match error.errno() {
         Some(Nix::ENOENT | Nix::ESTALE) => Failure::Vanished,
         // A link; a socket; a device.
@@ -75,7 +75,13 @@ fn unopened(place: &Place, name: &OsStr, error: crate::linux::SysError) -> Failu
     }
 }
 
-fn make_file(run: &Run, place: &Place, name: &OsStr, source: &OwnedFd, metadata: &Metadata) -> Outcome {
+fn make_file(
+    run: &CopyState,
+    place: &Position,
+    name: &OsStr,
+    source: &OwnedFd,
+    metadata: &Metadata,
+) -> Outcome {
     let (target, created) = create(run, place, name, metadata.attributes.mode & 0o777)?;
     match fill(run, source, &target, metadata, &created) {
         Err(Failure::Vanished) => {
@@ -92,12 +98,18 @@ fn make_file(run: &Run, place: &Place, name: &OsStr, source: &OwnedFd, metadata:
     }
 }
 
-fn fill(run: &Run, source: &OwnedFd, target: &OwnedFd, metadata: &Metadata, created: &Attributes) -> Outcome {
+fn fill(
+    run: &CopyState,
+    source: &OwnedFd,
+    target: &OwnedFd,
+    metadata: &Metadata,
+    created: &Attributes,
+) -> Outcome {
     let attributes = &metadata.attributes;
-    content::copy(run, source, target, metadata)?;
+    file_data::copy(run, source, target, metadata)?;
     attributes.apply_owner_and_mode(target, created, OsStr::new(""))?;
-    let (from, to) = (extended::Handle::of(source), extended::Handle::of(target));
-    if extended::copy(run, &from, &to, metadata, false)? {
+    let (from, to) = (xattr::Handle::of(source), xattr::Handle::of(target));
+    if xattr::copy(run, &from, &to, metadata, false)? {
         let now = Metadata::of(target, Freshness::Now).map_err(system("stat"))?;
         attributes.apply_owner_and_mode(target, &now.attributes, OsStr::new(""))?;
     }
@@ -109,7 +121,7 @@ fn fill(run: &Run, source: &OwnedFd, target: &OwnedFd, metadata: &Metadata, crea
 ///
 /// Not with `O_EXCL`, which costs a SETATTR over NFS. That the file is new shows by its times: those of a finished one
 /// have been set, and setting them changed its ctime.
-fn create(run: &Run, place: &Place, name: &OsStr, mode: u32) -> Outcome<(OwnedFd, Attributes)> {
+fn create(run: &CopyState, place: &Position, name: &OsStr, mode: u32) -> Outcome<(OwnedFd, Attributes)> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let open =
         |more| place.to.openat2("create", Path::new(name), flags | more, Mode::from_bits_truncate(mode));
@@ -135,8 +147,8 @@ fn create(run: &Run, place: &Place, name: &OsStr, mode: u32) -> Outcome<(OwnedFd
     Ok((file, found.attributes))
 }
 
-/// Copies a symbolic link, FIFO, socket or device node.
-pub(super) fn copy_other(run: &Run, place: &Place, name: &OsStr, metadata: &Metadata) -> Outcome {
+/// CopyJobs a symbolic link, FIFO, socket or device node.
+pub(super) fn copy_other(run: &CopyState, place: &Position, name: &OsStr, metadata: &Metadata) -> Outcome {
     let is_device = matches!(metadata.kind, FileType::CharacterDevice | FileType::BlockDevice);
     if is_device && run.order.devices == DeviceNodes::Skip {
         run.counts.skipped();
@@ -153,7 +165,7 @@ pub(super) fn copy_other(run: &Run, place: &Place, name: &OsStr, metadata: &Meta
     Ok(())
 }
 
-fn make_other(run: &Run, place: &Place, name: &OsStr, metadata: &Metadata) -> Outcome {
+fn make_other(run: &CopyState, place: &Position, name: &OsStr, metadata: &Metadata) -> Outcome {
     let error = |op| move |errno: Errno| place.to.error(op, name, errno);
     let attributes = &metadata.attributes;
     if metadata.kind == FileType::Symlink {
@@ -187,7 +199,7 @@ fn make_other(run: &Run, place: &Place, name: &OsStr, metadata: &Metadata) -> Ou
 }
 
 /// The access control list of what cannot be opened without effect. Returns whether one was set.
-fn copy_list_of_other(run: &Run, place: &Place, name: &OsStr, metadata: &Metadata) -> Outcome<bool> {
+fn copy_list_of_other(run: &CopyState, place: &Position, name: &OsStr, metadata: &Metadata) -> Outcome<bool> {
     let source = match entry_handle(&place.from, name) {
         Err(error) if error.is_not_found() || error.is_stale() => return Ok(false),
         handle => handle?,
@@ -198,8 +210,8 @@ fn copy_list_of_other(run: &Run, place: &Place, name: &OsStr, metadata: &Metadat
         return Ok(false);
     }
     let target = entry_handle(&place.to, name)?;
-    let (from, to) = (extended::Handle::of_entry(&source), extended::Handle::of_entry(&target));
-    match extended::copy(run, &from, &to, metadata, false) {
+    let (from, to) = (xattr::Handle::of_entry(&source), xattr::Handle::of_entry(&target));
+    match xattr::copy(run, &from, &to, metadata, false) {
         Err(Failure::Vanished) => Ok(false),
         copied => copied,
     }

@@ -1,27 +1,27 @@
 //! Inodes with several names, within constant memory: the first copy of one gets a second name in
-//! [`Order::links`](super::Order), by which the others find it.
+//! [`CopyRequest::links`](super::CopyRequest), by which the others find it.
 
 use std::ffi::OsStr;
 
 use nix::errno::Errno;
 
 use super::failure::Outcome;
-use super::place::Place;
-use super::run::{Key, Run};
+use super::position::Position;
+use super::state::{CopyState, LockKey};
 use crate::linux::attributes::Metadata;
 
 /// Links the copy of the inode to `name`, or has `make` make that copy. Returns whether it was made.
 pub(super) fn copy(
-    run: &Run,
-    place: &Place,
+    run: &CopyState,
+    place: &Position,
     name: &OsStr,
     metadata: &Metadata,
     make: impl FnOnce() -> Outcome,
 ) -> Outcome<bool> {
     let links = run.order.links;
     let key = key(metadata);
-    let _turn = run.busy.take(Key::Inode(key.clone()));
-    run.go_on()?;
+    let _turn = run.busy.take(LockKey::Inode(key.clone()));
+    run.check_cancelled()?;
     let mut linked = links.link(&key, &place.to, name);
     if linked.as_ref().is_err_and(crate::linux::SysError::is_taken) {
         run.move_away(&place.to, name)?;

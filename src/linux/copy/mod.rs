@@ -1,27 +1,27 @@
 //! Copying a directory tree by directory handles: on the server where the server can, exact or not at all.
 
-mod busy;
-mod content;
 mod entry;
-mod extended;
 mod failure;
+mod file_data;
 mod hard_links;
-mod means;
-mod place;
+mod keyed_lock;
+mod position;
 mod progress;
-mod run;
+mod state;
+mod support;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod xattr;
 
 use super::{Dir, SysError};
 
-pub use means::Means;
 pub use progress::Progress;
+pub use support::Support;
 
 /// What to copy, and how.
 #[derive(Debug)]
-pub struct Order<'a> {
+pub struct CopyRequest<'a> {
     /// Top of the tree. Best on a mount with `nodev`: a file that is replaced by a device node just before it is opened is
     /// not opened then.
     pub from: &'a Dir,
@@ -30,7 +30,7 @@ pub struct Order<'a> {
     /// An empty directory on the same file system as `to`, for what is on its way. The caller empties it afterwards.
     pub links: &'a Dir,
     /// What the file systems of the two can do.
-    pub means: &'a Means,
+    pub means: &'a Support,
     /// What becomes of device nodes.
     pub devices: DeviceNodes,
     /// Where to say how far it is, and to look whether to go on.
@@ -65,7 +65,7 @@ pub struct Summary {
     pub skipped: u64,
 }
 
-/// Why there is no copy. What there is of it in [`Order::to`] is for the caller to remove.
+/// Why there is no copy. What there is of it in [`CopyRequest::to`] is for the caller to remove.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     /// [`Progress::cancel`] was called.
@@ -96,12 +96,12 @@ const WORKERS: usize = 8;
 /// Tasks that wait before more threads than the caller's are started: most volumes are small.
 const WORTH_HELP: usize = 8;
 
-/// Copies everything in [`Order::from`] and its own attributes. Blocks for as long as that takes.
+/// CopyJobs everything in [`CopyRequest::from`] and its own attributes. Blocks for as long as that takes.
 ///
 /// Every file is a state it had at one moment after the call, as after a crash of whoever writes to it; two files may be
 /// of two moments. What is removed meanwhile is left out, and counted.
-pub fn copy_tree(order: &Order) -> Result<Summary, CopyError> {
-    let run = run::Run::new(order);
+pub fn copy_tree(order: &CopyRequest) -> Result<Summary, CopyError> {
+    let run = state::CopyState::new(order);
     match walk::start(&run) {
         Ok(()) => run.queue.work(WORKERS, WORTH_HELP, |task| walk::perform(&run, task)),
         Err(failure) => run.fail(failure),

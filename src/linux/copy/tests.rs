@@ -1,4 +1,4 @@
-//! Copies on local file systems. What NFS does is tested in the guest.
+//! CopyJobs on local file systems. What NFS does is tested in the guest.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,16 +14,16 @@ use super::*;
 /// A source, an empty target and a directory for links.
 struct Stage {
     temporary: tempfile::TempDir,
-    means: Means,
+    means: Support,
     progress: Progress,
 }
 
 impl Stage {
     fn new() -> Self {
-        Self::with(Means::same_export())
+        Self::with(Support::same_export())
     }
 
-    fn with(means: Means) -> Self {
+    fn with(means: Support) -> Self {
         let temporary = tempfile::tempdir().unwrap();
         for name in ["from", "to", "links"] {
             fs::create_dir(temporary.path().join(name)).unwrap();
@@ -42,7 +42,7 @@ impl Stage {
     fn copy(&self) -> Result<Summary, CopyError> {
         let open = |name| Dir::open(&self.temporary.path().join(name)).unwrap();
         let (from, to, links) = (open("from"), open("to"), open("links"));
-        copy_tree(&Order {
+        copy_tree(&CopyRequest {
             from: &from,
             to: &to,
             links: &links,
@@ -183,7 +183,7 @@ fn furnish(stage: &Stage) {
 
 #[test]
 fn one_of_everything_is_the_same_in_the_copy() {
-    for means in [Means::same_export(), Means::without_clone(), Means::across()] {
+    for means in [Support::same_export(), Support::without_clone(), Support::across()] {
         let stage = Stage::with(means);
         furnish(&stage);
         let summary = stage.copy_and_compare();
@@ -214,7 +214,7 @@ fn times_of_access_are_kept() {
 #[test]
 fn holes_stay_holes_by_every_means() {
     const MIB: u64 = 1 << 20;
-    for means in [Means::same_export(), Means::without_clone(), Means::across()] {
+    for means in [Support::same_export(), Support::without_clone(), Support::across()] {
         let stage = Stage::with(means);
         for (name, length) in
             [("data at the end", 64 * MIB + 4), ("hole at the end", 70 * MIB), ("hole", MIB)]
@@ -243,7 +243,7 @@ fn zeros_are_left_out_of_a_sparse_file() {
     fs::write(&from, &data).unwrap();
     let stage = Stage::new();
     let dir = Dir::open(temporary.path()).unwrap();
-    let order = Order {
+    let order = CopyRequest {
         from: &dir,
         to: &dir,
         links: &dir,
@@ -251,7 +251,7 @@ fn zeros_are_left_out_of_a_sparse_file() {
         devices: DeviceNodes::Skip,
         progress: &stage.progress,
     };
-    content::copy_by_zeros(&run::Run::new(&order), &from, &to);
+    file_data::copy_by_zeros(&state::CopyState::new(&order), &from, &to);
     assert_eq!(fs::read(&to).unwrap(), data);
     assert_eq!(fs::metadata(&to).unwrap().blocks(), 8 * (14 + 1));
 }
@@ -305,7 +305,7 @@ fn a_top_that_is_gone_is_no_empty_copy() {
     let (to, links) =
         (Dir::open(&stage.to("")).unwrap(), Dir::open(&stage.temporary.path().join("links")).unwrap());
     fs::remove_dir(stage.from("")).unwrap();
-    let order = Order {
+    let order = CopyRequest {
         from: &from,
         to: &to,
         links: &links,

@@ -9,9 +9,9 @@ use rustix::fs::{FileType, RawDir};
 use rustix::io::Errno;
 
 use super::failure::{Failure, Outcome, of_source, system};
-use super::place::Place;
-use super::run::{Key, Run};
-use super::{entry, extended};
+use super::position::Position;
+use super::state::{CopyState, LockKey};
+use super::{entry, xattr};
 use crate::linux::attributes::{Freshness, Metadata};
 use crate::linux::{Dir, SysError};
 
@@ -26,28 +26,34 @@ const LOOKS: usize = 100;
 /// depth of the tree and not on its size.
 pub(super) enum Task {
     /// Read the next page of the directory.
-    Read(Arc<Place>),
+    Read(Arc<Position>),
     /// Copy the directory of this name.
-    Enter(Arc<Place>, OsString),
+    Enter(Arc<Position>, OsString),
     /// Copy these entries, most likely no directories.
-    Entries(Arc<Place>, Vec<(OsString, FileType)>),
+    Entries(Arc<Position>, Vec<(OsString, FileType)>),
 }
 
 /// Begins at the top.
-pub(super) fn start(run: &Run) -> Outcome {
+pub(super) fn start(run: &CopyState) -> Outcome {
     let order = run.order;
     // Handles with a position of their own.
     let (from, to) = (order.from.open_dir(".")?.with_label(""), order.to.open_dir(".")?.with_label(""));
     let metadata = Metadata::of(&from, Freshness::Now).map_err(|e| order.from.error("stat", ".", e))?;
-    extended::inherit_nothing(&to)?;
+    xattr::inherit_nothing(&to)?;
     if to.ownership()?.2 & 0o2000 != 0 {
         to.set_mode(0o700)?;
     }
-    run.queue.push([Task::Read(Arc::new(Place::new(from, to, metadata, order.from.label().into(), None)))]);
+    run.queue.push([Task::Read(Arc::new(Position::new(
+        from,
+        to,
+        metadata,
+        order.from.label().into(),
+        None,
+    )))]);
     Ok(())
 }
 
-pub(super) fn perform(run: &Run, task: Task) {
+pub(super) fn perform(run: &CopyState, task: Task) {
     match task {
         Task::Read(place) => {
             let outcome = read(run, &place);
@@ -72,8 +78,8 @@ fn page(depth: usize) -> usize {
 }
 
 /// Reads a page of the directory; the position is kept by its handle.
-fn read(run: &Run, place: &Arc<Place>) -> Outcome {
-    run.go_on()?;
+fn read(run: &CopyState, place: &Arc<Position>) -> Outcome {
+    run.check_cancelled()?;
     let mut buffer = vec![MaybeUninit::uninit(); page(place.depth)];
     let mut stream = RawDir::new(&place.from, &mut buffer);
     let (mut directories, mut others) = (Vec::new(), Vec::new());
@@ -115,17 +121,17 @@ fn read(run: &Run, place: &Arc<Place>) -> Outcome {
     Ok(())
 }
 
-/// Copies an entry of whatever kind, first taken for one of `kind`.
-fn copy_entry(run: &Run, place: &Arc<Place>, name: &OsStr, kind: FileType) {
+/// CopyJobs an entry of whatever kind, first taken for one of `kind`.
+fn copy_entry(run: &CopyState, place: &Arc<Position>, name: &OsStr, kind: FileType) {
     let outcome = try_entry(run, place, name, kind);
     run.note(place, name, outcome);
 }
 
-fn try_entry(run: &Run, place: &Arc<Place>, name: &OsStr, mut kind: FileType) -> Outcome {
+fn try_entry(run: &CopyState, place: &Arc<Position>, name: &OsStr, mut kind: FileType) -> Outcome {
     // A directory that changes while it is read may show a name twice.
-    let _turn = run.busy.take(Key::Name(Arc::as_ptr(place) as usize, name.to_owned()));
+    let _turn = run.busy.take(LockKey::Name(Arc::as_ptr(place) as usize, name.to_owned()));
     for _ in 0..LOOKS {
-        run.go_on()?;
+        run.check_cancelled()?;
         let outcome = match kind {
             FileType::Directory => enter(run, place, name),
             FileType::RegularFile => entry::copy_file(run, place, name),
@@ -148,7 +154,7 @@ fn try_entry(run: &Run, place: &Arc<Place>, name: &OsStr, mut kind: FileType) ->
     Err(Failure::Vanished)
 }
 
-fn enter(run: &Run, place: &Arc<Place>, name: &OsStr) -> Outcome {
+fn enter(run: &CopyState, place: &Arc<Position>, name: &OsStr) -> Outcome {
     let from = match place.from.open_dir(name) {
         Err(error) if error.is_not_found() || error.is_stale() => return Err(Failure::Vanished),
         Err(error) if error.is_unsafe_path() => return Err(Failure::Changed),
@@ -166,13 +172,13 @@ fn enter(run: &Run, place: &Arc<Place>, name: &OsStr) -> Outcome {
     let to = place.to.open_dir(name)?.with_label("");
     // Counted before its tasks can end.
     place.add_pending(1);
-    let below = Place::new(from, to, metadata, name.to_owned(), Some(Arc::clone(place)));
+    let below = Position::new(from, to, metadata, name.to_owned(), Some(Arc::clone(place)));
     run.queue.push([Task::Read(Arc::new(below))]);
     Ok(())
 }
 
 /// Something in the place is done. After the last of it the place gets its attributes, and so on upwards.
-fn done(run: &Run, mut place: Arc<Place>) {
+fn done(run: &CopyState, mut place: Arc<Position>) {
     while place.one_done() {
         let outcome = finish(run, &place);
         run.note(&place, OsStr::new("."), outcome);
@@ -184,14 +190,14 @@ fn done(run: &Run, mut place: Arc<Place>) {
 }
 
 /// The directory's own attributes: last, because what is made in it changes its times, and would inherit from it.
-fn finish(run: &Run, place: &Place) -> Outcome {
-    run.go_on()?;
+fn finish(run: &CopyState, place: &Position) -> Outcome {
+    run.check_cancelled()?;
     let name = OsStr::new(".");
     let attributes = &place.metadata.attributes;
     let now = Metadata::of(&place.to, Freshness::Cached).map_err(system("stat"))?;
     attributes.apply_owner_and_mode(&place.to, &now.attributes, name)?;
-    let (from, to) = (extended::Handle::of(&place.from), extended::Handle::of(&place.to));
-    let has_list = match extended::copy(run, &from, &to, &place.metadata, place.is_top()) {
+    let (from, to) = (xattr::Handle::of(&place.from), xattr::Handle::of(&place.to));
+    let has_list = match xattr::copy(run, &from, &to, &place.metadata, place.is_top()) {
         // The directory was removed after its entries were copied.
         Err(Failure::Vanished) if !place.is_top() => false,
         copied => copied?,
@@ -205,12 +211,12 @@ fn finish(run: &Run, place: &Place) -> Outcome {
     Ok(())
 }
 
-impl Run<'_> {
+impl CopyState<'_> {
     /// Makes the entry `name` in the copy. What is there already is an older state of it: the name has been shown
     /// twice. It is moved out of the way; a thread that still works on it has a handle.
     pub(super) fn make(
         &self,
-        place: &Place,
+        place: &Position,
         name: &OsStr,
         make: impl Fn() -> Result<(), SysError>,
     ) -> Outcome {

@@ -8,9 +8,9 @@
 //! number and the time of the last change. Device nodes are left out and counted. Anything else that an archive may
 //! hold is an error. Extended attributes are not restored.
 
-mod content;
+mod extract;
 mod member;
-mod place;
+mod member_data;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -27,9 +27,9 @@ use nix::sys::stat::Mode;
 
 use super::copy::Progress;
 use super::{Dir, Result, SysError};
-use content::Room;
+use extract::Places;
 use member::{Kind, Member};
-use place::Places;
+use member_data::Room;
 use stream::Stream;
 
 /// Bytes read from an archive at a time.
@@ -180,8 +180,8 @@ fn unpack_member<R: Read>(
         Kind::File => {
             let file = places.make_file(member)?;
             let failed = |error| places.failed(member, error);
-            content::write(member, stream, &file, room, failed)?;
-            content::finish(member, file).map_err(failed)?;
+            member_data::write(member, stream, &file, room, failed)?;
+            member_data::finish(member, file).map_err(failed)?;
             summary.files += 1;
         }
         Kind::HardLink(target) => {

@@ -65,13 +65,13 @@ impl NewVolume {
 }
 
 impl Volumes {
-    /// Makes a volume, or finds it made. While it is being filled the answer is [`Error::Busy`], after `patience`.
+    /// Makes a volume, or finds it made. While it is being filled the answer is [`Error::Busy`], after `timeout`.
     ///
     /// The record is written before the directory, so a driver killed in between knows on the retry that the
     /// directory is its own to make. NFS requests of a first call on a mounted export: 1 for the absent record, 1 to
     /// see that the directory's name is free, 1 for the free space, 7 to write the record, 1 MKDIR (more with an
     /// owner, or with setuid, setgid or sticky): 11, as `make bench` counts them.
-    pub fn create(self: &Arc<Self>, new: &NewVolume, patience: Duration) -> Result<Volume> {
+    pub fn create(self: &Arc<Self>, new: &NewVolume, timeout: Duration) -> Result<Volume> {
         let handle = new.handle()?;
         let sub_dir = new.parameters.sub_dir_of(&new.name)?;
         let job = job_name(&handle);
@@ -99,7 +99,7 @@ impl Volumes {
         if let Some(source) = record.source.as_ref().filter(|_| !is_there) {
             let (volumes, own, promised, key) =
                 (Arc::clone(self), new.clone(), record.clone(), handle.key.clone());
-            self.copies.run(&job, &[source.job_name()], patience, move |progress| {
+            self.copies.run(&job, &[source.job_name()], timeout, move |progress| {
                 volumes.fill(&own, &key, &promised, progress)
             })?;
         }

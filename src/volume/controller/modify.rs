@@ -8,7 +8,7 @@ use crate::volume::share::capacity::CapacityRange;
 use crate::volume::share::directory::find_directory;
 use crate::volume::share::record::Record;
 use crate::volume::share::state_dir::StateDir;
-use crate::volume::volumes::Located;
+use crate::volume::volumes::ResolvedVolume;
 use crate::volume::volumes::Volumes;
 
 impl Volumes {
@@ -59,7 +59,7 @@ impl Volumes {
 }
 
 /// Writes a record that changed. A volume of csi-driver-nfs gets its first one here.
-fn save(state: &StateDir, located: &Located, record: &Record) -> Result<()> {
+fn save(state: &StateDir, located: &ResolvedVolume, record: &Record) -> Result<()> {
     state.replace(&located.handle.key, record)
 }
 

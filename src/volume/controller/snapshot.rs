@@ -13,7 +13,7 @@ use crate::volume::name::snapshot_handle::GroupHandle;
 use crate::volume::name::snapshot_handle::Kind;
 use crate::volume::name::snapshot_handle::SnapshotHandle;
 use crate::volume::share::snapshot_record::Member;
-use crate::volume::share::snapshot_record::SetRecord;
+use crate::volume::share::snapshot_record::SnapshotRecord;
 
 /// One snapshot as the orchestrator is told of it. There is none that is not ready to use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct Group {
 }
 
 impl Snapshot {
-    pub(super) fn new(handle: &SnapshotHandle, record: &SetRecord, member: &Member) -> Self {
+    pub(super) fn new(handle: &SnapshotHandle, record: &SnapshotRecord, member: &Member) -> Self {
         Self {
             id: handle.to_string(),
             group: handle.group(),
@@ -58,7 +58,7 @@ pub(super) fn snapshots_of(
     kind: Kind,
     export: &ExportRef,
     key: &VolumeKey,
-    record: &SetRecord,
+    record: &SnapshotRecord,
 ) -> Vec<Snapshot> {
     let handle = |number: usize| match kind {
         Kind::Single => SnapshotHandle::single(export.clone(), key.clone()),

@@ -7,8 +7,8 @@ use crate::volume::name::snapshot_handle::Kind;
 use crate::volume::name::snapshot_handle::{GroupHandle, SnapshotHandle};
 use crate::volume::name::source::Source;
 use crate::volume::name::source::job_name_of_group;
-use crate::volume::share::csi_driver_nfs_archive::ForeignSnapshotHandle;
-use crate::volume::share::snapshot_store::Sets;
+use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
+use crate::volume::share::snapshot_store::SnapshotSets;
 use crate::volume::volumes::Volumes;
 
 impl Volumes {
@@ -33,7 +33,7 @@ impl Volumes {
 
     /// Deletes a snapshot that csi-driver-nfs made.
     fn delete_archive(&self, text: &str, secret: Option<&str>) -> Result<()> {
-        let Some(handle) = ForeignSnapshotHandle::parse(text) else { return Ok(()) };
+        let Some(handle) = CsiDriverNfsSnapshotHandle::parse(text) else { return Ok(()) };
         self.copies.refuse_while_source(&Source::Snapshot(text.to_owned()).job_name())?;
         let export = self.settings.get().resolve(&ExportRef::Inline(handle.export.clone()))?;
         let (options, _) = export.options(secret.as_slice())?;
@@ -76,7 +76,7 @@ impl Volumes {
         let (options, _) = export.options(secret.as_slice())?;
         self.exports.with_any(&export, &options, |mounted| {
             let Some(state) = mounted.existing_state()? else { return Ok(()) };
-            let Some(sets) = Sets::open(&state, kind)? else { return Ok(()) };
+            let Some(sets) = SnapshotSets::open(&state, kind)? else { return Ok(()) };
             if sets.discard(&state, key)? {
                 mounted.reap(&state, export.policy);
             }

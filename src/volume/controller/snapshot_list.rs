@@ -8,7 +8,7 @@ use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::VolumeHandle;
 use crate::volume::name::snapshot_handle::Kind;
 use crate::volume::name::snapshot_handle::{GroupHandle, SnapshotHandle};
-use crate::volume::share::csi_driver_nfs_archive::ForeignSnapshotHandle;
+use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
 use crate::volume::volumes::Volumes;
 
 /// Keys that are read at a time.
@@ -34,7 +34,7 @@ impl Volumes {
 
     /// A snapshot that csi-driver-nfs made.
     fn find_archive(&self, text: &str, secret: Option<&str>) -> Result<Snapshot> {
-        let handle = ForeignSnapshotHandle::parse(text).ok_or_else(|| no_snapshot(text))?;
+        let handle = CsiDriverNfsSnapshotHandle::parse(text).ok_or_else(|| no_snapshot(text))?;
         let export = self.settings.get().resolve(&ExportRef::Inline(handle.export.clone()))?;
         let (options, _) = export.options(secret.as_slice())?;
         let archive = self.exports.with_any(&export, &options, |mounted| handle.open(mounted.share()))?;

@@ -16,14 +16,14 @@ use crate::volume::name::snapshot_handle::{GroupHandle, LARGEST_GROUP, SnapshotH
 use crate::volume::name::source::Source;
 use crate::volume::name::source::job_name_of_group;
 use crate::volume::share::mounts::MountedExport;
-use crate::volume::share::snapshot_record::{Member, SetRecord};
-use crate::volume::share::snapshot_store::{Draft, Sets};
+use crate::volume::share::snapshot_record::{Member, SnapshotRecord};
+use crate::volume::share::snapshot_store::{Draft, SnapshotSets};
 use crate::volume::volumes::Volumes;
 use crate::volume::volumes::not_found;
 
 /// Snapshots that are to be taken together: one, or a group.
 #[derive(Debug, Clone)]
-pub struct NewSet {
+pub struct SnapshotRequest {
     /// Whether it is a group.
     pub kind: Kind,
     /// `CreateSnapshotRequest.name`, or the group's: the same name asks for the same set.
@@ -36,7 +36,7 @@ pub struct NewSet {
     pub mount_options: Option<String>,
 }
 
-impl NewSet {
+impl SnapshotRequest {
     fn key(&self) -> VolumeKey {
         VolumeKey::of_name(&self.name)
     }
@@ -57,9 +57,9 @@ impl NewSet {
 }
 
 impl Volumes {
-    /// Takes a snapshot, or finds it taken. While it is being copied the answer is [`Error::Busy`], after `patience`.
-    pub fn take_snapshot(self: &Arc<Self>, new: &NewSet, patience: Duration) -> Result<Snapshot> {
-        let (export, record) = self.take(new, patience)?;
+    /// Takes a snapshot, or finds it taken. While it is being copied the answer is [`Error::Busy`], after `timeout`.
+    pub fn take_snapshot(self: &Arc<Self>, new: &SnapshotRequest, timeout: Duration) -> Result<Snapshot> {
+        let (export, record) = self.take(new, timeout)?;
         let mut snapshots = snapshots_of(Kind::Single, &export, &new.key(), &record);
         Ok(snapshots.swap_remove(0))
     }
@@ -68,8 +68,8 @@ impl Volumes {
     ///
     /// Each file is copied at one moment, the files of the volumes at different ones: who needs more lets nothing write
     /// meanwhile.
-    pub fn take_group(self: &Arc<Self>, new: &NewSet, patience: Duration) -> Result<Group> {
-        let (export, record) = self.take(new, patience)?;
+    pub fn take_group(self: &Arc<Self>, new: &SnapshotRequest, timeout: Duration) -> Result<Group> {
+        let (export, record) = self.take(new, timeout)?;
         let snapshots = snapshots_of(Kind::Group, &export, &new.key(), &record);
         let handle = GroupHandle { export, key: new.key() };
         Ok(Group { handle, snapshots, created_ns: record.created_ns })
@@ -77,7 +77,11 @@ impl Volumes {
 
     /// NFS requests on a mounted export, besides those of the trees: 3 to see that the set is not there and 4 to read
     /// the record of each volume; then 2 MKDIR for the draft, 2 for each tree, 5 to write the record, 1 RENAME.
-    fn take(self: &Arc<Self>, new: &NewSet, patience: Duration) -> Result<(ExportRef, SetRecord)> {
+    fn take(
+        self: &Arc<Self>,
+        new: &SnapshotRequest,
+        timeout: Duration,
+    ) -> Result<(ExportRef, SnapshotRecord)> {
         let export = new.export_id()?;
         match new.kind {
             Kind::Single => check_length(&SnapshotHandle::single(export.clone(), new.key()))?,
@@ -97,14 +101,14 @@ impl Volumes {
             new.sources.iter().map(|handle| Source::Volume(handle.clone()).job_name()).collect();
         let (volumes, own) = (Arc::clone(self), new.clone());
         self.copies
-            .run(&job, &sources, patience, move |progress| volumes.copy_set(&own, &origins, progress))?;
+            .run(&job, &sources, timeout, move |progress| volumes.copy_set(&own, &origins, progress))?;
         let gone = || Error::NotFound(format!("snapshot {:?} was deleted while it was taken", new.name));
         let record = taken(self)?.ok_or_else(gone)?;
         check_same(new, record).map(|record| (export, record))
     }
 
     /// The volumes, which must all lie on one export.
-    fn origins(&self, new: &NewSet) -> Result<Vec<Origin>> {
+    fn origins(&self, new: &SnapshotRequest) -> Result<Vec<Origin>> {
         let origin = |handle: &String| self.origin_of_volume(handle, new.mount_options.as_deref());
         let origins = new.sources.iter().map(origin).collect::<Result<Vec<_>>>()?;
         if let Some(other) = origins.iter().find(|origin| origin.export.sources != origins[0].export.sources)
@@ -127,7 +131,7 @@ impl Volumes {
         Ok(origins)
     }
 
-    fn copy_set(&self, new: &NewSet, origins: &[Origin], progress: &Progress) -> Result<()> {
+    fn copy_set(&self, new: &SnapshotRequest, origins: &[Origin], progress: &Progress) -> Result<()> {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_nanos());
         let created_ns = u64::try_from(created).unwrap_or(u64::MAX);
         let (export, options) = (&origins[0].export, &origins[0].options);
@@ -139,16 +143,16 @@ impl Volumes {
                 Ok(members) => members,
                 Err(error) => return Err(draft.discard(error)),
             };
-            let record = SetRecord { name: new.name.clone(), created_ns, members };
+            let record = SnapshotRecord { name: new.name.clone(), created_ns, members };
             // One of the same name that another controller has made meanwhile counts; the caller compares.
-            draft.commit(&Sets::create(&state, new.kind)?, &new.key(), &record)?;
+            draft.commit(&SnapshotSets::create(&state, new.kind)?, &new.key(), &record)?;
             Ok(())
         })
     }
 
     fn copy_members(
         &self,
-        new: &NewSet,
+        new: &SnapshotRequest,
         origins: &[Origin],
         mounted: &MountedExport,
         draft: &Draft,
@@ -170,7 +174,7 @@ impl Volumes {
 
 /// Whether the set that has the name is the one asked for (CSI specification: a name in use for another source is
 /// ALREADY_EXISTS).
-fn check_same(new: &NewSet, record: SetRecord) -> Result<SetRecord> {
+fn check_same(new: &SnapshotRequest, record: SnapshotRecord) -> Result<SnapshotRecord> {
     let wanted: BTreeSet<&str> = new.sources.iter().map(String::as_str).collect();
     let has: BTreeSet<&str> = record.sources().collect();
     if record.name == new.name && wanted == has {

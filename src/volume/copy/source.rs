@@ -1,6 +1,6 @@
 //! What a volume or a snapshot is filled with: the tree of a volume, or of a snapshot, or an archive of csi-driver-nfs.
 
-use crate::linux::{Dir, NfsOptions, anew};
+use crate::linux::{Dir, NfsOptions, revalidate};
 
 use crate::volume::error::refuse_unsafe;
 use crate::volume::error::{Error, Result};
@@ -10,9 +10,9 @@ use crate::volume::name::source::Source;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::policy::parameters::Ownership;
 use crate::volume::policy::settings::ResolvedExport;
-use crate::volume::share::csi_driver_nfs_archive::ForeignSnapshotHandle;
+use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
 use crate::volume::share::mounts::MountedExport;
-use crate::volume::share::snapshot_store::Sets;
+use crate::volume::share::snapshot_store::SnapshotSets;
 use crate::volume::volumes::Volumes;
 use crate::volume::volumes::not_found;
 
@@ -21,7 +21,7 @@ use crate::volume::volumes::not_found;
 pub(in crate::volume) struct Origin {
     pub(in crate::volume) export: ResolvedExport,
     pub(in crate::volume) options: NfsOptions,
-    pub(in crate::volume) place: Place,
+    pub(in crate::volume) location: Location,
     /// Bytes that a volume must have to hold it, as far as that is known.
     pub(in crate::volume) size_bytes: u64,
     /// Bytes that its volume was promised.
@@ -34,24 +34,24 @@ pub(in crate::volume) struct Origin {
 
 /// Where on its export a tree is.
 #[derive(Debug, Clone)]
-pub(in crate::volume) enum Place {
+pub(in crate::volume) enum Location {
     Volume(SubDir),
     Snapshot(SnapshotHandle),
-    Archive(ForeignSnapshotHandle),
+    Archive(CsiDriverNfsSnapshotHandle),
 }
 
-impl Place {
+impl Location {
     /// Opens the tree, if it is there, by names as they are on the server now. An archive is none.
     pub(in crate::volume) fn open(&self, mounted: &MountedExport) -> Result<Option<Dir>> {
         match self {
-            Self::Volume(sub_dir) => match anew::open_dir(mounted.share(), sub_dir.as_ref()) {
+            Self::Volume(sub_dir) => match revalidate::open_dir(mounted.share(), sub_dir.as_ref()) {
                 Err(error) if error.is_not_found() => Ok(None),
                 opened => Ok(Some(opened.map_err(refuse_unsafe)?)),
             },
             Self::Snapshot(handle) => {
                 let Some(state) = mounted.existing_state()? else { return Ok(None) };
                 let kind = handle.kind();
-                match Sets::open(&state, kind)? {
+                match SnapshotSets::open(&state, kind)? {
                     Some(sets) => sets.tree(&handle.key, handle.number()),
                     None => Ok(None),
                 }
@@ -81,7 +81,7 @@ impl Volumes {
         Ok(Origin {
             export,
             options,
-            place: Place::Snapshot(handle),
+            location: Location::Snapshot(handle),
             size_bytes: member.size_bytes,
             capacity_bytes: member.capacity_bytes,
             ownership: member.ownership,
@@ -92,7 +92,7 @@ impl Volumes {
     /// A snapshot that csi-driver-nfs made. How large its content is shows only when it is unpacked; it takes up no less
     /// than its archive, whose size csi-driver-nfs tells too.
     fn origin_of_archive(&self, text: &str, secret: Option<&str>) -> Result<Origin> {
-        let handle = ForeignSnapshotHandle::parse(text).ok_or_else(|| no_snapshot(text))?;
+        let handle = CsiDriverNfsSnapshotHandle::parse(text).ok_or_else(|| no_snapshot(text))?;
         let export = self.settings.get().resolve(&ExportRef::Inline(handle.export.clone()))?;
         let (options, _) = export.options(secret.as_slice())?;
         let archive = self.exports.with_any(&export, &options, |mounted| handle.open(mounted.share()))?;
@@ -100,7 +100,7 @@ impl Volumes {
         Ok(Origin {
             export,
             options,
-            place: Place::Archive(handle),
+            location: Location::Archive(handle),
             size_bytes,
             capacity_bytes: size_bytes,
             ownership: Ownership::default(),
@@ -114,7 +114,7 @@ impl Volumes {
         Ok(Origin {
             export: located.export,
             options: located.options,
-            place: Place::Volume(record.sub_dir),
+            location: Location::Volume(record.sub_dir),
             size_bytes: record.capacity_bytes,
             capacity_bytes: record.capacity_bytes,
             ownership: record.ownership,

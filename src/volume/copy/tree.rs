@@ -1,15 +1,15 @@
 //! Copying what [`super::content`] has found into a directory that is to become a volume or a snapshot.
 
 use crate::linux::Dir;
-use crate::linux::copy::{self, CopyError, Means, Order, Progress};
+use crate::linux::copy::{self, CopyError, CopyRequest, Progress, Support};
 use crate::linux::unpack::UnpackError;
 
-use crate::volume::copy::source::{Origin, Place};
+use crate::volume::copy::source::{Location, Origin};
 use crate::volume::error::explain_denied;
 use crate::volume::error::several;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
-use crate::volume::share::csi_driver_nfs_archive::ForeignSnapshotHandle;
+use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::state_dir::StateDir;
 use crate::volume::share::state_dir::remove_draft;
@@ -20,7 +20,7 @@ use crate::volume::volumes::Volumes;
 const MOST_TOLD: usize = 3;
 
 impl Volumes {
-    /// Copies a tree, or unpacks an archive, into the empty directory `into` on another or the same export, and answers
+    /// CopyJobs a tree, or unpacks an archive, into the empty directory `into` on another or the same export, and answers
     /// how many bytes it took up. What could not be copied whole is an error; `into` is then the caller's to remove.
     pub(in crate::volume) fn copy(
         &self,
@@ -31,16 +31,16 @@ impl Volumes {
         into: &Dir,
         progress: &Progress,
     ) -> Result<u64> {
-        self.exports.with_any(&origin.export, &origin.options, |from| match &origin.place {
-            Place::Archive(handle) => unpack(handle, from, into, origin.limit, progress),
-            place => self.copy_tree(place, from, to, state, key, into, progress),
+        self.exports.with_any(&origin.export, &origin.options, |from| match &origin.location {
+            Location::Archive(handle) => unpack(handle, from, into, origin.limit, progress),
+            location => self.copy_tree(location, from, to, state, key, into, progress),
         })
     }
 
     #[expect(clippy::too_many_arguments, reason = "two ends, and what they share")]
     fn copy_tree(
         &self,
-        place: &Place,
+        location: &Location,
         from: &MountedExport,
         to: &MountedExport,
         state: &StateDir,
@@ -48,13 +48,13 @@ impl Volumes {
         into: &Dir,
         progress: &Progress,
     ) -> Result<u64> {
-        let tree = place.open(from)?.ok_or_else(|| gone(from))?;
-        let across = Means::across();
+        let tree = location.open(from)?.ok_or_else(|| gone(from))?;
+        let across = Support::across();
         let means = if from.is_same_export(to) { to.means() } else { &across };
         let links_name = trash::name_of(key);
         let links = state.work().open_or_make_dir(&links_name, 0o700)?;
         let devices = self.settings.get().device_nodes;
-        let order = Order { from: &tree, to: into, links: &links, means, devices, progress };
+        let order = CopyRequest { from: &tree, to: into, links: &links, means, devices, progress };
         let copied = copy::copy_tree(&order).map_err(explain);
         let cleaned = remove_draft(state, &links_name);
         let summary = match (copied, cleaned) {
@@ -65,7 +65,7 @@ impl Volumes {
             }
         };
         // Had it been moved or deleted meanwhile, by whomever, files could be missing.
-        let still = place.open(from)?.ok_or_else(|| gone(from))?;
+        let still = location.open(from)?.ok_or_else(|| gone(from))?;
         if !tree.is_same(&still)? {
             return Err(gone(from));
         }
@@ -79,7 +79,7 @@ impl Volumes {
 }
 
 fn unpack(
-    handle: &ForeignSnapshotHandle,
+    handle: &CsiDriverNfsSnapshotHandle,
     from: &MountedExport,
     into: &Dir,
     limit: Option<u64>,

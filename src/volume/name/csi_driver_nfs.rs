@@ -10,7 +10,7 @@ use crate::volume::on_delete::OnDelete;
 
 /// What such a handle says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForeignHandle {
+pub struct CsiDriverNfsHandle {
     /// Server and share.
     pub export: Export,
     /// The volume's directory.
@@ -19,7 +19,7 @@ pub struct ForeignHandle {
     pub on_delete: Option<OnDelete>,
 }
 
-impl ForeignHandle {
+impl CsiDriverNfsHandle {
     /// Reads a handle. Whatever could name the share itself, or something outside, is no handle.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -61,7 +61,7 @@ mod tests {
             ("nas#export#pvc-1#", "nas:/export", "pvc-1", None),
             ("nas/export/k8s/pvc-1", "nas:/export/k8s", "pvc-1", None),
         ] {
-            let handle = ForeignHandle::parse(text).unwrap_or_else(|| panic!("{text}"));
+            let handle = CsiDriverNfsHandle::parse(text).unwrap_or_else(|| panic!("{text}"));
             assert_eq!(handle.export.to_string(), export, "{text}");
             assert_eq!(handle.sub_dir.as_str(), sub_dir, "{text}");
             assert_eq!(handle.on_delete, on_delete, "{text}");
@@ -89,7 +89,7 @@ mod tests {
             "nas//",
             "fake-vol-id",
         ] {
-            assert_eq!(ForeignHandle::parse(text), None, "{text:?}");
+            assert_eq!(CsiDriverNfsHandle::parse(text), None, "{text:?}");
         }
     }
 }

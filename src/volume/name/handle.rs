@@ -5,7 +5,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use crate::volume::error::{Error, Result};
-use crate::volume::name::csi_driver_nfs::ForeignHandle;
+use crate::volume::name::csi_driver_nfs::CsiDriverNfsHandle;
 use crate::volume::name::export::ExportRef;
 
 /// Longest handle, in bytes (CSI specification, "Size Limits").
@@ -64,7 +64,7 @@ pub struct VolumeHandle {
     /// Which record there is its own.
     pub key: VolumeKey,
     /// What the handle itself says, if csi-driver-nfs wrote it. It may have no record.
-    pub foreign: Option<ForeignHandle>,
+    pub foreign: Option<CsiDriverNfsHandle>,
     text: String,
 }
 
@@ -91,7 +91,7 @@ impl VolumeHandle {
         {
             return Some(Self { export, key, foreign: None, text: text.to_owned() });
         }
-        let foreign = ForeignHandle::parse(text)?;
+        let foreign = CsiDriverNfsHandle::parse(text)?;
         let export = ExportRef::Inline(foreign.export.clone());
         Some(Self { export, key: VolumeKey::of_name(text), foreign: Some(foreign), text: text.to_owned() })
     }

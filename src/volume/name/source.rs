@@ -16,7 +16,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// What a copy from it is called in [`super::copies::Copies`].
+    /// What a copy from it is called in [`super::jobs::CopyJobs`].
     #[must_use]
     pub fn job_name(&self) -> String {
         match self {

@@ -63,7 +63,7 @@ impl Directory {
 }
 
 /// Publishing on this node.
-pub struct Node {
+pub struct Publisher {
     /// What volumes there are.
     pub volumes: Volumes,
     mounter: Arc<dyn Mounter>,
@@ -83,7 +83,7 @@ enum Finding {
     Elsewhere(PathBuf),
 }
 
-impl Node {
+impl Publisher {
     /// Targets must lie below `kubelet_dir`, which must be free of links.
     #[must_use]
     pub fn new(volumes: Volumes, mounter: Arc<dyn Mounter>, kubelet_dir: PathBuf) -> Self {
@@ -322,7 +322,7 @@ mod tests {
         let mounter: Arc<dyn Mounter> = Arc::new(FakeMounter::default());
         let exports = Arc::new(Exports::new(Arc::clone(&mounter), Duration::ZERO));
         let volumes = Volumes { settings: Arc::default(), exports, copies: Arc::default() };
-        let node = Node::new(volumes, mounter, PathBuf::from("/k"));
+        let node = Publisher::new(volumes, mounter, PathBuf::from("/k"));
         let names: Vec<OsString> = names.iter().map(OsString::from).collect();
         node.look(&MountTable::parse(TABLE.as_bytes()), publish, Path::new(target), &names)
     }

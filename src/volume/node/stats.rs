@@ -6,9 +6,9 @@ use crate::linux::Dir;
 use crate::linux::dir::Usage;
 
 use crate::volume::error::Result;
-use crate::volume::node::publish::Node;
+use crate::volume::node::publish::Publisher;
 
-impl Node {
+impl Publisher {
     /// Bytes and inodes of the file system that bounds the volume published at `path`. The mount table says
     /// whether there is one, before anything is asked of the server: one FSSTAT, and a GETATTR if the client's
     /// attributes are old.

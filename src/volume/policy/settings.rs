@@ -34,7 +34,7 @@ pub struct Settings {
     pub ephemeral_volumes: bool,
     /// Calls that may wait for one export at once; `None` for the default.
     pub calls_per_export: Option<usize>,
-    /// Copies that may run at once; `None` for the default.
+    /// CopyJobs that may run at once; `None` for the default.
     pub copies_at_once: Option<usize>,
     /// What becomes of device nodes in a tree that is copied.
     pub device_nodes: DeviceNodes,

@@ -17,14 +17,14 @@ use crate::volume::share::trash;
 
 /// What such a handle says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForeignSnapshotHandle {
+pub struct CsiDriverNfsSnapshotHandle {
     /// Server and share.
     pub export: Export,
     snapshot: SubDir,
     source: String,
 }
 
-impl ForeignSnapshotHandle {
+impl CsiDriverNfsSnapshotHandle {
     /// Reads a handle. Whatever could name the share itself, something outside, or the driver's own directory is none.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -168,8 +168,8 @@ mod tests {
         }
     }
 
-    fn handle(snapshot: &str, source: &str) -> ForeignSnapshotHandle {
-        ForeignSnapshotHandle::parse(&format!("nas#share#{snapshot}#{snapshot}#{source}")).unwrap()
+    fn handle(snapshot: &str, source: &str) -> CsiDriverNfsSnapshotHandle {
+        CsiDriverNfsSnapshotHandle::parse(&format!("nas#share#{snapshot}#{snapshot}#{source}")).unwrap()
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
             (format!("10.0.0.1#export/k8s#{NAME}#{NAME}#pvc-1"), "10.0.0.1:/export/k8s", "pvc-1"),
             (format!("nas.example##{NAME}#{NAME}#a sub.dir"), "nas.example:/", "a sub.dir"),
         ] {
-            let handle = ForeignSnapshotHandle::parse(&text).unwrap();
+            let handle = CsiDriverNfsSnapshotHandle::parse(&text).unwrap();
             assert_eq!(handle.export.to_string(), export);
             assert_eq!((handle.snapshot().as_str(), handle.source.as_str()), (NAME, source));
         }
@@ -210,11 +210,11 @@ mod tests {
             "#share#s#s#v",
             "nas#share#.nfs-subdir-csi#.nfs-subdir-csi#v",
         ] {
-            assert_eq!(ForeignSnapshotHandle::parse(text), None, "{text:?}");
+            assert_eq!(CsiDriverNfsSnapshotHandle::parse(text), None, "{text:?}");
         }
         let longest = "x".repeat(255 - ".tar.gz".len());
-        assert!(ForeignSnapshotHandle::parse(&format!("nas#share#s#s#{longest}")).is_some());
-        assert!(ForeignSnapshotHandle::parse(&format!("nas#share#s#s#{longest}x")).is_none());
+        assert!(CsiDriverNfsSnapshotHandle::parse(&format!("nas#share#s#s#{longest}")).is_some());
+        assert!(CsiDriverNfsSnapshotHandle::parse(&format!("nas#share#s#s#{longest}x")).is_none());
     }
 
     proptest! {
@@ -225,7 +225,7 @@ mod tests {
             source in "\\PC{0,6}",
         ) {
             let twice = format!("n#s#{snapshot}#{snapshot}#{source}");
-            for handle in [&text, &twice].into_iter().filter_map(|text| ForeignSnapshotHandle::parse(text)) {
+            for handle in [&text, &twice].into_iter().filter_map(|text| CsiDriverNfsSnapshotHandle::parse(text)) {
                 for (name, _) in handle.archives() {
                     let path = Path::new(handle.snapshot().as_str()).join(name);
                     let components: Vec<_> = path.components().collect();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use crate::linux::copy::Means;
+use crate::linux::copy::Support;
 use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, NfsSource, SysError, unique};
 
 use crate::volume::error::Result;
@@ -44,7 +44,7 @@ pub struct MountedExport {
     process_began: u64,
     promises: Arc<Promises>,
     key: Key,
-    means: Means,
+    means: Support,
 }
 
 /// What is promised on one export, however often it is mounted.
@@ -93,7 +93,7 @@ impl MountedExport {
     }
 
     /// Bytes promised to all volumes with a record. Reads every record the first time, and keeps count from then on; a
-    /// count that has not been used for a while is made anew, since another controller may have taken over meanwhile.
+    /// count that has not been used for a while is made revalidate, since another controller may have taken over meanwhile.
     pub fn promised(&self, state: &StateDir) -> Result<u64> {
         let mut promised = lock(&self.promises.sum);
         let sum = match *promised {
@@ -112,7 +112,7 @@ impl MountedExport {
     }
 
     /// How files are copied within this export, as far as that is known.
-    pub fn means(&self) -> &Means {
+    pub fn means(&self) -> &Support {
         &self.means
     }
 
@@ -206,7 +206,7 @@ impl Exports {
             process_began: self.process_began,
             promises: self.promises_of(&key.0),
             key: key.clone(),
-            means: Means::same_export(),
+            means: Support::same_export(),
         });
         *slot = Some(Arc::clone(&mounted));
         Ok(mounted)
@@ -254,7 +254,7 @@ impl Exports {
             let Some(mut slot) = try_lock(&slot) else { continue };
             let idle = slot.as_ref().is_some_and(|mounted| self.is_idle(mounted, &table, &own, now));
             let unused = slot.take_if(|_| idle);
-            // Whoever needs the export meanwhile mounts it anew, and does not wait for this.
+            // Whoever needs the export meanwhile mounts it revalidate, and does not wait for this.
             drop(slot);
             if let Some(mounted) = unused {
                 match self.mounter.release_export(&mounted.root) {

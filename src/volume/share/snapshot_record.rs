@@ -13,7 +13,7 @@ pub(in crate::volume) const LONGEST_RECORD: u64 = 512 * 1024;
 /// What is kept of a snapshot beside its tree. An unknown field is an error, as in a volume's record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SetRecord {
+pub struct SnapshotRecord {
     /// `CreateSnapshotRequest.name`, or that of the group.
     pub name: String,
     /// When copying began: nanoseconds since 1970-01-01 UTC.
@@ -36,7 +36,7 @@ pub struct Member {
     pub ownership: Ownership,
 }
 
-impl SetRecord {
+impl SnapshotRecord {
     /// Reads a record file. `path` is for the message.
     pub fn from_json(json: &[u8], path: &str) -> Result<Self> {
         let bad = |reason: String| Error::BadRecord { path: path.to_owned(), reason };
@@ -64,14 +64,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn record() -> SetRecord {
+    fn record() -> SnapshotRecord {
         let member = Member {
             source: "fast#pvc-1".to_owned(),
             size_bytes: 4096,
             capacity_bytes: 1 << 30,
             ownership: Ownership::default(),
         };
-        SetRecord {
+        SnapshotRecord {
             name: "snapshot-1".to_owned(),
             created_ns: 1_700_000_000_000_000_001,
             members: vec![member],
@@ -80,9 +80,9 @@ mod tests {
 
     #[test]
     fn a_record_reads_back_as_it_was_written() {
-        assert_eq!(SetRecord::from_json(&record().to_json(), "r").unwrap(), record());
-        let empty = SetRecord { members: Vec::new(), ..record() };
-        assert!(SetRecord::from_json(&empty.to_json(), "r").is_err());
+        assert_eq!(SnapshotRecord::from_json(&record().to_json(), "r").unwrap(), record());
+        let empty = SnapshotRecord { members: Vec::new(), ..record() };
+        assert!(SnapshotRecord::from_json(&empty.to_json(), "r").is_err());
     }
 
     proptest! {
@@ -91,7 +91,7 @@ mod tests {
             let mut json = record().to_json();
             json.truncate(cut);
             json.extend(&bytes);
-            let _ = SetRecord::from_json(&json, "r");
+            let _ = SnapshotRecord::from_json(&json, "r");
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::linux::Dir;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::snapshot_handle::Kind;
-use crate::volume::share::snapshot_record::{LONGEST_RECORD, SetRecord};
+use crate::volume::share::snapshot_record::{LONGEST_RECORD, SnapshotRecord};
 use crate::volume::share::state_dir::remove_draft;
 use crate::volume::share::state_dir::{StateDir, first_keys};
 use crate::volume::share::trash;
@@ -14,9 +14,9 @@ const RECORD: &str = "record.json";
 
 /// The sets of one kind on one export.
 #[derive(Debug)]
-pub struct Sets(Dir);
+pub struct SnapshotSets(Dir);
 
-impl Sets {
+impl SnapshotSets {
     /// Opens it, and makes it if it is not there.
     pub fn create(state: &StateDir, kind: Kind) -> Result<Self> {
         state.part(kind.part()).map(Self)
@@ -28,10 +28,10 @@ impl Sets {
     }
 
     /// The record of a set, if there is one. Four NFS requests: LOOKUP, OPEN, READ, CLOSE.
-    pub fn read(&self, key: &VolumeKey) -> Result<Option<SetRecord>> {
+    pub fn read(&self, key: &VolumeKey) -> Result<Option<SnapshotRecord>> {
         let file = format!("{key}/{RECORD}");
         let Some(json) = self.0.read_file(&file, LONGEST_RECORD)? else { return Ok(None) };
-        SetRecord::from_json(&json, &format!("{}/{file}", self.0.label())).map(Some)
+        SnapshotRecord::from_json(&json, &format!("{}/{file}", self.0.label())).map(Some)
     }
 
     /// The keys after `after` in order, at most `limit` of them.
@@ -78,7 +78,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Puts it among the sets with this record. `false`, and nothing left, if there is one with this key by now.
-    pub fn commit(self, sets: &Sets, key: &VolumeKey, record: &SetRecord) -> Result<bool> {
+    pub fn commit(self, sets: &SnapshotSets, key: &VolumeKey, record: &SnapshotRecord) -> Result<bool> {
         if let Err(error) = self.dir.create_file(RECORD, &record.to_json()) {
             return Err(self.discard(error.into()));
         }
@@ -118,10 +118,10 @@ mod tests {
     fn a_set_appears_whole_once_and_goes_whole() {
         let temporary = tempfile::tempdir().unwrap();
         let state = StateDir::create(&Dir::open(temporary.path()).unwrap()).unwrap();
-        assert!(Sets::open(&state, Kind::Single).unwrap().is_none());
-        let sets = Sets::create(&state, Kind::Single).unwrap();
+        assert!(SnapshotSets::open(&state, Kind::Single).unwrap().is_none());
+        let sets = SnapshotSets::create(&state, Kind::Single).unwrap();
         let key = VolumeKey::of_name("s");
-        let record = |source: &str| SetRecord {
+        let record = |source: &str| SnapshotRecord {
             name: "s".to_owned(),
             created_ns: 1,
             members: vec![Member {

@@ -4,27 +4,27 @@ use std::ffi::{OsStr, OsString};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::busy::Busy;
-use super::extended::PlainLists;
 use super::failure::{Failure, Outcome};
-use super::place::Place;
+use super::keyed_lock::KeyedLock;
+use super::position::Position;
 use super::walk::Task;
-use super::{CopyError, Order, Summary};
+use super::xattr::PlainLists;
+use super::{CopyError, CopyRequest, Summary};
 use crate::linux::queue::Queue;
 
 /// Something that only one thread may work on.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) enum Key {
+pub(super) enum LockKey {
     /// A name in a place, which is named by its address.
     Name(usize, OsString),
-    /// An inode with several names, by its name in [`Order::links`].
+    /// An inode with several names, by its name in [`CopyRequest::links`].
     Inode(String),
 }
 
-pub(super) struct Run<'a> {
-    pub(super) order: &'a Order<'a>,
+pub(super) struct CopyState<'a> {
+    pub(super) order: &'a CopyRequest<'a>,
     pub(super) queue: Queue<Task>,
-    pub(super) busy: Busy<Key>,
+    pub(super) busy: KeyedLock<LockKey>,
     pub(super) plain: PlainLists,
     pub(super) counts: Counts,
     failures: Mutex<Vec<Failure>>,
@@ -42,12 +42,12 @@ pub(super) struct Counts {
     skipped: AtomicU64,
 }
 
-impl<'a> Run<'a> {
-    pub(super) fn new(order: &'a Order<'a>) -> Self {
+impl<'a> CopyState<'a> {
+    pub(super) fn new(order: &'a CopyRequest<'a>) -> Self {
         Self {
             order,
             queue: Queue::new(),
-            busy: Busy::new(),
+            busy: KeyedLock::new(),
             plain: PlainLists::default(),
             counts: Counts::default(),
             failures: Mutex::default(),
@@ -56,13 +56,13 @@ impl<'a> Run<'a> {
     }
 
     /// Asked between entries and between pieces of a large file.
-    pub(super) fn go_on(&self) -> Outcome {
+    pub(super) fn check_cancelled(&self) -> Outcome {
         let stopped = self.stopped.load(Ordering::Relaxed) || self.order.progress.is_cancelled();
         if stopped { Err(Failure::Stopped) } else { Ok(()) }
     }
 
     /// Takes note of what became of an entry. A failure ends the whole copy.
-    pub(super) fn note(&self, place: &Place, name: &OsStr, outcome: Outcome) {
+    pub(super) fn note(&self, place: &Position, name: &OsStr, outcome: Outcome) {
         let failure = match outcome {
             Ok(()) => return,
             Err(Failure::Vanished) => return self.counts.vanished(),

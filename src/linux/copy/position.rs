@@ -11,13 +11,13 @@ use crate::linux::{Dir, SysError};
 /// As many bytes at the end of a long path are told.
 const LONGEST_PATH: usize = 1000;
 
-pub(super) struct Place {
+pub(super) struct Position {
     pub(super) from: Dir,
     pub(super) to: Dir,
     /// As it was when the directory was entered.
     pub(super) metadata: Metadata,
     /// `None` for the top.
-    pub(super) above: Option<Arc<Place>>,
+    pub(super) above: Option<Arc<Position>>,
     pub(super) depth: usize,
     /// The top's is its whole path.
     name: OsString,
@@ -25,7 +25,7 @@ pub(super) struct Place {
     pending: AtomicUsize,
 }
 
-impl Place {
+impl Position {
     /// The labels of the two handles are to be empty: with whole paths, memory would grow with the square of the depth.
     pub(super) fn new(
         from: Dir,
@@ -87,7 +87,7 @@ impl Place {
 }
 
 /// A chain of thousands of places must not be dropped by recursion.
-impl Drop for Place {
+impl Drop for Position {
     fn drop(&mut self) {
         let mut next = self.above.take();
         while let Some(mut place) = next.and_then(Arc::into_inner) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// RPC program number of NFS (RFC 1813, RFC 7530).
 const NFS_PROGRAM: u32 = 100_003;
 /// How long each of connecting, sending and receiving may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// A reply to NULL has 24 bytes, with a version mismatch 32; anything much larger is no NFS server.
 const LONGEST_REPLY: usize = 512;
 
@@ -20,9 +20,9 @@ pub fn nfs_versions(address: SocketAddr) -> io::Result<RangeInclusive<u32>> {
     // No server offers this version, so the answer is a mismatch, and that names the lowest and the highest
     // version there are (RFC 5531 section 9, PROG_MISMATCH).
     const NO_VERSION: u32 = u32::MAX;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.write_all(&null_call(NO_VERSION))?;
 
     let mut mark = [0; 4];

@@ -8,45 +8,45 @@ use rustix::io::Errno;
 /// What the pair of file systems can do. Kept by the caller for as long as the exports are mounted, so that it is
 /// learned once and not for each file.
 #[derive(Debug)]
-pub struct Means {
-    clone: Ability,
-    copy: Ability,
+pub struct Support {
+    clone: Strategy,
+    copy: Strategy,
     /// Whether the file systems can tell where holes are; looked up before the first copy by the server.
     holes: OnceLock<bool>,
     /// Opening files with `O_DIRECT`.
-    direct: Ability,
+    direct: Strategy,
 }
 
 /// Something that a file system may know.
 #[derive(Debug)]
-pub(super) struct Ability(AtomicU8);
+pub(super) struct Strategy(AtomicU8);
 
 const UNTRIED: u8 = 0;
 const WORKED: u8 = 1;
 const REFUSED: u8 = 2;
 
-impl Means {
+impl Support {
     /// Both trees lie on one export: cloning (`FICLONE`, NFS 4.2 CLONE) and copying by the server
     /// (`copy_file_range`, NFS 4.2 COPY) are tried until refused for good.
     #[must_use]
     pub const fn same_export() -> Self {
-        Self::new(Ability::untried(), Ability::untried())
+        Self::new(Strategy::untried(), Strategy::untried())
     }
 
-    /// As [`Means::same_export`], but nothing is cloned.
+    /// As [`Support::same_export`], but nothing is cloned.
     #[must_use]
     pub const fn without_clone() -> Self {
-        Self::new(Ability::refused(), Ability::untried())
+        Self::new(Strategy::refused(), Strategy::untried())
     }
 
     /// The trees lie on two exports: every byte is read and written.
     #[must_use]
     pub const fn across() -> Self {
-        Self::new(Ability::refused(), Ability::refused())
+        Self::new(Strategy::refused(), Strategy::refused())
     }
 
-    const fn new(clone: Ability, copy: Ability) -> Self {
-        Self { clone, copy, holes: OnceLock::new(), direct: Ability::untried() }
+    const fn new(clone: Strategy, copy: Strategy) -> Self {
+        Self { clone, copy, holes: OnceLock::new(), direct: Strategy::untried() }
     }
 
     /// What has worked so far, for logs: `clone`, `copy` or `read and write`.
@@ -61,15 +61,15 @@ impl Means {
         }
     }
 
-    pub(super) fn cloning(&self) -> &Ability {
+    pub(super) fn cloning(&self) -> &Strategy {
         &self.clone
     }
 
-    pub(super) fn copying(&self) -> &Ability {
+    pub(super) fn copying(&self) -> &Strategy {
         &self.copy
     }
 
-    pub(super) fn direct(&self) -> &Ability {
+    pub(super) fn direct(&self) -> &Strategy {
         &self.direct
     }
 
@@ -80,7 +80,7 @@ impl Means {
     }
 }
 
-impl Ability {
+impl Strategy {
     const fn untried() -> Self {
         Self(AtomicU8::new(UNTRIED))
     }

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A set of things, each of which one thread has.
-pub(super) struct Busy<K> {
+pub(super) struct KeyedLock<K> {
     state: Mutex<State<K>>,
     freed: Condvar,
 }
@@ -17,35 +17,35 @@ struct State<K> {
 }
 
 /// The right to work on one thing, for as long as this lives.
-pub(super) struct Turn<'a, K: Eq + Hash> {
-    busy: &'a Busy<K>,
+pub(super) struct Guard<'a, K: Eq + Hash> {
+    busy: &'a KeyedLock<K>,
     key: K,
 }
 
-impl<K: Eq + Hash + Clone> Busy<K> {
+impl<K: Eq + Hash + Clone> KeyedLock<K> {
     pub(super) fn new() -> Self {
         Self { state: Mutex::new(State { keys: HashSet::new(), waiting: 0 }), freed: Condvar::new() }
     }
 
     /// Waits until no other thread has `key`.
-    pub(super) fn take(&self, key: K) -> Turn<'_, K> {
+    pub(super) fn take(&self, key: K) -> Guard<'_, K> {
         let mut state = self.state();
         while !state.keys.insert(key.clone()) {
             state.waiting += 1;
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.waiting -= 1;
         }
-        Turn { busy: self, key }
+        Guard { busy: self, key }
     }
 }
 
-impl<K: Eq + Hash> Busy<K> {
+impl<K: Eq + Hash> KeyedLock<K> {
     fn state(&self) -> MutexGuard<'_, State<K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<K: Eq + Hash> Drop for Turn<'_, K> {
+impl<K: Eq + Hash> Drop for Guard<'_, K> {
     fn drop(&mut self) {
         let mut state = self.busy.state();
         state.keys.remove(&self.key);
@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn one_thing_is_worked_on_by_one_thread_at_a_time() {
-        let (busy, inside, turns) = (Busy::new(), [AtomicU32::new(0), AtomicU32::new(0)], AtomicU32::new(0));
+        let (busy, inside, turns) =
+            (KeyedLock::new(), [AtomicU32::new(0), AtomicU32::new(0)], AtomicU32::new(0));
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

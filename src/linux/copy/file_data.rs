@@ -6,7 +6,7 @@ use rustix::fs::{SeekFrom, copy_file_range, ftruncate, ioctl_ficlone, seek};
 use rustix::io::{Errno, pread, pwrite};
 
 use super::failure::{Failure, Outcome, of_source, system};
-use super::run::Run;
+use super::state::CopyState;
 use crate::linux::attributes::{Freshness, Metadata};
 
 /// What a server copies at once; between two pieces the copy can be cancelled.
@@ -17,9 +17,9 @@ const BUFFER: u64 = 1 << 20;
 const BLOCK: usize = 4096;
 const ZEROS: [u8; BLOCK] = [0; BLOCK];
 
-/// Copies the content into the empty file `to`. Holes stay holes. Waits until the server has it on stable storage, as far
+/// CopyJobs the content into the empty file `to`. Holes stay holes. Waits until the server has it on stable storage, as far
 /// as that takes waiting: a Linux server answers CLONE when it has (unless exported `async`).
-pub(super) fn copy(run: &Run, from: &OwnedFd, to: &OwnedFd, metadata: &Metadata) -> Outcome {
+pub(super) fn copy(run: &CopyState, from: &OwnedFd, to: &OwnedFd, metadata: &Metadata) -> Outcome {
     if metadata.size == 0 {
         return Ok(());
     }
@@ -46,7 +46,7 @@ pub(super) fn copy(run: &Run, from: &OwnedFd, to: &OwnedFd, metadata: &Metadata)
 /// Whether the file system of the copy tells holes from data, found out with a file that is one hole. NFS does since
 /// 4.2, the version that has COPY: before that, `copy_file_range` would only make the kernel read and write, holes
 /// included.
-fn knows_holes(run: &Run) -> bool {
+fn knows_holes(run: &CopyState) -> bool {
     use nix::fcntl::OFlag;
     let name = format!("hole.{:x}", crate::linux::unique());
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -66,7 +66,7 @@ fn of_either(from: &OwnedFd, op: &'static str, errno: Errno) -> Failure {
 }
 
 struct Copying<'a> {
-    run: &'a Run<'a>,
+    run: &'a CopyState<'a>,
     from: &'a OwnedFd,
     to: &'a OwnedFd,
     /// Length when the copy began.
@@ -120,10 +120,10 @@ impl Copying<'_> {
         Ok((data < self.size).then(|| (data, hole.min(self.size))))
     }
 
-    /// Copies from `at` to `end`. Returns where the source ended, if earlier.
+    /// CopyJobs from `at` to `end`. Returns where the source ended, if earlier.
     fn range(&mut self, mut at: u64, end: u64) -> Outcome<u64> {
         while self.by_server && at < end {
-            self.run.go_on()?;
+            self.run.check_cancelled()?;
             let piece = usize::try_from((end - at).min(PIECE)).unwrap_or(usize::MAX);
             let (mut read_at, mut write_at) = (at, at);
             match copy_file_range(self.from, Some(&mut read_at), self.to, Some(&mut write_at), piece) {
@@ -140,7 +140,7 @@ impl Copying<'_> {
         }
         let mut buffer = Vec::new();
         while at < end {
-            self.run.go_on()?;
+            self.run.check_cancelled()?;
             buffer.clear();
             buffer.reserve_exact(usize::try_from((end - at).min(BUFFER)).unwrap_or(usize::MAX));
             match pread(self.from, rustix::buffer::spare_capacity(&mut buffer), at) {
@@ -197,9 +197,9 @@ impl Copying<'_> {
     }
 }
 
-/// Copies a file as a sparse one whose holes cannot be asked for.
+/// CopyJobs a file as a sparse one whose holes cannot be asked for.
 #[cfg(test)]
-pub(super) fn copy_by_zeros(run: &Run, from: &std::path::Path, to: &std::path::Path) {
+pub(super) fn copy_by_zeros(run: &CopyState, from: &std::path::Path, to: &std::path::Path) {
     let from = std::fs::File::open(from).unwrap().into();
     let to = std::fs::File::create(to).unwrap().into();
     let size = Metadata::of(&from, Freshness::Now).unwrap().size;

@@ -1,4 +1,4 @@
-//! The bridge between gRPC and the domain. Every call crosses it, and here alone are: the guard of its volume, its
+//! The dispatcher between gRPC and the domain. Every call crosses it, and here alone are: the guard of its volume, its
 //! place in its export's lane, the blocking thread, the time limit, and its line in the log.
 
 use std::fmt::Debug;
@@ -13,7 +13,7 @@ use super::status::CallError;
 use crate::volume;
 
 /// What a call does after its request has been understood.
-pub struct Job<T> {
+pub struct Work<T> {
     /// What it works on: a second call with the same text is refused while this one runs.
     pub guard: String,
     /// Whose server it may have to wait for.
@@ -22,7 +22,7 @@ pub struct Job<T> {
     pub work: Box<dyn FnOnce() -> volume::error::Result<T> + Send>,
 }
 
-impl<T> Job<T> {
+impl<T> Work<T> {
     /// A job from its parts.
     pub fn new(
         guard: impl Into<String>,
@@ -35,23 +35,23 @@ impl<T> Job<T> {
 
 /// Shared by all services of a process.
 #[derive(Debug, Clone)]
-pub struct Bridge {
+pub struct Dispatcher {
     guards: Guards,
     lanes: Lanes,
-    patience: Duration,
+    timeout: Duration,
 }
 
-impl Bridge {
-    /// No call is kept waiting longer than `patience` for a place and then for its work.
+impl Dispatcher {
+    /// No call is kept waiting longer than `timeout` for a place and then for its work.
     #[must_use]
-    pub fn new(patience: Duration) -> Self {
-        Self { guards: Guards::default(), lanes: Lanes::default(), patience }
+    pub fn new(timeout: Duration) -> Self {
+        Self { guards: Guards::default(), lanes: Lanes::default(), timeout }
     }
 
     /// How long a call may take.
     #[must_use]
-    pub fn patience(&self) -> Duration {
-        self.patience
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Lets this many calls wait for one export at once.
@@ -62,14 +62,14 @@ impl Bridge {
     /// Answers one call: `plan` reads the request, and the job it gives is done on a blocking thread. `volume` is
     /// what the log calls the volume.
     ///
-    /// When the caller goes away, or when patience ends, the work goes on and keeps its guard and its place. So a
+    /// When the caller goes away, or when timeout ends, the work goes on and keeps its guard and its place. So a
     /// retry can never run beside it.
     pub async fn call<Q: Debug, T: Send + 'static>(
         &self,
         rpc: &'static str,
         volume: &str,
         request: Request<Q>,
-        plan: impl FnOnce(Q) -> volume::error::Result<Job<T>>,
+        plan: impl FnOnce(Q) -> volume::error::Result<Work<T>>,
     ) -> Result<Response<T>, Status> {
         let mut line =
             LogLine { rpc, volume: volume.to_owned(), begun: Instant::now(), outcome: Outcome::Abandoned };
@@ -88,26 +88,26 @@ impl Bridge {
         Ok(Response::new(outcome?))
     }
 
-    async fn run<T: Send + 'static>(&self, job: Job<T>, span: Span) -> Result<T, CallError> {
+    async fn run<T: Send + 'static>(&self, job: Work<T>, span: Span) -> Result<T, CallError> {
         let guard = self.guards.take(job.guard).map_err(CallError::InFlight)?;
-        let place = self.lanes.enter(&job.lane, self.patience).await;
+        let place = self.lanes.enter(&job.lane, self.timeout).await;
         let place = place.ok_or(CallError::Crowded(self.lanes.width(), job.lane))?;
         let work = job.work;
         let running = blocking(move || {
             let _held = (guard, place);
             span.in_scope(work)
         });
-        match tokio::time::timeout(self.patience, running).await {
-            Err(_) => Err(CallError::Slow(self.patience)),
+        match tokio::time::timeout(self.timeout, running).await {
+            Err(_) => Err(CallError::Slow(self.timeout)),
             Ok(None) => Err(CallError::Panicked),
             Ok(Some(result)) => Ok(result?),
         }
     }
 }
 
-/// Answers a call that does nothing but tell what is known. Orchestrators ask these all day long, so their line is in
+/// Answers a call that does nothing but respond what is known. Orchestrators ask these all day long, so their line is in
 /// the log at level debug.
-pub fn tell<T>(rpc: &'static str, answer: T) -> Result<Response<T>, Status> {
+pub fn respond<T>(rpc: &'static str, answer: T) -> Result<Response<T>, Status> {
     tracing::debug!(rpc, code = "OK");
     Ok(Response::new(answer))
 }
@@ -154,50 +154,53 @@ mod tests {
     use super::*;
     use std::sync::mpsc::channel;
 
-    fn bridge(patience: Duration) -> Bridge {
-        Bridge::new(patience)
+    fn dispatcher(timeout: Duration) -> Dispatcher {
+        Dispatcher::new(timeout)
     }
 
-    async fn call(bridge: &Bridge, work: impl FnOnce() + Send + 'static) -> Result<Response<()>, Status> {
+    async fn call(
+        dispatcher: &Dispatcher,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<Response<()>, Status> {
         let plan = |()| {
-            Ok(Job::new("v", "export", move || {
+            Ok(Work::new("v", "export", move || {
                 work();
                 Ok(())
             }))
         };
-        bridge.call("Test", "v", Request::new(()), plan).await
+        dispatcher.call("Test", "v", Request::new(()), plan).await
     }
 
     #[tokio::test]
     async fn work_that_outlives_patience_keeps_its_volume() {
-        let bridge = bridge(Duration::from_millis(50));
+        let dispatcher = dispatcher(Duration::from_millis(50));
         let (finish, finished) = channel::<()>();
-        let slow = call(&bridge, move || finished.recv().unwrap()).await.unwrap_err();
+        let slow = call(&dispatcher, move || finished.recv().unwrap()).await.unwrap_err();
         assert_eq!(slow.code(), tonic::Code::DeadlineExceeded);
-        let retry = call(&bridge, || ()).await.unwrap_err();
+        let retry = call(&dispatcher, || ()).await.unwrap_err();
         assert_eq!(retry.code(), tonic::Code::Aborted);
         assert!(retry.message().contains("has been running for"), "{}", retry.message());
         finish.send(()).unwrap();
-        while call(&bridge, || ()).await.is_err() {
+        while call(&dispatcher, || ()).await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
     #[tokio::test]
     async fn a_caller_that_goes_away_does_not_free_the_volume() {
-        let bridge = bridge(Duration::from_mins(1));
+        let dispatcher = dispatcher(Duration::from_mins(1));
         let (finish, finished) = channel::<()>();
-        let abandoned = call(&bridge, move || finished.recv().unwrap());
+        let abandoned = call(&dispatcher, move || finished.recv().unwrap());
         assert!(tokio::time::timeout(Duration::from_millis(50), abandoned).await.is_err());
-        assert_eq!(call(&bridge, || ()).await.unwrap_err().code(), tonic::Code::Aborted);
+        assert_eq!(call(&dispatcher, || ()).await.unwrap_err().code(), tonic::Code::Aborted);
         finish.send(()).unwrap();
     }
 
     #[tokio::test]
     async fn a_panic_is_an_answer_and_frees_the_volume() {
-        let bridge = bridge(Duration::from_mins(1));
-        let status = call(&bridge, || panic!("on purpose")).await.unwrap_err();
+        let dispatcher = dispatcher(Duration::from_mins(1));
+        let status = call(&dispatcher, || panic!("on purpose")).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::Internal);
-        call(&bridge, || ()).await.unwrap();
+        call(&dispatcher, || ()).await.unwrap();
     }
 }

@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::call::Job;
 use super::controller::{Controller, signed};
+use super::dispatcher::Work;
 use super::proto;
 use super::proto::list_snapshots_response::Entry;
 use super::{deadline, decode};
 use crate::volume::controller::snapshot::{Group, Snapshot};
-use crate::volume::controller::snapshot_take::NewSet;
+use crate::volume::controller::snapshot_take::SnapshotRequest;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::snapshot_handle::Kind;
 use crate::volume::name::snapshot_handle::SnapshotHandle;
 use crate::volume::name::source::Source;
 use crate::volume::policy::parameters::SnapshotParameters;
-use crate::volume::share::csi_driver_nfs_archive::ForeignSnapshotHandle;
+use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
 
 impl Controller {
     pub(super) async fn take_snapshot(
@@ -25,19 +25,20 @@ impl Controller {
     ) -> Result<Response<proto::CreateSnapshotResponse>, Status> {
         let volumes = Arc::clone(&self.volumes);
         let name = request.get_ref().name.clone();
-        let patience = deadline::patience(request.metadata(), self.bridge.patience());
+        let timeout = deadline::time_left(request.metadata(), self.dispatcher.timeout());
         let plan = |request: proto::CreateSnapshotRequest| {
             decode::required("source_volume_id", &request.source_volume_id)?;
             let sources = vec![request.source_volume_id];
-            let new = new_set(Kind::Single, request.name, sources, &request.secrets, &request.parameters)?;
+            let new =
+                snapshot_request(Kind::Single, request.name, sources, &request.secrets, &request.parameters)?;
             // A lane of its own: calls that wait for long copies may not keep short ones out.
             let lane = format!("snapshots of {}", new.export_id()?);
-            Ok(Job::new(format!("snapshot {}", new.name), lane, move || {
-                let snapshot = Some(encode(&volumes.take_snapshot(&new, patience)?));
+            Ok(Work::new(format!("snapshot {}", new.name), lane, move || {
+                let snapshot = Some(encode(&volumes.take_snapshot(&new, timeout)?));
                 Ok(proto::CreateSnapshotResponse { snapshot })
             }))
         };
-        self.bridge.call("CreateSnapshot", &name, request, plan).await
+        self.dispatcher.call("CreateSnapshot", &name, request, plan).await
     }
 
     pub(super) async fn remove_snapshot(
@@ -49,12 +50,12 @@ impl Controller {
         let plan = |request: proto::DeleteSnapshotRequest| {
             let id = decode::required("snapshot_id", &request.snapshot_id)?.to_owned();
             let secret = decode::secret_options(&request.secrets);
-            Ok(Job::new(format!("delete snapshot {id}"), lane_of(&id), move || {
+            Ok(Work::new(format!("delete snapshot {id}"), lane_of(&id), move || {
                 volumes.delete_snapshot(&id, secret.as_deref())?;
                 Ok(proto::DeleteSnapshotResponse {})
             }))
         };
-        self.bridge.call("DeleteSnapshot", &id, request, plan).await
+        self.dispatcher.call("DeleteSnapshot", &id, request, plan).await
     }
 
     pub(super) async fn show_snapshots(
@@ -66,7 +67,7 @@ impl Controller {
             let limit = decode::page_size(request.max_entries)?;
             let secret = decode::secret_options(&request.secrets);
             let guard = format!("list snapshots {}", crate::linux::unique());
-            Ok(Job::new(guard, "lists", move || {
+            Ok(Work::new(guard, "lists", move || {
                 let (secret, source) = (secret.as_deref(), request.source_volume_id.as_str());
                 let (snapshots, next) = if request.snapshot_id.is_empty() {
                     let page = volumes.list_snapshots(&request.starting_token, limit, source, secret)?;
@@ -86,7 +87,7 @@ impl Controller {
                 })
             }))
         };
-        self.bridge.call("ListSnapshots", "", request, plan).await
+        self.dispatcher.call("ListSnapshots", "", request, plan).await
     }
 
     pub(super) async fn show_snapshot(
@@ -99,29 +100,29 @@ impl Controller {
             let id = decode::required("snapshot_id", &request.snapshot_id)?.to_owned();
             let secret = decode::secret_options(&request.secrets);
             let guard = format!("get snapshot {id} {}", crate::linux::unique());
-            Ok(Job::new(guard, lane_of(&id), move || {
+            Ok(Work::new(guard, lane_of(&id), move || {
                 let snapshot = Some(encode(&volumes.find_snapshot(&id, secret.as_deref())?));
                 Ok(proto::GetSnapshotResponse { snapshot })
             }))
         };
-        self.bridge.call("GetSnapshot", &id, request, plan).await
+        self.dispatcher.call("GetSnapshot", &id, request, plan).await
     }
 }
 
 /// What CreateSnapshot, or CreateVolumeGroupSnapshot, asks for.
-pub(super) fn new_set(
+pub(super) fn snapshot_request(
     kind: Kind,
     name: String,
     sources: Vec<String>,
     secrets: &decode::Map,
     parameters: &decode::Map,
-) -> Result<NewSet> {
+) -> Result<SnapshotRequest> {
     decode::required("name", &name)?;
     let parameters = SnapshotParameters::parse(parameters)?;
     let options: Vec<String> =
         decode::secret_options(secrets).into_iter().chain(parameters.mount_options).collect();
     let mount_options = (!options.is_empty()).then(|| options.join(","));
-    Ok(NewSet { kind, name, sources, export: parameters.export, mount_options })
+    Ok(SnapshotRequest { kind, name, sources, export: parameters.export, mount_options })
 }
 
 /// What CreateVolume is to fill a volume with.
@@ -180,6 +181,6 @@ fn timestamp(nanoseconds: u64) -> prost_types::Timestamp {
 fn lane_of(id: &str) -> String {
     SnapshotHandle::parse(id)
         .map(|handle| handle.export.to_string())
-        .or_else(|| ForeignSnapshotHandle::parse(id).map(|handle| handle.export.to_string()))
+        .or_else(|| CsiDriverNfsSnapshotHandle::parse(id).map(|handle| handle.export.to_string()))
         .unwrap_or_else(|| "no export".to_owned())
 }

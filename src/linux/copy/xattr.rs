@@ -13,7 +13,7 @@ use rustix::fs::{FileType, XattrFlags};
 use rustix::io::Errno;
 
 use super::failure::{Failure, Outcome, of_source, system};
-use super::run::Run;
+use super::state::CopyState;
 use crate::linux::attributes::{Metadata, proc_path};
 use crate::linux::{Dir, SysError};
 
@@ -78,10 +78,10 @@ impl<'a> Handle<'a> {
     }
 }
 
-/// Copies them. `is_top`: what the target has is not what everything else here gets when it is made. Returns whether an
+/// CopyJobs them. `is_top`: what the target has is not what everything else here gets when it is made. Returns whether an
 /// access control list was set, which may have changed the mode.
 pub(super) fn copy(
-    run: &Run,
+    run: &CopyState,
     from: &Handle,
     to: &Handle,
     metadata: &Metadata,
@@ -103,7 +103,13 @@ pub(super) fn copy(
     Ok(has_list)
 }
 
-fn copy_nfs4_list(run: &Run, from: &Handle, to: &Handle, metadata: &Metadata, is_top: bool) -> Outcome<bool> {
+fn copy_nfs4_list(
+    run: &CopyState,
+    from: &Handle,
+    to: &Handle,
+    metadata: &Metadata,
+    is_top: bool,
+) -> Outcome<bool> {
     let get = |handle: &Handle| handle.get(NFS4_ACL);
     let Some(list) = get(from).map_err(of_source("get access control list of"))? else { return Ok(false) };
     let plain = if is_top { get(to) } else { run.plain.of(metadata, || get(to)) };
@@ -124,7 +130,7 @@ fn copy_nfs4_list(run: &Run, from: &Handle, to: &Handle, metadata: &Metadata, is
             }
             Ok(true)
         }
-        None if says_the_mode(&list) => Ok(false),
+        None if is_mode_equivalent(&list) => Ok(false),
         None => Err(Failure::System(about("set attribute of", NFS4_ACL, Errno::OPNOTSUPP))),
     }
 }
@@ -186,7 +192,7 @@ fn entries(list: &[u8]) -> Option<Vec<Access<'_>>> {
 }
 
 /// Whether a list is only about those the mode is about, so that a file system without such lists loses nothing.
-fn says_the_mode(list: &[u8]) -> bool {
+fn is_mode_equivalent(list: &[u8]) -> bool {
     let of_mode =
         |entry: &Access| matches!(entry.who, b"OWNER@" | b"GROUP@" | b"EVERYONE@") && !entry.is_heritable();
     entries(list).is_some_and(|entries| entries.iter().all(of_mode))
@@ -247,19 +253,19 @@ mod tests {
     #[test]
     fn a_list_of_the_mode_is_told_from_others() {
         let plain = list(&[(0, "OWNER@"), (0x40, "GROUP@"), (0, "EVERYONE@")]);
-        assert!(says_the_mode(&plain) && !heritable(&plain));
+        assert!(is_mode_equivalent(&plain) && !heritable(&plain));
         let named = list(&[(0, "OWNER@"), (0, "1234")]);
-        assert!(!says_the_mode(&named) && !heritable(&named));
+        assert!(!is_mode_equivalent(&named) && !heritable(&named));
         let inherited = list(&[(0, "OWNER@"), (0x0b, "OWNER@")]);
-        assert!(!says_the_mode(&inherited) && heritable(&inherited));
+        assert!(!is_mode_equivalent(&inherited) && heritable(&inherited));
     }
 
     #[test]
     fn what_is_no_list_says_nothing() {
         let whole = list(&[(0, "EVERYONE@")]);
         for length in 0..whole.len() {
-            assert!(!says_the_mode(&whole[..length]) && !heritable(&whole[..length]), "{length}");
+            assert!(!is_mode_equivalent(&whole[..length]) && !heritable(&whole[..length]), "{length}");
         }
-        assert!(!says_the_mode(&[0xff; 64]) && !heritable(&[0xff; 64]));
+        assert!(!is_mode_equivalent(&[0xff; 64]) && !heritable(&[0xff; 64]));
     }
 }
