@@ -44,7 +44,13 @@ fn first_cells(text: &str) -> impl Iterator<Item = &str> {
 fn source_of(module: &str) -> String {
     let path = module.trim_end_matches("::tests").replace("::", "/");
     let shared = format!("tests/support/{}.rs", path.rsplit('/').next().unwrap());
-    let files = [format!("tests/{path}.rs"), format!("src/{path}.rs"), format!("src/{path}/mod.rs"), shared];
+    let files = [
+        format!("tests/{path}.rs"),
+        format!("tests/{path}/mod.rs"),
+        format!("src/{path}.rs"),
+        format!("src/{path}/mod.rs"),
+        shared,
+    ];
     files.iter().find(|file| root().join(file).exists()).unwrap_or(&files[0]).clone()
 }
 
@@ -103,12 +109,19 @@ fn each_row_of_the_semantics_names_tests_that_there_are() {
 
 #[test]
 fn a_test_that_is_not_there_is_noticed() {
-    for gone in
-        ["grpc::lists::no_such_test", "grpc::nothing::x", "kernel::policies::read", "csi::dispatcher::tests::x"]
-    {
+    for gone in [
+        "grpc::controller::lists::no_such_test",
+        "grpc::nothing::x",
+        "kernel::volumes::policies::read",
+        "csi::dispatcher::tests::x",
+    ] {
         assert!(check_test(gone).is_err(), "{gone}");
     }
-    for there in ["grpc::lists", "volume::name::sub_dir::tests::ordinary_names_are_taken", "csi::dispatcher::tests"] {
+    for there in [
+        "grpc::controller::lists",
+        "volume::name::sub_dir::tests::ordinary_names_are_taken",
+        "csi::dispatcher::tests",
+    ] {
         check_test(there).unwrap();
     }
 }

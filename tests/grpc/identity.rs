@@ -2,7 +2,7 @@
 
 use nfs_subdir_csi::csi::proto;
 
-use super::Driver;
+use crate::Driver;
 
 #[tokio::test]
 async fn both_services_say_the_same_name_and_capabilities() {

@@ -4,19 +4,15 @@
 mod advisories;
 #[path = "../support/canary.rs"]
 mod canary;
-mod changes;
 mod controller;
+mod csi_driver_nfs;
 mod flags;
-mod foreign_snapshots;
 mod identity;
-mod lists;
 mod node;
 mod registration;
 mod settings;
-mod snapshots;
 #[path = "../support/mod.rs"]
 mod support;
-mod takeover;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

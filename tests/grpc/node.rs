@@ -4,8 +4,8 @@ use nfs_subdir_csi::csi::proto;
 use nfs_subdir_csi::csi::proto::volume_capability::access_mode::Mode;
 use tonic::Code;
 
-use super::support::{capability, create, publish, unpublish};
-use super::{Driver, PARAMETERS};
+use crate::support::{capability, create, publish, unpublish};
+use crate::{Driver, PARAMETERS};
 
 async fn volume(driver: &Driver, name: &str) -> proto::Volume {
     let mut controller = driver.controller.controller.clone();
@@ -47,7 +47,7 @@ async fn a_volume_written_by_hand_is_published_by_its_attributes() {
     std::fs::create_dir_all(driver.share().join("old/data")).unwrap();
     let mut by_hand = proto::Volume {
         volume_id: "any text at all".to_owned(),
-        volume_context: super::support::map(&[
+        volume_context: crate::support::map(&[
             ("Server", "nas"),
             ("SHARE", "/srv/"),
             ("subDir", "/old/data/"),

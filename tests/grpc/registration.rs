@@ -9,7 +9,7 @@ use nfs_subdir_csi::csi::registration_proto::{InfoRequest, RegistrationStatus};
 use nfs_subdir_csi::{endpoint, server};
 use tonic::transport::Endpoint;
 
-use super::Driver;
+use crate::Driver;
 
 #[tokio::test]
 async fn kubelet_is_told_where_the_driver_is_and_may_refuse_it() {

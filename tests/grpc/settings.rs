@@ -9,8 +9,8 @@ use nfs_subdir_csi::volume::policy::settings::{
 };
 use tonic::Code;
 
-use super::support::{create, delete, map, publish, unpublish};
-use super::{Driver, PARAMETERS};
+use crate::support::{create, delete, map, publish, unpublish};
+use crate::{Driver, PARAMETERS};
 
 /// `fast` is the default export, at these servers' `/srv`.
 fn fast(servers: &[&str]) -> Settings {

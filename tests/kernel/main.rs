@@ -4,38 +4,13 @@
 
 #[path = "../support/canary.rs"]
 mod canary;
-mod capacity;
 mod configuration;
-mod copy_fidelity;
-mod copy_races;
-mod copy_stage;
-mod copy_tree;
-mod ephemeral;
-mod failures;
+mod copies;
+mod exports;
 mod fixture;
 mod hostile;
-mod import;
-mod kill_nine;
-mod kill_nine_copies;
-mod lifecycle;
-mod lists;
-mod mounts;
-mod ownership;
-mod policies;
 mod process;
 mod publish;
-mod races;
-mod random;
-mod readonly;
-mod registration;
-mod restart;
-mod secrets;
-mod server;
-mod sharing;
-mod snapshots;
-mod static_binary;
-mod stats;
-mod superblocks;
 #[path = "../support/mod.rs"]
 mod support;
-mod versions;
+mod volumes;

@@ -1,0 +1,103 @@
+//! Directories whose names a tenant has a say in.
+
+use nfs_subdir_csi::csi::proto;
+use nfs_subdir_csi::csi::proto::volume_capability::access_mode::Mode;
+use tonic::Code;
+
+use crate::support::{capability, create, delete, publish};
+use crate::{Driver, PARAMETERS};
+
+/// nfs-subdir-external-provisioner #250, GHSA-jr3w-9vfr-c746 (local-path-provisioner): what a tenant writes into a claim
+/// was joined to a path.
+#[tokio::test]
+async fn ghsa_jr3w_9vfr_c746_a_template_filled_in_by_a_tenant() {
+    let driver = Driver::start().await;
+    let mut controller = driver.controller.controller.clone();
+    let long = "x".repeat(256);
+    for template in
+        ["${.PVC.namespace}/${.PVC.name}", "${pvc.metadata.name}", "x-${.PVC.name}", "${.PVC.name}-x"]
+    {
+        for bad in
+            ["..", "../canary", "/etc", "a/../../canary", "a/b", "", ".", "/", "a\0", "a\nb", "\u{7f}", &long]
+        {
+            let claim = [
+                ("subDir", template),
+                ("csi.storage.k8s.io/pvc/name", bad),
+                ("csi.storage.k8s.io/pvc/namespace", "tenant"),
+                ("csi.storage.k8s.io/pv/name", "pvc-1"),
+            ];
+            let request = create("pvc-1", &[&PARAMETERS[..], &claim].concat());
+            let status = controller.create_volume(request).await.unwrap_err();
+            assert_eq!(status.code(), Code::InvalidArgument, "{template} {bad:?}: {}", status.message());
+        }
+    }
+    // What only a tenant can write is not to be had at all.
+    for (template, word) in [
+        (
+            "${.PVC.annotations.nfs.io/storage-path}",
+            "labels and annotations of a claim are not passed to CSI drivers",
+        ),
+        ("${.PVC.labels.team}/x", "labels and annotations of a claim are not passed to CSI drivers"),
+        (
+            "${pvc.metadata.annotations['path']}",
+            "labels and annotations of a claim are not passed to CSI drivers",
+        ),
+    ] {
+        let request = create("pvc-1", &[&PARAMETERS[..], &[("pathPattern", template)]].concat());
+        let status = controller.create_volume(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains(word), "{}", status.message());
+    }
+    assert_eq!(driver.mounter.export_mounts(), 0);
+}
+
+/// The same again: another tenant's directory, by a name that is right in itself.
+#[tokio::test]
+async fn a_template_that_leads_to_another_tenants_directory() {
+    let driver = Driver::start().await;
+    let mut controller = driver.controller.controller.clone();
+    let of = |namespace, claim| {
+        let claim = [
+            ("subDir", "${.PVC.namespace}-${.PVC.name}"),
+            ("csi.storage.k8s.io/pvc/namespace", namespace),
+            ("csi.storage.k8s.io/pvc/name", claim),
+            ("csi.storage.k8s.io/pv/name", claim),
+        ];
+        [&PARAMETERS[..], &claim].concat()
+    };
+    controller.create_volume(create("pvc-1", &of("a", "b-c"))).await.unwrap();
+    std::fs::write(driver.share().join("a-b-c/file"), "of a").unwrap();
+    for other in [of("a-b", "c"), [&PARAMETERS[..], &[("subDir", "canary")]].concat()] {
+        let status = controller.create_volume(create("pvc-2", &other)).await.unwrap_err();
+        assert_eq!(status.code(), Code::AlreadyExists, "{}", status.message());
+        let id = "nas:/srv#pvc-2".to_owned();
+        controller
+            .delete_volume(proto::DeleteVolumeRequest { volume_id: id, ..Default::default() })
+            .await
+            .unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(driver.share().join("a-b-c/file")).unwrap(), "of a");
+}
+
+/// csi-driver-nfs #1118: `/out2` began with `/out`, and so counted as inside of it.
+#[tokio::test]
+async fn a_directory_whose_name_begins_with_anothers() {
+    let driver = Driver::start().await;
+    let (mut controller, mut node) = (driver.controller.controller.clone(), driver.node.node.clone());
+    let mut volumes = Vec::new();
+    for name in ["out", "out2", "out.d"] {
+        volumes.push(
+            controller.create_volume(create(name, &PARAMETERS)).await.unwrap().into_inner().volume.unwrap(),
+        );
+        std::fs::write(driver.share().join(name).join("file"), name).unwrap();
+    }
+    for volume in &volumes {
+        let mut request = publish(volume, &driver.target(&volume.volume_context["subDir"]), &[]);
+        request.volume_capability = Some(capability(Mode::SingleNodeSingleWriter, &[]));
+        node.node_publish_volume(request).await.unwrap();
+    }
+    controller.delete_volume(delete(&volumes[0])).await.unwrap();
+    for name in ["out2", "out.d"] {
+        assert_eq!(std::fs::read_to_string(driver.share().join(name).join("file")).unwrap(), name);
+    }
+}

@@ -1,0 +1,147 @@
+//! Servers, shares and names that are wrong: each call ends soon (see `fixture::answer`) and says what is wrong.
+
+use std::fs;
+use std::net::TcpListener;
+
+use nfs_subdir_csi::csi::proto::{CreateVolumeRequest, Volume};
+use tonic::Code;
+
+use crate::fixture::{Driver, assert_refused, by_hand, mounts, new_volume, server};
+use crate::support::publish;
+
+/// Publishes, and expects a failure that leaves nothing behind.
+async fn assert_publish_fails(driver: &Driver, volume: &Volume, flags: &[&str], words: &str) {
+    let target = driver.target("a");
+    let answer = driver.try_publish(publish(volume, &target, flags)).await;
+    assert_refused(answer, Code::Internal, words);
+    assert!(!target.exists() && mounts::at(&target).is_empty());
+    assert!(driver.export_mounts().is_empty());
+    assert_eq!(mounts::superblocks(), 0);
+}
+
+#[tokio::test]
+async fn a_share_that_does_not_exist_fails_and_is_named() {
+    let driver = Driver::start().await;
+    let volume = by_hand(server::NAME, "/wrong", "v");
+    assert_publish_fails(&driver, &volume, &[], "mount nfs-server:/wrong (NFS 4.2)").await;
+    assert_publish_fails(&driver, &volume, &[], "the server has no such share").await;
+    assert_publish_fails(&driver, &volume, &["nfsvers=4.1"], "the server has no such share").await;
+    assert_publish_fails(&driver, &volume, &["nfsvers=3"], "mount nfs-server:/wrong (NFS 3)").await;
+    let request = new_volume("v", &[("share", "/wrong")]);
+    assert_refused(driver.try_create(request).await, Code::Internal, "the server has no such share");
+}
+
+#[tokio::test]
+async fn a_closed_port_fails_and_is_named() {
+    let driver = Driver::start().await;
+    let volume = by_hand(server::NAME, "/share", "v");
+    let words = "no NFS server answers at 127.0.0.1:1 (Connection refused";
+    assert_publish_fails(&driver, &volume, &["port=1"], words).await;
+    assert_publish_fails(&driver, &volume, &["port=1", "nfsvers=3"], words).await;
+    assert_publish_fails(&driver, &volume, &["port=1"], "is TCP port 1 open").await;
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_says_a_word_fails_and_is_named() {
+    let driver = Driver::start().await;
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let volume = by_hand(server::NAME, "/share", "v");
+    let words = format!("no NFS server answers at 127.0.0.1:{port}");
+    assert_publish_fails(&driver, &volume, &[&format!("port={port}")], &words).await;
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_fails_and_is_named() {
+    let driver = Driver::start().await;
+    let words = "cannot resolve the server's name `no-such-host.test`";
+    assert_publish_fails(&driver, &by_hand("no-such-host.test", "/share", "v"), &[], words).await;
+    let request = new_volume("v", &[("server", "no-such-host.test")]);
+    assert_refused(driver.try_create(request).await, Code::Internal, words);
+}
+
+#[tokio::test]
+async fn an_option_that_the_kernel_does_not_know_fails_and_says_so() {
+    let driver = Driver::start().await;
+    let volume = driver.create("v", &[]).await;
+    let target = driver.target("a");
+    let answer = driver.try_publish(publish(&volume, &target, &["no-such-option"])).await;
+    assert_refused(answer, Code::Internal, "the kernel refuses a mount option");
+    assert!(!target.exists() && driver.export_mounts().is_empty());
+}
+
+#[tokio::test]
+async fn a_volume_whose_directory_is_gone_is_not_found() {
+    let driver = Driver::start().await;
+    let volume = driver.create("v", &[]).await;
+    fs::remove_dir(server::directory(&volume)).unwrap();
+    // The node service has its own view of the share, which it begins with this call.
+    driver.create("other", &[]).await;
+    let target = driver.target("a");
+    let answer = driver.try_publish(publish(&volume, &target, &["lookupcache=none"])).await;
+    assert_refused(answer, Code::NotFound, "nfs-server:/share/v");
+    assert!(!target.exists());
+}
+
+#[tokio::test]
+async fn an_export_that_squashes_root_fails_to_make_a_volume_and_names_the_option() {
+    let driver = Driver::start().await;
+    let answer = driver.try_create(new_volume("v", &[("share", "/squashed")])).await;
+    assert_refused(answer, Code::FailedPrecondition, "no_root_squash");
+    assert!(server::entries("/squashed").is_empty());
+}
+
+#[tokio::test]
+async fn an_export_that_squashes_root_makes_volumes_where_nobody_may_write() {
+    let driver = Driver::start().await;
+    let own = server::exported("/squashed/for-nobody");
+    fs::create_dir_all(&own).unwrap();
+    std::os::unix::fs::chown(&own, Some(65534), Some(65534)).unwrap();
+    let request = new_volume("v", &[("share", "/squashed/for-nobody")]);
+    let volume = driver.try_create(request).await.unwrap();
+    let target = driver.publish(&volume, "a", &[]).await;
+    fs::write(target.join("file"), "x").unwrap();
+    let owned = new_volume("owned", &[("share", "/squashed/for-nobody"), ("uid", "1000")]);
+    assert_refused(driver.try_create(owned).await, Code::FailedPrecondition, "no_root_squash");
+    driver.unpublish(&volume, &target).await.unwrap();
+    driver.delete(&volume).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_read_only_export_fails_to_make_a_volume_and_says_so() {
+    let driver = Driver::start().await;
+    let answer = driver.try_create(new_volume("v", &[("share", "/readonly")])).await;
+    assert_refused(answer, Code::Internal, "nfs-server:/readonly/.nfs-subdir-csi: Read-only file system");
+}
+
+#[tokio::test]
+async fn a_full_export_fails_to_make_a_volume_and_makes_it_once_there_is_room() {
+    let driver = Driver::start().await;
+    // Without a capacity, so that it is the server that says no, in the middle of the work.
+    let small =
+        |name| CreateVolumeRequest { capacity_range: None, ..new_volume(name, &[("share", "/small")]) };
+    driver.try_create(small("first")).await.unwrap();
+    let filler = server::exported("/small/filler");
+    fs::create_dir(&filler).unwrap();
+    // Large files and then small ones, until not a single block is left: the file system keeps back more than it
+    // needs until it has written all to the disk.
+    for (round, size) in [1 << 20, 1 << 12, 1 << 10, 1, 1].into_iter().enumerate() {
+        for number in 0.. {
+            let file = filler.join(format!("{round}-{number}"));
+            if fs::write(&file, vec![1; size]).and_then(|()| fs::File::open(&file)?.sync_all()).is_err() {
+                break;
+            }
+        }
+    }
+    assert_refused(driver.try_create(small("second")).await, Code::ResourceExhausted, "No space left");
+    let large = new_volume("second", &[("share", "/small")]);
+    assert_refused(driver.try_create(large).await, Code::OutOfRange, "bytes are asked for");
+    let work = server::exported("/small/.nfs-subdir-csi/work");
+    assert_eq!(work.read_dir().unwrap().count(), 0, "no draft adds to it");
+    for entry in filler.read_dir().unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let volume = driver.try_create(small("second")).await.unwrap();
+    let target = driver.publish(&volume, "a", &[]).await;
+    fs::write(target.join("file"), "x").unwrap();
+}

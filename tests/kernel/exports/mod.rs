@@ -1,0 +1,6 @@
+//! The mounts of whole exports: how many there are, with which version and options, and how they fail.
+
+mod failures;
+mod sharing;
+mod superblocks;
+mod versions;

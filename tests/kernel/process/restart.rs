@@ -1,0 +1,81 @@
+//! Services that end without warning while volumes are in use, and start again.
+
+use std::fs;
+use std::io::{Read, Seek, SeekFrom, Write};
+
+use crate::fixture::{Driver, mounts, server};
+
+#[tokio::test]
+async fn a_pod_reads_and_writes_while_the_node_service_is_dead_and_a_new_one_unpublishes() {
+    let mut driver = Driver::start().await;
+    let volume = driver.create("v", &[]).await;
+    let target = driver.publish(&volume, "a", &[]).await;
+    fs::write(target.join("other"), "before").unwrap();
+    let options = fs::OpenOptions::new().create(true).truncate(true).read(true).write(true).clone();
+    let mut open = options.open(target.join("open")).unwrap();
+    driver.node.kill();
+
+    open.write_all(b"while dead").unwrap();
+    open.sync_all().unwrap();
+    let mut content = String::new();
+    open.seek(SeekFrom::Start(0)).unwrap();
+    open.read_to_string(&mut content).unwrap();
+    assert_eq!(content, "while dead");
+    assert_eq!(fs::read_to_string(target.join("other")).unwrap(), "before");
+    fs::write(target.join("new"), "x").unwrap();
+    assert_eq!(fs::read_to_string(server::directory(&volume).join("open")).unwrap(), "while dead");
+    drop(open);
+
+    driver.start_node_again().await;
+    driver.unpublish(&volume, &target).await.unwrap();
+    assert!(mounts::of_guest().is_empty());
+    assert!(!target.exists());
+}
+
+#[tokio::test]
+async fn a_new_node_service_finds_what_the_one_before_published() {
+    let mut driver = Driver::start().await;
+    let volume = driver.create("v", &[]).await;
+    let target = driver.publish(&volume, "a", &["nosuid"]).await;
+    let before = mounts::at(&target);
+    for _ in 0..2 {
+        driver.node.kill();
+        driver.start_node_again().await;
+        driver.publish(&volume, "a", &["nosuid"]).await;
+        assert_eq!(mounts::at(&target), before, "the same mount, and no other on it");
+    }
+    fs::write(target.join("file"), "x").unwrap();
+    driver.unpublish(&volume, &target).await.unwrap();
+    assert!(mounts::of_guest().is_empty() && !target.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_service_that_is_stopped_leaves_pods_their_volumes() {
+    let mut driver = Driver::start().await;
+    let volume = driver.create("v", &[]).await;
+    let target = driver.publish(&volume, "a", &[]).await;
+    assert!(driver.node.stop().success());
+    fs::write(target.join("file"), "x").unwrap();
+    assert_eq!(fs::read_to_string(target.join("file")).unwrap(), "x");
+    driver.start_node_again().await;
+    let second = driver.publish(&volume, "b", &[]).await;
+    assert_eq!(fs::read_to_string(second.join("file")).unwrap(), "x");
+}
+
+#[tokio::test]
+async fn a_new_controller_finds_what_the_one_before_made_and_goes_on_with_what_it_deleted() {
+    let mut driver = Driver::start().await;
+    let volume = driver.create("v", &[]).await;
+    driver.controller.kill();
+    driver.start_controller_again().await;
+    assert_eq!(driver.create("v", &[]).await, volume);
+
+    // As if it had been killed between moving the directory to the trash and emptying it.
+    let left = server::exported("/share/.nfs-subdir-csi/trash/left.1");
+    fs::create_dir_all(left.join("deep")).unwrap();
+    driver.controller.kill();
+    driver.start_controller_again().await;
+    driver.delete(&volume).await.unwrap();
+    driver.delete(&volume).await.unwrap();
+    crate::fixture::until("the trash is empty", || !left.exists()).await;
+}

@@ -1,0 +1,91 @@
+//! Starting and stopping the services, and their sockets.
+
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use crate::fixture::{BINARY, Driver, Place, server, text};
+
+/// On two threads: the client answers the service's good-bye while this waits for the service's end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_service_exits_with_0_and_takes_its_socket_with_it() {
+    let mut driver = Driver::start().await;
+    let volume = driver.create("v", &[]).await;
+    driver.publish(&volume, "a", &[]).await;
+    for service in [&mut driver.controller, &mut driver.node] {
+        let mode = service.socket.metadata().unwrap().permissions().mode();
+        assert_eq!(
+            mode & 0o777,
+            0o660,
+            "the socket is for root, and the group that a pod's fsGroup gives it"
+        );
+        let begun = Instant::now();
+        assert_eq!(service.stop().code(), Some(0));
+        assert!(begun.elapsed() < Duration::from_secs(15), "it does not wait for clients that ask nothing");
+        assert!(!service.socket.exists());
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_a_killed_service_left_is_replaced() {
+    let mut driver = Driver::start().await;
+    driver.controller.kill();
+    driver.node.kill();
+    for socket in [&driver.controller.socket, &driver.node.socket] {
+        assert!(socket.symlink_metadata().unwrap().file_type().is_socket());
+    }
+    driver.start_controller_again().await;
+    driver.start_node_again().await;
+    let volume = driver.create("v", &[]).await;
+    driver.publish(&volume, "a", &[]).await;
+}
+
+#[tokio::test]
+async fn a_second_service_on_a_socket_in_use_fails_and_the_first_goes_on() {
+    let driver = Driver::start().await;
+    let endpoint = format!("unix://{}", driver.controller.socket.display());
+    let state_dir = driver.dir().join("second");
+    let output = run(&["controller", "--endpoint", &endpoint, "--state-dir", text(&state_dir)]);
+    assert_fails(&output, "in use");
+    driver.create("v", &[]).await;
+}
+
+#[tokio::test]
+async fn a_kubelet_directory_from_which_nothing_would_reach_pods_is_refused() {
+    let place = Place::take(&[]).await;
+    let private = place.kubelet().join("private");
+    std::fs::create_dir(&private).unwrap();
+    server::run(Command::new("mount").args(["-t", "tmpfs", "private"]).arg(&private));
+    server::run(Command::new("mount").arg("--make-private").arg(&private));
+    assert_fails(&node(&place.dir, &place.node_state(), &private), "mountPropagation: Bidirectional");
+    let inside = place.kubelet().join("state");
+    assert_fails(&node(&place.dir, &inside, &place.kubelet()), "lie on one mount");
+}
+
+#[tokio::test]
+async fn a_service_without_the_right_to_mount_says_so() {
+    let place = Place::take(&[]).await;
+    let endpoint = format!("unix://{}", place.dir.join("c.sock").display());
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin", BINARY, "controller"]);
+    command.args(["--endpoint", &endpoint, "--state-dir", text(&place.dir.join("c"))]);
+    assert_fails(&command.output().unwrap(), "unshare mount namespace: Operation not permitted");
+}
+
+fn node(dir: &Path, state_dir: &Path, kubelet_dir: &Path) -> Output {
+    let endpoint = format!("unix://{}", dir.join("node.sock").display());
+    let own = ["node", "--endpoint", &endpoint, "--node-id", "n", "--state-dir", text(state_dir)];
+    run(&[&own[..], &["--kubelet-dir", text(kubelet_dir)]].concat())
+}
+
+/// Runs the driver to its end. It has 10 s: a service that does start would serve for ever.
+fn run(args: &[&str]) -> Output {
+    Command::new("timeout").arg("10").arg(BINARY).args(args).output().unwrap()
+}
+
+fn assert_fails(output: &Output, words: &str) {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains(words), "no {words:?} in: {errors}");
+}

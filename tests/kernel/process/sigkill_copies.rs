@@ -1,0 +1,95 @@
+//! SIGKILL while a snapshot is taken or a volume is filled: the retry ends whole, and nothing half-made is ever shown.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::copies::snapshots::restored;
+use crate::fixture::random::{Random, seed};
+use crate::fixture::{Driver, say, server, until};
+
+/// Kills in a run; `NFS_SUBDIR_CSI_COPY_ROUNDS` asks for another number.
+const ROUNDS: u64 = 200;
+/// Files of the tree, in ten directories.
+const FILES: usize = 60;
+/// A kill comes this long after the call at the latest, microseconds: most copies are over by then.
+const LATEST_KILL: u64 = 150_000;
+
+fn build(dir: &Path) {
+    for number in 0..FILES {
+        let folder = dir.join(format!("d{}", number % 10));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(number.to_string()), number.to_string().repeat(100)).unwrap();
+    }
+    fs::hard_link(dir.join("d0/0"), dir.join("d1/link")).unwrap();
+}
+
+/// Whether two trees are the same, by a program that is not ours.
+fn assert_same(one: &Path, other: &Path, context: &str) {
+    let mut diff = std::process::Command::new("diff");
+    let output = diff.arg("-r").args([one, other]).output().unwrap();
+    assert!(output.status.success(), "{context}: {}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// What is shown is whole, at every moment.
+async fn assert_whole(driver: &Driver, source: &Path, context: &str) {
+    let state = server::exported("/share/.nfs-subdir-csi/snapshots");
+    for snapshot in driver.snapshots().await {
+        assert!(snapshot.ready_to_use);
+        let key = snapshot.snapshot_id.rsplit('#').next().unwrap();
+        assert_same(source, &state.join(key).join("0"), context);
+    }
+    if server::exported("/share/r").exists() {
+        assert_same(source, &server::exported("/share/r"), context);
+    }
+}
+
+#[tokio::test]
+async fn after_two_hundred_kills_every_copy_is_whole_or_not_there() {
+    let rounds = std::env::var("NFS_SUBDIR_CSI_COPY_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap());
+    let seed = seed();
+    let mut random = Random::new(seed);
+    let mut driver = Driver::start().await;
+    let volume = driver.create("v", &[]).await;
+    let source = server::directory(&volume);
+    build(&source);
+    let target = driver.publish(&volume, "keeper", &[]).await;
+    let id = |name: &str| format!("{}:/share#{name}", server::NAME);
+
+    let mut interrupted = 0;
+    for round in 0..rounds {
+        let restore = random.below(2) == 1;
+        let kill_at = Duration::from_micros(random.below(LATEST_KILL));
+        let context = format!("seed {seed}, round {round}, {}", if restore { "restore" } else { "snapshot" });
+        let what = async |driver: &Driver| {
+            if restore {
+                driver.try_create(restored("r", &id("base"), &[])).await.map(drop)
+            } else {
+                driver.snapshot("s", &volume.volume_id).await.map(drop)
+            }
+        };
+        driver.snapshot("base", &volume.volume_id).await.unwrap();
+        let first = tokio::time::timeout(kill_at, what(&driver)).await;
+        driver.controller.kill();
+        interrupted += u64::from(first.is_err());
+        driver.start_controller_again().await;
+        assert_whole(&driver, &source, &context).await;
+        what(&driver).await.unwrap_or_else(|status| panic!("{context}: {status}"));
+        assert_whole(&driver, &source, &context).await;
+        if restore {
+            driver.try_create(restored("r", &id("base"), &[])).await.unwrap();
+            let made = nfs_subdir_csi::csi::proto::Volume { volume_id: id("r"), ..Default::default() };
+            driver.delete(&made).await.unwrap();
+        } else {
+            driver.delete_snapshot(&id("s")).await.unwrap();
+        }
+    }
+    say(&format!("{rounds} kills, {interrupted} of them in the middle of a copy; seed {seed}"));
+    assert!(interrupted > rounds / 10, "too few kills hit a copy: {interrupted} of {rounds}");
+    driver.delete_snapshot(&id("base")).await.unwrap();
+    for part in ["trash", "work", "snapshots"] {
+        let dir = server::exported("/share/.nfs-subdir-csi").join(part);
+        until(part, || dir.read_dir().unwrap().next().is_none()).await;
+    }
+    driver.unpublish(&volume, &target).await.unwrap();
+}

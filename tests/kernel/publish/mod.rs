@@ -1,0 +1,7 @@
+//! What a pod sees at its target path.
+
+mod ephemeral;
+mod ownership;
+mod read_only;
+pub(crate) mod stats;
+mod targets;

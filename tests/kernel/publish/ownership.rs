@@ -1,0 +1,152 @@
+//! Groups of pods, and volumes that are mounted by themselves.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use nfs_subdir_csi::csi::proto::volume_capability::AccessType;
+use nfs_subdir_csi::csi::proto::{NodePublishVolumeRequest, Volume};
+use tonic::Code;
+
+use crate::fixture::{Driver, assert_refused, by_hand, mounts, new_volume, server};
+use crate::support::publish;
+
+fn for_group(volume: &Volume, target: &Path, group: &str) -> NodePublishVolumeRequest {
+    let mut request = publish(volume, target, &[]);
+    let capability = request.volume_capability.as_mut().unwrap();
+    let Some(AccessType::Mount(mount)) = &mut capability.access_type else { unreachable!() };
+    group.clone_into(&mut mount.volume_mount_group);
+    request
+}
+
+#[tokio::test]
+async fn a_group_gets_the_top_of_its_volume_and_what_is_made_in_it() {
+    let driver = Driver::start().await;
+    let volume = driver.create("v", &[]).await;
+    let top = server::exported("/share/v");
+    fs::create_dir(top.join("deep")).unwrap();
+    let target = driver.target("a");
+    driver.try_publish(for_group(&volume, &target, "4321")).await.unwrap();
+    let after = top.metadata().unwrap();
+    assert_eq!((after.uid(), after.gid(), after.mode() & 0o7777), (0, 4321, 0o2770));
+    assert_eq!(top.join("deep").metadata().unwrap().gid(), 0, "what was there is left as it is");
+
+    let as_pod = ["--reuid", "1000", "--regid", "1000", "--groups", "4321"];
+    server::run(Command::new("setpriv").args(as_pod).args(["touch", "file"]).current_dir(&target));
+    let made = top.join("file").metadata().unwrap();
+    assert_eq!((made.uid(), made.gid()), (1000, 4321));
+
+    // Once: what a pod has changed since is not changed back.
+    fs::set_permissions(&top, fs::Permissions::from_mode(0o2775)).unwrap();
+    driver.unpublish(&volume, &target).await.unwrap();
+    driver.try_publish(for_group(&volume, &target, "4321")).await.unwrap();
+    assert_eq!(top.metadata().unwrap().mode() & 0o7777, 0o2775);
+}
+
+#[tokio::test]
+async fn a_group_on_an_export_that_squashes_root_is_refused_and_the_option_named() {
+    let driver = Driver::start().await;
+    fs::create_dir(server::exported("/squashed/v")).unwrap();
+    let volume = by_hand(server::NAME, "/squashed", "v");
+    let target = driver.target("a");
+    let answer = driver.try_publish(for_group(&volume, &target, "4321")).await;
+    assert_refused(answer, Code::FailedPrecondition, "no_root_squash");
+    assert!(!target.exists());
+}
+
+#[tokio::test]
+async fn a_volume_that_is_mounted_by_itself_takes_no_export_mount() {
+    let driver = Driver::start().await;
+    let volume = driver.create("v", &[("subDir", "ns/v"), ("directMount", "true")]).await;
+    let (one, two) = (driver.target("a"), driver.publish(&volume, "b", &["ro"]).await);
+    for _ in 0..2 {
+        driver.try_publish(publish(&volume, &one, &[])).await.unwrap();
+    }
+    assert!(driver.export_mounts().is_empty());
+    let at_one = mounts::at(&one);
+    assert_eq!(at_one.len(), 1);
+    assert_eq!(at_one[0].source, format!("{}:/share/ns/v", server::NAME));
+    fs::write(one.join("file"), "x").unwrap();
+    assert_eq!(fs::read_to_string(two.join("file")).unwrap(), "x");
+    assert!(fs::write(two.join("file"), "y").is_err());
+    for target in [&one, &two] {
+        driver.unpublish(&volume, target).await.unwrap();
+    }
+    assert!(mounts::at(&one).is_empty());
+    driver.delete(&volume).await.unwrap();
+}
+
+/// An export for as long as this value lives. No client may have it mounted before or afterwards.
+struct Exported(&'static str);
+
+impl Exported {
+    fn with(options: &str, path: &'static str) -> Self {
+        let options = format!("{options},insecure,no_subtree_check");
+        server::run(Command::new("exportfs").args(["-o", &options, path]));
+        Self(path)
+    }
+}
+
+impl Drop for Exported {
+    fn drop(&mut self) {
+        server::run(Command::new("exportfs").args(["-u", self.0]));
+        server::run(Command::new("exportfs").arg("-ra"));
+    }
+}
+
+#[tokio::test]
+async fn an_export_that_squashes_everybody_serves_volumes_of_its_one_user_and_says_what_else_needs() {
+    let driver = Driver::start().await;
+    let top = server::exported("/squashed/for-1234");
+    fs::create_dir(&top).unwrap();
+    std::os::unix::fs::chown(&top, Some(1234), Some(1234)).unwrap();
+    let exported =
+        Exported::with("rw,all_squash,no_root_squash,anonuid=1234,anongid=1234,fsid=1", "*:/export/squashed");
+    let on_it =
+        |name, more: &[(&str, &str)]| new_volume(name, &[&[("share", "/squashed/for-1234")], more].concat());
+    let volume = driver.try_create(on_it("v", &[])).await.unwrap();
+    assert_eq!(server::directory(&volume).metadata().unwrap().uid(), 1234);
+    let target = driver.publish(&volume, "a", &[]).await;
+    fs::write(target.join("file"), "x").unwrap();
+    for answer in [
+        driver.try_create(on_it("owned", &[("uid", "1000")])).await.map(drop),
+        driver.try_publish(for_group(&volume, &driver.target("b"), "4321")).await,
+        driver.try_create(new_volume("w", &[("share", "/squashed")])).await.map(drop),
+    ] {
+        assert_refused(answer, Code::FailedPrecondition, "without all_squash");
+    }
+    driver.unpublish(&volume, &target).await.unwrap();
+    driver.delete(&volume).await.unwrap();
+    assert!(!server::directory(&volume).exists());
+    drop(driver);
+    drop(exported);
+}
+
+/// A directory of the server's that only NFS 3 can show alone here: above it lies a file system that is not exported.
+#[tokio::test]
+async fn a_volume_on_a_server_that_lets_nodes_mount_nothing_else_is_mounted_by_itself() {
+    let driver = Driver::start().await;
+    let above = server::exported("/above");
+    fs::create_dir(&above).unwrap();
+    server::run(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "above"]).arg(&above));
+    fs::create_dir_all(above.join("sub")).unwrap();
+    symlink(&above, "/above").unwrap();
+    let exported = Exported::with("rw,no_root_squash,fsid=9", "*:/export/above/sub");
+
+    let mut volume = by_hand(server::NAME, "/above", "sub");
+    let target = driver.target("a");
+    let options = ["nfsvers=3", "nolock"];
+    let shared = driver.try_publish(publish(&volume, &target, &options)).await;
+    assert_refused(shared, Code::Internal, "the server denies access");
+    volume.volume_context.insert("directMount".to_owned(), "true".to_owned());
+    driver.try_publish(publish(&volume, &target, &options)).await.unwrap();
+    fs::write(target.join("file"), "x").unwrap();
+    assert_eq!(fs::read_to_string(above.join("sub/file")).unwrap(), "x");
+    driver.unpublish(&volume, &target).await.unwrap();
+    drop(driver);
+    drop(exported);
+    fs::remove_file("/above").unwrap();
+    server::run(Command::new("umount").arg("-l").arg(&above));
+    fs::remove_dir(&above).unwrap();
+}

@@ -1,0 +1,172 @@
+//! What an export says it has room for, and what happens to those who ask for more: on a file system of 64 MiB.
+
+use std::fs;
+use std::path::Path;
+
+use nfs_subdir_csi::csi::proto;
+use nfs_subdir_csi::csi::proto::Volume;
+use nix::sys::statvfs::{Statvfs, statvfs};
+use tonic::Code;
+
+use crate::configuration::edits::{WITH_CONFIG, configure};
+use crate::fixture::{Driver, answer, assert_refused, server};
+use crate::publish::stats;
+use crate::support::{self, map};
+
+const MIB: i64 = 1 << 20;
+
+async fn capacity(driver: &Driver, parameters: &[(&str, &str)]) -> i64 {
+    let request = proto::GetCapacityRequest { parameters: map(parameters), ..Default::default() };
+    answer(driver.controller_client().get_capacity(request)).await.unwrap().available_capacity
+}
+
+/// A request for a volume of this size on the default export.
+fn sized(name: &str, bytes: i64) -> proto::CreateVolumeRequest {
+    let range = proto::CapacityRange { required_bytes: bytes, limit_bytes: 0 };
+    proto::CreateVolumeRequest { capacity_range: Some(range), ..support::create(name, &[]) }
+}
+
+async fn expand(driver: &Driver, volume: &Volume, bytes: i64) -> Result<i64, tonic::Status> {
+    let request = proto::ControllerExpandVolumeRequest {
+        volume_id: volume.volume_id.clone(),
+        capacity_range: Some(proto::CapacityRange { required_bytes: bytes, limit_bytes: 0 }),
+        ..Default::default()
+    };
+    let answered = answer(driver.controller_client().controller_expand_volume(request)).await;
+    answered.map(|answer| answer.capacity_bytes)
+}
+
+fn bytes(blocks: u64, stat: &Statvfs) -> i64 {
+    i64::try_from(blocks * stat.fragment_size()).unwrap()
+}
+
+/// Bytes that statfs(2) calls available.
+fn available(path: &Path) -> i64 {
+    let stat = statvfs(path).unwrap();
+    bytes(stat.blocks_available(), &stat)
+}
+
+/// Writes a file that is on the server's disk when this returns.
+fn write_through(path: &Path, size: i64) {
+    fs::write(path, vec![1; usize::try_from(size).unwrap()]).unwrap();
+    fs::File::open(path).unwrap().sync_all().unwrap();
+}
+
+/// `/small` as the default export. The file system has 64 MiB less what ext4 keeps for itself.
+async fn on_small(policy: &str) -> Driver {
+    configure(&format!(
+        "exports: [{{name: tiny, server: 127.0.0.1, share: /small, capacityPolicy: {policy}}}]\ndefaultExport: tiny\n"
+    ));
+    Driver::start_with(WITH_CONFIG).await
+}
+
+/// A refusal leaves neither directory nor record.
+fn assert_nothing_of(name: &str) {
+    assert!(!server::entries("/small").contains(&name.to_owned()));
+    assert!(!server::exported("/small/.nfs-subdir-csi/volumes").join(format!("{name}.json")).exists());
+}
+
+#[tokio::test]
+async fn the_room_on_an_export_is_what_statfs_says_there() {
+    let driver = on_small("thin").await;
+    let volume = driver.try_create(sized("v", MIB)).await.unwrap();
+    let target = driver.publish(&volume, "a", &[]).await;
+    let before = capacity(&driver, &[]).await;
+    assert_eq!(before, available(&target));
+    // The client counts in blocks of up to 1 MiB, and begins a block for what is left over.
+    let on_server = available(&server::exported("/small"));
+    assert!((on_server..on_server + MIB).contains(&before), "{before}, and {on_server} on the server");
+
+    write_through(&target.join("file"), 16 * MIB);
+    let after = capacity(&driver, &[]).await;
+    assert_eq!(after, available(&target));
+    assert!((14 * MIB..=18 * MIB).contains(&(before - after)), "{before}, then {after}");
+    // By server and share it is the same export; another one has its own room.
+    assert_eq!(capacity(&driver, &[("server", "127.0.0.1"), ("share", "/small")]).await, after);
+    assert!(capacity(&driver, &[("server", "127.0.0.1"), ("share", "/share")]).await > 1 << 30);
+}
+
+#[tokio::test]
+async fn a_volume_larger_than_what_is_free_is_out_of_range_with_both_numbers() {
+    let driver = on_small("thin").await;
+    let free = capacity(&driver, &[]).await;
+    let answer = driver.try_create(sized("large", free + 1)).await;
+    let words = format!("{} bytes are asked for, and 127.0.0.1:/small has {free} bytes free", free + 1);
+    assert_refused(answer, Code::OutOfRange, &words);
+    assert_nothing_of("large");
+    // Thin: each of several may have all that is free.
+    for name in ["one", "two"] {
+        driver.try_create(sized(name, free - MIB)).await.unwrap();
+    }
+    let large = driver.try_create(sized("one", free - MIB)).await.unwrap();
+    assert_refused(expand(&driver, &large, free + 65 * MIB).await, Code::OutOfRange, "bytes free");
+}
+
+#[tokio::test]
+async fn what_is_reserved_is_not_promised_again_and_comes_back_with_a_deletion() {
+    let driver = on_small("reserve").await;
+    let stat = statvfs(&server::exported("/small")).unwrap();
+    let total = bytes(stat.blocks(), &stat);
+    let one = driver.try_create(sized("one", 20 * MIB)).await.unwrap();
+    driver.try_create(sized("two", 20 * MIB)).await.unwrap();
+    let left = capacity(&driver, &[]).await;
+    assert!((total - 41 * MIB..=total - 39 * MIB).contains(&left), "{left} of {total}");
+    assert!(left < available(&server::exported("/small")), "more is free than is not promised");
+
+    // What a volume holds was promised to it: writing it changes nothing.
+    let target = driver.publish(&one, "a", &[]).await;
+    write_through(&target.join("file"), 10 * MIB);
+    assert_eq!(capacity(&driver, &[]).await, left);
+
+    let words = |asked: i64, left: i64| {
+        format!(
+            "{asked} bytes are asked for, and 127.0.0.1:/small has {left} bytes not promised to other volumes"
+        )
+    };
+    assert_refused(
+        driver.try_create(sized("three", left + 1)).await,
+        Code::OutOfRange,
+        &words(left + 1, left),
+    );
+    assert_nothing_of("three");
+    let more = expand(&driver, &one, 20 * MIB + left + 1).await;
+    assert_refused(more, Code::OutOfRange, &words(left + 1, left));
+    driver.try_create(sized("three", left)).await.unwrap();
+    assert_eq!(capacity(&driver, &[]).await, 0);
+    assert_refused(driver.try_create(sized("four", 1)).await, Code::OutOfRange, &words(1, 0));
+
+    driver.unpublish(&one, &target).await.unwrap();
+    driver.delete(&one).await.unwrap();
+    assert_eq!(capacity(&driver, &[]).await, 20 * MIB);
+    let four = driver.try_create(sized("four", 5 * MIB)).await.unwrap();
+    assert_eq!(expand(&driver, &four, 20 * MIB).await.unwrap(), 20 * MIB);
+    assert_eq!(capacity(&driver, &[]).await, 0);
+}
+
+#[tokio::test]
+async fn a_promise_is_known_to_the_next_controller() {
+    let mut driver = on_small("reserve").await;
+    driver.try_create(sized("one", 30 * MIB)).await.unwrap();
+    let left = capacity(&driver, &[]).await;
+    driver.controller.kill();
+    driver.start_controller_again().await;
+    assert_eq!(capacity(&driver, &[]).await, left);
+    assert_refused(driver.try_create(sized("two", left + 1)).await, Code::OutOfRange, "not promised");
+}
+
+#[tokio::test]
+async fn a_volume_without_quota_is_as_full_as_its_export() {
+    let driver = on_small("thin").await;
+    let volume = driver.try_create(sized("v", MIB)).await.unwrap();
+    let target = driver.publish(&volume, "a", &[]).await;
+    write_through(&target.join("file"), 8 * MIB);
+    let usage = stats::usage(&driver, &volume.volume_id, crate::fixture::text(&target)).await;
+    let stat = statvfs(&target).unwrap();
+    let used = bytes(stat.blocks() - stat.blocks_free(), &stat);
+    assert_eq!(usage[0], (bytes(stat.blocks(), &stat), used, bytes(stat.blocks_available(), &stat)));
+    assert!(used >= 8 * MIB, "{usage:?}");
+    let inodes = statvfs(&server::exported("/small")).unwrap();
+    let count = |number: u64| i64::try_from(number).unwrap();
+    let (all, free) = (count(inodes.files()), count(inodes.files_free()));
+    assert_eq!(usage[1], (all, all - free, free), "inodes are the server's own");
+}

@@ -1,0 +1,96 @@
+//! Listing volumes, page by page, on two exports.
+
+use std::collections::BTreeSet;
+
+use nfs_subdir_csi::csi::proto::{CreateVolumeRequest, ListVolumesRequest, ListVolumesResponse, Volume};
+use tonic::{Code, Status};
+
+use crate::configuration::edits::{WITH_CONFIG, configure};
+use crate::fixture::{Driver, answer};
+use crate::support;
+
+async fn driver() -> Driver {
+    let export =
+        |name: &str, share: &str| format!("  - {{name: {name}, server: 127.0.0.1, share: {share}}}\n");
+    configure(&format!("exports:\n{}{}", export("large", "/share"), export("tiny", "/small")));
+    Driver::start_with(WITH_CONFIG).await
+}
+
+/// Makes volumes on an export.
+async fn create(driver: &Driver, export: &str, numbers: std::ops::Range<u32>) -> Vec<Volume> {
+    let mut volumes = Vec::new();
+    for number in numbers {
+        let request = support::create(&format!("v-{number}"), &[("export", export)]);
+        // `/small` has no room for the size that is usual here.
+        let request = CreateVolumeRequest { capacity_range: None, ..request };
+        volumes.push(driver.try_create(request).await.unwrap());
+    }
+    volumes
+}
+
+async fn page(driver: &Driver, token: &str, limit: i32) -> Result<ListVolumesResponse, Status> {
+    let request = ListVolumesRequest { starting_token: token.to_owned(), max_entries: limit };
+    answer(driver.controller_client().list_volumes(request)).await
+}
+
+fn volumes(page: ListVolumesResponse) -> Vec<Volume> {
+    page.entries.into_iter().map(|entry| entry.volume.unwrap()).collect()
+}
+
+/// All pages from this token on.
+async fn rest(driver: &Driver, mut token: String, limit: i32) -> Vec<Volume> {
+    let mut all = Vec::new();
+    loop {
+        let page = page(driver, &token, limit).await.unwrap();
+        assert!(limit == 0 || page.entries.len() <= usize::try_from(limit).unwrap());
+        token.clone_from(&page.next_token);
+        all.extend(volumes(page));
+        if token.is_empty() {
+            return all;
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_of_any_size_hold_every_volume_of_all_exports_once() {
+    let driver = driver().await;
+    let mut made = create(&driver, "large", 0..25).await;
+    made.extend(create(&driver, "tiny", 0..8).await);
+    made.sort_by(|a, b| a.volume_id.cmp(&b.volume_id));
+    for limit in [0, 1, 7, 25, 33, 1000] {
+        assert_eq!(rest(&driver, String::new(), limit).await, made, "{limit} in a page");
+    }
+}
+
+#[tokio::test]
+async fn a_token_holds_while_volumes_go_and_the_controller_is_killed() {
+    let mut driver = driver().await;
+    let mut made = create(&driver, "large", 10..30).await;
+    made.extend(create(&driver, "tiny", 10..14).await);
+    let first = page(&driver, "", 8).await.unwrap();
+    let token = first.next_token.clone();
+    let first = volumes(first);
+    assert_eq!(first, made[..8]);
+    // The volume that the token names goes, one that was given out, and one that was not yet.
+    for index in [7, 2, 12] {
+        driver.delete(&made[index]).await.unwrap();
+    }
+    driver.controller.kill();
+    driver.start_controller_again().await;
+    let second = rest(&driver, token.clone(), 5).await;
+    let ids = |volumes: &[Volume]| volumes.iter().map(|volume| volume.volume_id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&second), [&ids(&made[8..12])[..], &ids(&made[13..])[..]].concat());
+    assert_eq!(rest(&driver, token, 5).await, second, "the same token gives the same again");
+    let distinct: BTreeSet<String> = ids(&first).into_iter().chain(ids(&second)).collect();
+    assert_eq!(distinct.len(), first.len() + second.len());
+}
+
+#[tokio::test]
+async fn a_token_that_nobody_gave_out_is_aborted() {
+    let driver = driver().await;
+    create(&driver, "large", 0..3).await;
+    for token in ["nonsense", "other#v-1", "10.9.9.9:/srv#v-1", "large#", "large#../x", "\n"] {
+        assert_eq!(page(&driver, token, 0).await.unwrap_err().code(), Code::Aborted, "{token:?}");
+    }
+    assert_eq!(page(&driver, "", -1).await.unwrap_err().code(), Code::InvalidArgument);
+}

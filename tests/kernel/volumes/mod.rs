@@ -1,0 +1,7 @@
+//! What the controller makes, lists and removes on a share.
+
+mod capacity;
+mod import;
+mod lifecycle;
+mod lists;
+mod policies;
