@@ -26,7 +26,7 @@ test: ## everything that can fail: format, lints, unit, gRPC, guest, kernel, csi
 check: deps manifests ## format, clippy, shellcheck, manifests, and proto/csi.proto against CSI 1.12
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
-	shellcheck $$(git ls-files -co --exclude-standard | xargs grep -lE '^#!(/bin/|/usr/bin/env )(ba)?sh')
+	shellcheck $$(git ls-files -co --exclude-standard | xargs grep -lE '^#!(/bin/|/usr/bin/env )(ba)?sh|^# shellcheck shell=')
 	proto/check
 
 manifests: ## deploy/: Kubernetes' schemas, and a linter
@@ -38,13 +38,12 @@ unit: deps ## tests without root: parsers, decisions, the services over a socket
 vm-test: deps ## tests of the guest that the next ones run in
 	vm/test
 
-kernel: deps build ## tests on the kernel's NFS client and server, in the guest
+kernel: deps build ## tests on the kernel's NFS client and server, in several guests at once
 	NFS_SUBDIR_CSI_STATIC=$(DRIVER) cargo test --test kernel
 
 sanity: deps build ## the whole of csi-sanity against the driver in the guest, on NFS 4.2 and NFS 3
 	csi-sanity/build
-	vm/run -t 300 -- csi-sanity/run $(DRIVER) 4.2
-	vm/run -t 300 -- csi-sanity/run $(DRIVER) 3
+	vm/at-once 'vm/run -t 600 -- csi-sanity/run $(DRIVER) 4.2' 'vm/run -t 600 -- csi-sanity/run $(DRIVER) 3'
 
 cluster: image ## a Kubernetes with the driver installed, on this machine; leaves it running and says how to use it
 	e2e/cluster
