@@ -89,7 +89,7 @@ fn check_test(name: &str) -> Result<(), String> {
 }
 
 #[test]
-fn each_row_of_the_semantics_names_tests_that_there_are() {
+fn each_row_of_the_semantics_names_tests_that_exist() {
     let text = read("docs/SEMANTICS.md");
     let mut wrong = Vec::new();
     let mut named = 0;
@@ -108,7 +108,7 @@ fn each_row_of_the_semantics_names_tests_that_there_are() {
 }
 
 #[test]
-fn a_test_that_is_not_there_is_noticed() {
+fn a_row_without_an_existing_test_is_noticed() {
     for gone in [
         "grpc::controller::lists::no_such_test",
         "grpc::nothing::x",
@@ -127,7 +127,7 @@ fn a_test_that_is_not_there_is_noticed() {
 }
 
 #[test]
-fn each_file_that_a_document_names_is_there() {
+fn each_file_that_a_document_names_exists() {
     let mut checked = 0;
     for document in documents() {
         for name in quoted(&read(&document)) {
@@ -145,7 +145,7 @@ fn each_file_that_a_document_names_is_there() {
 }
 
 #[test]
-fn each_parameter_is_documented_and_no_other() {
+fn exactly_the_parameters_are_documented() {
     let text = read("docs/PARAMETERS.md");
     let table = section(&text, "StorageClass `parameters`");
     let documented: BTreeSet<&str> = first_cells(table).flat_map(quoted).collect();
@@ -157,7 +157,7 @@ fn each_parameter_is_documented_and_no_other() {
 /// The configuration in the document is read by the driver, which refuses every key that it does not know; and what it
 /// says it does know is in the document.
 #[test]
-fn each_key_of_the_configuration_is_documented_and_no_other() {
+fn exactly_the_keys_of_the_configuration_are_documented() {
     let text = read("docs/PARAMETERS.md");
     let example = text.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
     let temporary = tempfile::tempdir().unwrap();
@@ -183,7 +183,7 @@ fn each_key_of_the_configuration_is_documented_and_no_other() {
 }
 
 #[test]
-fn each_flag_of_the_services_is_documented_and_no_other() {
+fn exactly_the_flags_of_the_services_are_documented() {
     let text = read("docs/PARAMETERS.md");
     let documented: BTreeSet<String> =
         first_cells(section(&text, "Flags")).flat_map(quoted).map(|flag| flag.replace("--", "")).collect();

@@ -1,4 +1,4 @@
-//! The takeover, with the real binary on a share that two other provisioners have filled.
+//! The command `import`: the real binary on a share that two other provisioners have filled.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-/// A share as the two leave it, and the PersistentVolumes that go with it.
+/// A share as the two other provisioners leave it, and its PersistentVolumes.
 fn share() -> tempfile::TempDir {
     let temporary = tempfile::tempdir().unwrap();
     let share = temporary.path().join("share");
@@ -112,7 +112,7 @@ fn import_to_file(temporary: &Path, more: &[&str]) -> Output {
     import(temporary, &[&["--manifests", &file], more].concat())
 }
 
-/// Every entry below the share with all that a stat and a read tell, but for the time the top directory changed.
+/// Every entry below the share with its attributes and content. The times of the top directory are not included.
 fn listing(share: &Path) -> Vec<String> {
     let mut all = Vec::new();
     let mut places = vec![share.to_owned()];
@@ -198,7 +198,7 @@ fn a_dry_run_says_what_would_happen_and_writes_nothing() {
 }
 
 #[test]
-fn an_import_writes_the_records_and_nothing_else_and_is_done_once() {
+fn an_import_writes_only_records_and_repeating_it_changes_nothing() {
     let temporary = share();
     let share = temporary.path().join("share");
     let before = listing(&share);
@@ -237,7 +237,7 @@ fn an_import_writes_the_records_and_nothing_else_and_is_done_once() {
 }
 
 #[test]
-fn an_import_without_conflicts_succeeds_and_its_manifests_alone_are_the_output() {
+fn an_import_without_conflicts_succeeds_and_prints_only_manifests() {
     let temporary = share();
     let mut list = json_of(&temporary.path().join("pvs.json"));
     list["items"].as_array_mut().unwrap().truncate(10);
@@ -298,7 +298,7 @@ fn a_directory_that_a_record_names_is_not_given_to_a_second_volume() {
     };
     fs::write(volumes.join("mine.json"), record("mine", "default-data-pvc-1")).unwrap();
     fs::write(volumes.join("static.json"), record("static", "elsewhere")).unwrap();
-    // What an expansion under the old handle leaves (key: see volume::handle).
+    // An expansion under the old handle leaves such a record.
     let handle = "nas#srv#pvc-2##archive";
     let key = nfs_subdir_csi::volume::name::handle::VolumeKey::of_name(handle);
     fs::write(volumes.join(format!("{key}.json")), record(handle, "pvc-2")).unwrap();
@@ -320,7 +320,7 @@ fn a_directory_that_a_record_names_is_not_given_to_a_second_volume() {
         .collect();
     assert_eq!(names, ["pvc-3", "old"]);
 
-    // One that cannot be understood may name any directory.
+    // A record that the driver does not understand could name any directory, so nothing is imported then.
     fs::write(volumes.join("later.json"), r#"{"new": 1}"#).unwrap();
     let output = import_to_file(temporary.path(), &["--yes"]);
     assert_eq!(output.status.code(), Some(1));

@@ -1,4 +1,4 @@
-//! The command line, as a person meets it.
+//! The command line and its error messages.
 
 use std::process::{Command, Stdio};
 
@@ -19,7 +19,7 @@ fn flags_are_checked_before_anything_is_done() {
 }
 
 #[test]
-fn a_configuration_is_checked_without_a_service_and_a_mistake_named_with_its_line() {
+fn config_check_accepts_a_good_file_and_names_the_line_of_a_mistake() {
     let temporary = tempfile::tempdir().unwrap();
     let check = |text: &str| {
         let file = temporary.path().join("config.yaml");

@@ -1,11 +1,11 @@
-//! Who the driver says it is.
+//! The identity service, and the name of a node.
 
 use nfs_subdir_csi::csi::proto;
 
 use crate::Driver;
 
 #[tokio::test]
-async fn both_services_say_the_same_name_and_capabilities() {
+async fn both_services_report_the_same_name_and_capabilities() {
     let driver = Driver::start().await;
     for client in [&driver.controller, &driver.node] {
         let mut identity = client.identity.clone();
@@ -32,7 +32,7 @@ async fn a_call_that_is_not_offered_is_unimplemented() {
 }
 
 #[tokio::test]
-async fn a_node_says_its_name() {
+async fn a_node_reports_its_name() {
     let driver = Driver::start().await;
     let mut node = driver.node.node.clone();
     let info = node.node_get_info(proto::NodeGetInfoRequest {}).await.unwrap().into_inner();

@@ -1,5 +1,5 @@
-//! The services over a real socket, with real directories. Only mounts are faked, so this runs without root; what
-//! the kernel does is tested in `tests/kernel`.
+//! The services over a real socket, with real directories. Only mounts are faked, so these tests need no root.
+//! `tests/kernel` tests the same services with real mounts.
 
 mod advisories;
 #[path = "../support/canary.rs"]
@@ -35,9 +35,9 @@ use tokio::sync::oneshot;
 /// The parameters of a StorageClass for the export that [`Driver`] serves.
 const PARAMETERS: [(&str, &str); 2] = [("server", "nas"), ("share", "/srv")];
 
-/// A controller and a node that share one export, in this process.
+/// A controller and a node service in this process, which share one export.
 struct Driver {
-    /// On the share and beside it. Looked at before the directory goes.
+    /// On the share and beside it. Dropped before the temporary directory, because it looks at its files then.
     _canary: Canary,
     temporary: tempfile::TempDir,
     mounter: Arc<FakeMounter>,
@@ -52,7 +52,7 @@ impl Driver {
         Self::start_with(Settings::default()).await
     }
 
-    /// With a configuration.
+    /// Starts the services with a configuration.
     async fn start_with(settings: Settings) -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let mounter = Arc::new(FakeMounter::default());
@@ -91,7 +91,7 @@ impl Driver {
         self.temporary.path().canonicalize().unwrap().join("kubelet/pods").join(name)
     }
 
-    /// What is mounted below the kubelet directory.
+    /// The mount points below the kubelet directory.
     fn published(&self) -> Vec<PathBuf> {
         let kubelet = self.target("");
         let table = self.mounter.table().unwrap();

@@ -1,4 +1,4 @@
-//! Publishing and unpublishing: what is decided. What the kernel makes of it is in `tests/kernel`.
+//! Decisions about publishing and unpublishing. `tests/kernel` tests what the kernel does then.
 
 use nfs_subdir_csi::csi::proto;
 use nfs_subdir_csi::csi::proto::volume_capability::access_mode::Mode;
@@ -68,7 +68,7 @@ async fn a_volume_written_by_hand_is_published_by_its_attributes() {
     }
     by_hand.volume_context.remove("subDir");
     let status = node.node_publish_volume(publish(&by_hand, &driver.target("b"), &[])).await.unwrap_err();
-    assert_eq!(status.code(), Code::InvalidArgument, "a whole share is no volume");
+    assert_eq!(status.code(), Code::InvalidArgument, "a whole share is not a volume");
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn a_target_that_is_taken_or_outside_is_refused() {
 }
 
 #[tokio::test]
-async fn files_written_while_a_volume_was_away_are_not_hidden() {
+async fn files_in_an_unmounted_target_are_not_hidden_by_a_publish() {
     let driver = Driver::start().await;
     let volume = volume(&driver, "v").await;
     let mut node = driver.node.node.clone();

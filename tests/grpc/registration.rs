@@ -1,4 +1,4 @@
-//! What kubelet asks when the node's socket appears, and what an exec probe asks.
+//! The questions of kubelet when the node's socket appears, and those of an exec probe.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,7 +19,7 @@ async fn kubelet_is_told_where_the_driver_is_and_may_refuse_it() {
     let socket = registration.place(temporary.path());
     assert_eq!(socket, temporary.path().join("plugins_registry/csi@test.csi.dev.sock"));
     tokio::spawn(server::register(endpoint::bind(&socket).unwrap(), registration));
-    // The authority that kubelet sends, as gRPC for Go makes it of a path.
+    // gRPC for Go turns the path of a socket into this authority.
     let authority = socket.to_str().unwrap().replace('/', "%2F");
     let origin = format!("http://{authority}").parse().unwrap();
     let endpoint = Endpoint::try_from(format!("unix:{}", socket.display())).unwrap().origin(origin);
@@ -36,7 +36,7 @@ async fn kubelet_is_told_where_the_driver_is_and_may_refuse_it() {
 }
 
 #[tokio::test]
-async fn a_probe_passes_where_a_service_works_and_says_why_where_none_does() {
+async fn a_probe_succeeds_for_a_running_service_and_otherwise_says_why() {
     let driver = Driver::start().await;
     let dir = driver.temporary.path();
     for socket in ["controller.sock", "node.sock"] {

@@ -1,4 +1,4 @@
-//! What the configuration decides.
+//! Behaviour that the configuration decides.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use tonic::Code;
 use crate::support::{create, delete, map, publish, unpublish};
 use crate::{Driver, PARAMETERS};
 
-/// `fast` is the default export, at these servers' `/srv`.
+/// A configuration whose default export `fast` is `/srv` on these servers.
 fn fast(servers: &[&str]) -> Settings {
     let source = |server: &&str| NfsSource { server: (*server).to_owned(), share: "/srv".to_owned() };
     let export = NamedExport {
@@ -41,7 +41,7 @@ async fn a_volume_of_a_named_export_follows_the_name() {
     let mut node = driver.node.node.clone();
     node.node_publish_volume(publish(&one, &driver.target("a"), &[])).await.unwrap();
 
-    // The export moves: same directory, another server.
+    // The export moves to another server, with the same files.
     driver.mounter.serve("new-nas:/srv", &driver.share());
     driver.settings.set(fast(&["new-nas"]));
     node.node_publish_volume(publish(&one, &driver.target("b"), &[])).await.unwrap();
@@ -63,7 +63,7 @@ async fn of_several_servers_the_first_that_answers_is_used() {
 }
 
 #[tokio::test]
-async fn an_export_that_is_configured_no_more_is_named_in_the_message() {
+async fn an_export_removed_from_the_configuration_is_named_in_the_error() {
     let driver = Driver::start_with(fast(&["nas"])).await;
     let one = volume(&driver, "one").await;
     driver.settings.set(Settings::default());
@@ -104,7 +104,7 @@ async fn a_server_that_is_not_listed_is_refused_by_controller_and_node() {
 }
 
 #[tokio::test]
-async fn a_pods_own_volume_is_private_and_goes_with_the_pod() {
+async fn an_ephemeral_volume_is_private_and_is_removed_with_its_pod() {
     let settings = Settings { ephemeral_volumes: true, ..fast(&["nas"]) };
     let driver = Driver::start_with(settings).await;
     let mut node = driver.node.node.clone();
@@ -135,7 +135,7 @@ async fn a_pods_own_volume_is_private_and_goes_with_the_pod() {
 }
 
 #[tokio::test]
-async fn the_policy_is_the_one_of_the_day_a_volume_was_made() {
+async fn a_volume_keeps_the_deletion_policy_that_it_was_created_with() {
     use nfs_subdir_csi::volume::on_delete::OnDelete;
     let with = |on_delete| Settings { on_delete, ..fast(&["nas"]) };
     let driver = Driver::start_with(with(OnDelete::Archive)).await;
@@ -150,7 +150,7 @@ async fn the_policy_is_the_one_of_the_day_a_volume_was_made() {
     assert!(driver.share().join("archived-one").is_dir() && !driver.share().join("one").exists());
     assert!(!driver.share().join("two").exists() && !driver.share().join("archived-two").exists());
 
-    // A handle without record and without policy: the configuration's, of today.
+    // For a handle without a record and without a policy of its own, the present configuration decides.
     for (on_delete, name, left) in [
         (OnDelete::Retain, "three", "three"),
         (OnDelete::Archive, "four", "archived-four"),

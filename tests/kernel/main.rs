@@ -1,6 +1,6 @@
-//! The driver's binary on the kernel's NFS client and server: what a pod sees at its target path, and what is in the
-//! mount table. Runs as root in the guest (`vm/run`), where whole servers can be stopped and nothing of the
-//! developer's machine is mounted or unmounted.
+//! The driver's binary on the kernel's NFS client and server. The tests look at the target paths of pods, at mount tables and
+//! at the server's files. They run as root in a guest (`vm/run`), where they can stop the server and mount what they like
+//! without touching the developer's machine.
 
 #[path = "../support/canary.rs"]
 mod canary;

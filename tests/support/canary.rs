@@ -1,5 +1,5 @@
-//! Something to lose beside the volumes. A fixture plants it before a test and every test answers for it at its end,
-//! whatever the test is about: dropped, it fails the test if anything of it has changed.
+//! Directories beside the volumes that no call may change. A fixture plants them before each test. When the fixture is
+//! dropped, it fails the test if anything in them has changed, whatever the test is about.
 
 #![allow(dead_code, reason = "each user needs a part of it")]
 
@@ -14,8 +14,7 @@ use std::process::Command;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-/// The names it has in each directory where it is planted: one that is like none of the tests' volumes, and one that
-/// begins as most of them do.
+/// The names of the two canaries in each directory. The second one begins like the names of most volumes in the tests.
 const NAMES: [&str; 2] = ["canary", "v.canary"];
 
 /// Directories that no call may change, with files of every kind in them.
@@ -25,12 +24,12 @@ pub(crate) struct Canary {
 }
 
 impl Canary {
-    /// Plants it in each of these directories.
+    /// Plants canaries in each of these directories.
     pub(crate) fn plant(beside: &[PathBuf]) -> Self {
         let places: Vec<PathBuf> =
             beside.iter().flat_map(|directory| NAMES.map(|name| directory.join(name))).collect();
         for place in &places {
-            // What an earlier test in the same directory had.
+            // An earlier test may have used the same directory.
             assert!(Command::new("rm").arg("-rf").arg(place).status().unwrap().success());
             fill(place);
         }
@@ -39,17 +38,17 @@ impl Canary {
         Self { places, before }
     }
 
-    /// Where it is.
+    /// The canaries' directories.
     pub(crate) fn places(&self) -> &[PathBuf] {
         &self.places
     }
 
-    /// Whether an entry of a directory is a part of it.
+    /// Whether an entry of a directory is a canary.
     pub(crate) fn is_named(name: &str) -> bool {
         NAMES.contains(&name)
     }
 
-    /// What is not as it was when it was planted.
+    /// Everything that has changed since the canaries were planted.
     fn changes(&self) -> Vec<String> {
         let after = fingerprint(&self.places);
         let paths: BTreeSet<&PathBuf> = self.before.keys().chain(after.keys()).collect();
@@ -71,16 +70,16 @@ impl Canary {
 
 impl Drop for Canary {
     fn drop(&mut self) {
-        // A test that fails already says why.
+        // A test that has already failed has printed its own reason.
         if !std::thread::panicking() {
             let changes = self.changes();
-            assert!(changes.is_empty(), "outside of every volume has changed:\n{}", changes.join("\n"));
+            assert!(changes.is_empty(), "files outside of all volumes have changed:\n{}", changes.join("\n"));
         }
     }
 }
 
-/// Makes a directory that has whatever a call could look for in a wrong place: a claim's directory, a parent's, a state
-/// directory's.
+/// Fills a directory with everything that a call could look for in a wrong place: the names of claims, of their parents and
+/// of the state directory.
 fn fill(place: &Path) {
     for dir in ["v", "sub/v", "claim/deep", "ns", "volumes", "work", "trash/v.1", "empty"] {
         fs::create_dir_all(place.join(dir)).unwrap();
@@ -102,7 +101,7 @@ fn fill(place: &Path) {
         |name: &str, kind, device| mknod(&place.join(name), kind, Mode::from_bits_truncate(0o640), device);
     special("fifo", SFlag::S_IFIFO, 0).unwrap();
     match special("device", SFlag::S_IFCHR, makedev(1, 3)) {
-        // Not for everybody, and not in every container.
+        // Only root may make a device node, and not in every container.
         Ok(()) | Err(Errno::EPERM) => {}
         Err(error) => panic!("mknod: {error}"),
     }
@@ -118,13 +117,13 @@ fn fill(place: &Path) {
     }
 }
 
-/// Of every entry what stat(2) tells but the time of the last reading, and what is in it. The time of the last change
-/// of the inode is a part of it: nobody can set that back.
+/// The content of every entry and everything that stat(2) says about it except the time of the last access. The time of the
+/// inode's last change is included, which no program can set back.
 pub(crate) fn fingerprint(places: &[PathBuf]) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut todo = places.to_vec();
     while let Some(path) = todo.pop() {
-        // One that is gone is told by its absence.
+        // A missing entry is noticed because it is missing from the map.
         let Ok(metadata) = path.symlink_metadata() else { continue };
         let kind = metadata.file_type();
         let content = if kind.is_dir() {

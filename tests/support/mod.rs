@@ -1,4 +1,4 @@
-//! Shared by tests, demo and benchmark: the driver's real binary as a process, and a client for its socket.
+//! Code that tests, demo and benchmark share: the driver's real binary as a process, and a client for its socket.
 
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each user needs a part of it")]
 
@@ -29,7 +29,7 @@ impl Service {
         Self::launch(Command::new(binary), role, dir, args)
     }
 
-    /// As [`Self::start`], with what the service says added to the file `log`.
+    /// Like [`Self::start`], but appends the output of the service to the file `log`.
     pub fn start_logged(binary: &Path, role: &str, dir: &Path, args: &[&str], log: &Path) -> Self {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         let mut command = Command::new(binary);
@@ -37,7 +37,7 @@ impl Service {
         Self::launch(command, role, dir, args)
     }
 
-    /// As [`Self::start`], with a command that becomes the driver.
+    /// Like [`Self::start`], with a command that executes the driver in the end.
     pub fn launch(mut command: Command, role: &str, dir: &Path, args: &[&str]) -> Self {
         let socket = dir.join(format!("{role}.sock"));
         command.arg(role).arg("--endpoint").arg(format!("unix://{}", socket.display())).args(args);
@@ -45,8 +45,11 @@ impl Service {
             Self { child: command.stdin(Stdio::null()).spawn().expect("start the driver"), socket };
         let deadline = Instant::now() + Duration::from_secs(10);
         while std::os::unix::net::UnixStream::connect(&service.socket).is_err() {
-            assert!(service.child.try_wait().unwrap().is_none(), "the {role} service ended at once");
-            assert!(Instant::now() < deadline, "the {role} service does not serve");
+            assert!(
+                service.child.try_wait().unwrap().is_none(),
+                "the {role} service ended instead of serving"
+            );
+            assert!(Instant::now() < deadline, "the {role} service accepts no connection after 10 s");
             std::thread::sleep(Duration::from_millis(10));
         }
         service
@@ -56,13 +59,13 @@ impl Service {
         self.child.id()
     }
 
-    /// SIGKILL: no clean-up, no drain.
+    /// Sends SIGKILL: the service cannot clean up.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Sends SIGTERM and waits until the service has ended.
     pub fn stop(&mut self) -> ExitStatus {
         let status = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status().unwrap();
         assert!(status.success());
@@ -97,7 +100,7 @@ impl Client {
             let socket = socket.clone();
             async move { Ok::<_, std::io::Error>(TokioIo::new(tokio::net::UnixStream::connect(socket).await?)) }
         });
-        // The address is not used: the connector knows where to go.
+        // The connector ignores the address: it always connects to the socket.
         let channel =
             Endpoint::from_static("http://localhost").connect_with_connector(connector).await.unwrap();
         Self {

@@ -1,4 +1,4 @@
-//! Handles and attributes of volumes that name something else than a volume.
+//! Handles and attributes that do not name a volume.
 
 use nfs_subdir_csi::csi::proto;
 use nfs_subdir_csi::volume::policy::settings::{InlineServers, ServerPattern, Settings};
@@ -29,7 +29,7 @@ async fn cve_2026_3864_dots_in_any_field_of_a_handle() {
         }
     }
     assert_eq!(driver.mounter.export_mounts(), 0);
-    // Nobody decodes these: they are ordinary names of directories that are not there.
+    // These are not decoded. They are ordinary names of directories that do not exist.
     for id in ["nas#srv#%2e%2e%2fcanary##", "nas#srv#%2e%2e##", "nas:/srv#..%2fcanary"] {
         assert_finds_nothing(&driver, id).await;
     }
@@ -68,9 +68,9 @@ async fn cve_2026_3864_dots_in_a_volumes_attributes() {
     assert_eq!(driver.mounter.export_mounts(), 0);
 }
 
-/// csi-driver-nfs #1179: the fourth part of a handle was joined to a path without a check.
+/// csi-driver-nfs #1179: the fourth field of a handle was joined to a path without a check.
 #[tokio::test]
-async fn a_field_of_the_handle_that_was_forgotten() {
+async fn a_field_of_a_handle_that_was_not_checked() {
     let driver = Driver::start().await;
     for field in ["..", "../canary", "/", "", ".", "canary"] {
         assert_finds_nothing(&driver, &format!("nas#srv#absent#{field}#")).await;
@@ -78,9 +78,9 @@ async fn a_field_of_the_handle_that_was_forgotten() {
     }
 }
 
-/// csi-driver-nfs #1241: snapshots' handles had a parser of their own, without the checks.
+/// csi-driver-nfs #1241: handles of snapshots had a second parser, which lacked the checks of the first.
 #[tokio::test]
-async fn a_second_parser_without_the_checks_of_the_first() {
+async fn a_handle_of_a_source_is_checked_like_that_of_a_volume() {
     let driver = Driver::start().await;
     let mut controller = driver.controller.controller.clone();
     for id in ["..", "nas#srv#../canary#x#y", "nas:/srv#../canary", "../canary", "/etc", "", "nas#srv##x#"] {
@@ -98,9 +98,9 @@ async fn a_second_parser_without_the_checks_of_the_first() {
     }
 }
 
-/// csi-driver-nfs bb96fc8c: an empty part made the volume's path that of the share, which was then removed.
+/// csi-driver-nfs bb96fc8c: with an empty field, the path of the volume was that of the share, and the share was removed.
 #[tokio::test]
-async fn an_empty_part_of_a_handle_that_names_the_share_itself() {
+async fn an_empty_field_that_would_name_the_share_itself() {
     let driver = Driver::start().await;
     for id in [
         "nas#srv#",
@@ -129,9 +129,9 @@ async fn an_empty_part_of_a_handle_that_names_the_share_itself() {
     }
 }
 
-/// csi-driver-nfs cea8bb8c, 4f10eb9d: `\` between components; a class's share was taken as it came.
+/// csi-driver-nfs cea8bb8c, 4f10eb9d: `\` separated components, and the share of a class was not checked.
 #[tokio::test]
-async fn backslashes_and_the_classs_own_share() {
+async fn backslashes_in_handles_and_bad_shares_in_classes() {
     let driver = Driver::start().await;
     for id in ["nas#srv#..\\..\\canary##", "nas#srv#..\\canary##", "nas#srv#\\##"] {
         assert_finds_nothing(&driver, id).await;
@@ -144,7 +144,7 @@ async fn backslashes_and_the_classs_own_share() {
     }
 }
 
-/// democratic-csi #541: the handle was the path.
+/// democratic-csi #541: the handle was used as a path.
 #[tokio::test]
 async fn a_handle_that_is_a_path() {
     let driver = Driver::start().await;
@@ -155,7 +155,7 @@ async fn a_handle_that_is_a_path() {
     }
 }
 
-/// csi-driver-host-path #644: the same where the volume is a pod's own.
+/// csi-driver-host-path #644: the handle of an ephemeral volume was used as a path.
 #[tokio::test]
 async fn a_handle_of_an_ephemeral_volume_that_is_a_path() {
     let inline_servers = InlineServers::Listed(vec![ServerPattern::parse("nas")]);
@@ -170,13 +170,13 @@ async fn a_handle_of_an_ephemeral_volume_that_is_a_path() {
         let target = driver.target("a");
         node.node_publish_volume(publish(&volume, &target, &[])).await.unwrap();
         let folder = driver.share().join(".nfs-subdir-csi/ephemeral");
-        assert_eq!(folder.read_dir().unwrap().count(), 1, "{id:?}: one directory, and there");
+        assert_eq!(folder.read_dir().unwrap().count(), 1, "{id:?}: one directory, in this folder");
         node.node_unpublish_volume(unpublish(&volume, &target)).await.unwrap();
         assert_eq!(folder.read_dir().unwrap().count(), 0, "{id:?}");
     }
 }
 
-/// aws-efs-csi-driver #1926: a forged handle deleted what belonged to somebody else.
+/// aws-efs-csi-driver #1926: a forged handle deleted a directory that the driver had not made.
 #[tokio::test]
 async fn a_forged_handle_of_something_that_the_driver_did_not_make() {
     let driver = Driver::start().await;

@@ -1,4 +1,4 @@
-//! Symbolic links in the place of a volume.
+//! A symbolic link where the directory of a volume was.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -10,8 +10,8 @@ use super::{Answers, ask_all};
 use crate::support::create;
 use crate::{Driver, PARAMETERS};
 
-/// kubelet CVE-2017-1002101 and CVE-2021-25741: a link in the volume's place, or above it. (While the driver works, and
-/// on the kernel's NFS client: `tests/kernel/hostile`.)
+/// kubelet CVE-2017-1002101 and CVE-2021-25741: a tenant replaces the directory of a volume, or one above it, by a link.
+/// `tests/kernel/hostile` does the same on the kernel's NFS client, while the driver works.
 #[tokio::test]
 async fn cve_2017_1002101_a_link_that_a_tenant_has_put_there() {
     let driver = Driver::start().await;
@@ -35,7 +35,7 @@ async fn cve_2017_1002101_a_link_that_a_tenant_has_put_there() {
                 assert_eq!(code, Code::FailedPrecondition, "{call}: {what}");
             }
             assert!(driver.published().is_empty() && place.is_symlink(), "{what}");
-            // Nor is a new volume made in a place that a link leads to.
+            // No new volume is created below a link either.
             let below = [&PARAMETERS[..], &[("subDir", "ns/v/new")]].concat();
             let status = controller.create_volume(create("new", &below)).await.unwrap_err();
             assert_eq!(status.code(), Code::FailedPrecondition, "create: {what}");

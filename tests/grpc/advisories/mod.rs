@@ -1,5 +1,5 @@
-//! What went wrong in other drivers, advisory by advisory, tried on this one. Each row is named after the advisory, or
-//! its cause where there is none. Whatever is answered, the canaries of the fixture stay as they are.
+//! Security problems of other drivers, tried on this one. A test is named after the advisory, or after the cause where
+//! there is no advisory. Whatever the driver answers, the canaries of the fixture must not change.
 
 mod handles;
 mod links;
@@ -13,14 +13,14 @@ use tonic::{Code, Status};
 use crate::Driver;
 use crate::support::{capability, map, publish, unpublish};
 
-/// What each call that takes a volume's handle answers.
+/// The answers of all calls that take a volume's handle.
 struct Answers {
     delete: Result<(), Status>,
-    /// The calls that need a volume.
+    /// The answers of the calls that fail without a volume.
     others: Vec<Result<(), Status>>,
 }
 
-/// Hands a handle to every call that takes one.
+/// Passes a handle to every call that takes one.
 async fn ask_all(driver: &Driver, id: &str) -> Answers {
     let (mut controller, mut node) = (driver.controller.controller.clone(), driver.node.node.clone());
     let volume_id = id.to_owned();
@@ -60,7 +60,7 @@ async fn ask_all(driver: &Driver, id: &str) -> Answers {
     Answers { delete: controller.delete_volume(delete).await.map(drop), others }
 }
 
-/// Deletion is done at once, and every other call finds no volume.
+/// Deleting must succeed, and every other call must find no volume.
 async fn assert_finds_nothing(driver: &Driver, id: &str) {
     let answers = ask_all(driver, id).await;
     assert!(answers.delete.is_ok(), "{id:?}: {:?}", answers.delete);
@@ -71,9 +71,9 @@ async fn assert_finds_nothing(driver: &Driver, id: &str) {
     assert!(driver.published().is_empty());
 }
 
-/// As [`assert_finds_nothing`], and no server is asked: the text is no handle.
+/// Like [`assert_finds_nothing`], for a text that is not a handle: no server may be contacted.
 async fn assert_names_nothing(driver: &Driver, id: &str) {
     let before = driver.mounter.export_mounts();
     assert_finds_nothing(driver, id).await;
-    assert_eq!(driver.mounter.export_mounts(), before, "{id:?}: a server was asked");
+    assert_eq!(driver.mounter.export_mounts(), before, "{id:?}: a server was contacted");
 }

@@ -1,4 +1,4 @@
-//! Servers and mount options that nobody has allowed.
+//! Servers and mount options that the administrator has not allowed.
 
 use nfs_subdir_csi::csi::proto;
 use nfs_subdir_csi::csi::proto::volume_capability::access_mode::Mode;
@@ -9,9 +9,9 @@ use super::{Answers, ask_all};
 use crate::support::{capability, create, map, publish, unpublish};
 use crate::{Driver, PARAMETERS};
 
-/// csi-driver-nfs #364: any pod's author could mount any server.
+/// csi-driver-nfs #364: whoever can create a pod could mount any server.
 #[tokio::test]
-async fn a_pod_that_names_a_server_of_its_own() {
+async fn a_pod_that_names_its_own_server() {
     let own = [("csi.storage.k8s.io/ephemeral", "true"), PARAMETERS[0], PARAMETERS[1]];
     let ask = async |settings: Settings, more: &[(&str, &str)]| {
         let driver = Driver::start_with(settings).await;
@@ -37,16 +37,16 @@ async fn a_pod_that_names_a_server_of_its_own() {
     let listed = |server: &str| allowed(InlineServers::Listed(vec![ServerPattern::parse(server)]));
     assert_eq!(ask(Settings::default(), &[]).await, Err(Code::FailedPrecondition), "off");
     assert_eq!(ask(allowed(InlineServers::Any), &[]).await, Err(Code::FailedPrecondition), "no list");
-    assert_eq!(ask(listed("other"), &[]).await, Err(Code::FailedPrecondition), "not on the list");
+    assert_eq!(ask(listed("other"), &[]).await, Err(Code::FailedPrecondition), "a server that is not listed");
     assert_eq!(ask(listed("nas"), &[]).await, Ok(()));
     for more in [("mountOptions", "suid"), ("subDir", "canary"), ("directMount", "true")] {
         assert_eq!(ask(listed("nas"), &[more]).await, Err(Code::InvalidArgument), "{more:?}");
     }
 }
 
-/// aws-efs-csi-driver #1844: an address went into the mount options as it came.
+/// aws-efs-csi-driver #1844: an address was put into the mount options without a check.
 #[tokio::test]
-async fn an_option_smuggled_in_with_a_name_or_an_address() {
+async fn a_mount_option_hidden_in_a_name_or_an_address() {
     let driver = Driver::start().await;
     let (mut controller, mut node) = (driver.controller.controller.clone(), driver.node.node.clone());
     let fields = [
@@ -97,7 +97,7 @@ async fn an_option_smuggled_in_with_a_name_or_an_address() {
     assert_eq!(driver.mounter.export_mounts(), 0);
 }
 
-/// csi-driver-nfs: `server` was taken as it came, so that a PersistentVolume could have the controller mount anything.
+/// csi-driver-nfs: `server` was used without a check, so a PersistentVolume could make the controller mount any server.
 #[tokio::test]
 async fn a_forged_volume_on_an_attackers_server() {
     let listed = InlineServers::Listed(vec![ServerPattern::parse("*.lab.example")]);
@@ -108,7 +108,7 @@ async fn a_forged_volume_on_an_attackers_server() {
         let Answers { delete, others } = ask_all(&driver, id).await;
         assert_eq!(delete.unwrap_err().code(), Code::FailedPrecondition, "{id}");
         for (number, answer) in others.into_iter().enumerate() {
-            // Stats are of what is published, whatever its handle.
+            // Statistics look at the published path, not at the handle.
             let code = if number == 5 { Code::NotFound } else { Code::FailedPrecondition };
             assert_eq!(answer.unwrap_err().code(), code, "{id}, call {number}");
         }

@@ -1,4 +1,4 @@
-//! Directories whose names a tenant has a say in.
+//! Names of directories that a tenant can influence.
 
 use nfs_subdir_csi::csi::proto;
 use nfs_subdir_csi::csi::proto::volume_capability::access_mode::Mode;
@@ -7,10 +7,10 @@ use tonic::Code;
 use crate::support::{capability, create, delete, publish};
 use crate::{Driver, PARAMETERS};
 
-/// nfs-subdir-external-provisioner #250, GHSA-jr3w-9vfr-c746 (local-path-provisioner): what a tenant writes into a claim
-/// was joined to a path.
+/// nfs-subdir-external-provisioner #250, GHSA-jr3w-9vfr-c746 (local-path-provisioner): text from a tenant's claim was joined
+/// to a path.
 #[tokio::test]
-async fn ghsa_jr3w_9vfr_c746_a_template_filled_in_by_a_tenant() {
+async fn ghsa_jr3w_9vfr_c746_values_that_a_tenant_puts_into_a_template() {
     let driver = Driver::start().await;
     let mut controller = driver.controller.controller.clone();
     let long = "x".repeat(256);
@@ -31,7 +31,7 @@ async fn ghsa_jr3w_9vfr_c746_a_template_filled_in_by_a_tenant() {
             assert_eq!(status.code(), Code::InvalidArgument, "{template} {bad:?}: {}", status.message());
         }
     }
-    // What only a tenant can write is not to be had at all.
+    // Labels and annotations, which only the tenant writes, cannot be used at all.
     for (template, word) in [
         (
             "${.PVC.annotations.nfs.io/storage-path}",
@@ -51,7 +51,7 @@ async fn ghsa_jr3w_9vfr_c746_a_template_filled_in_by_a_tenant() {
     assert_eq!(driver.mounter.export_mounts(), 0);
 }
 
-/// The same again: another tenant's directory, by a name that is right in itself.
+/// The same advisory, with a valid name that is the name of another tenant's directory.
 #[tokio::test]
 async fn a_template_that_leads_to_another_tenants_directory() {
     let driver = Driver::start().await;
@@ -79,9 +79,9 @@ async fn a_template_that_leads_to_another_tenants_directory() {
     assert_eq!(std::fs::read_to_string(driver.share().join("a-b-c/file")).unwrap(), "of a");
 }
 
-/// csi-driver-nfs #1118: `/out2` began with `/out`, and so counted as inside of it.
+/// csi-driver-nfs #1118: `/out2` begins with `/out` and was therefore taken for a directory inside `/out`.
 #[tokio::test]
-async fn a_directory_whose_name_begins_with_anothers() {
+async fn a_directory_whose_name_begins_with_the_name_of_another() {
     let driver = Driver::start().await;
     let (mut controller, mut node) = (driver.controller.controller.clone(), driver.node.node.clone());
     let mut volumes = Vec::new();

@@ -1,4 +1,4 @@
-//! Changing volumes that exist.
+//! Changes of volumes that exist.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -40,7 +40,7 @@ async fn a_volume_grows_and_never_shrinks() {
         let status = controller.controller_expand_volume(request).await.unwrap_err();
         assert_eq!(status.code(), code, "{}", status.message());
     }
-    // The promise is part of what a name stands for.
+    // The new capacity belongs to the volume: a repeated CreateVolume must ask for it.
     let mut same = create("v", &PARAMETERS);
     same.capacity_range = Some(proto::CapacityRange { required_bytes: 2 << 30, limit_bytes: 0 });
     assert_eq!(
@@ -50,7 +50,7 @@ async fn a_volume_grows_and_never_shrinks() {
 }
 
 #[tokio::test]
-async fn policy_and_mode_can_be_changed_and_nothing_else() {
+async fn policy_and_mode_can_be_modified_and_the_directory_cannot() {
     let driver = Driver::start().await;
     let mut controller = driver.controller.controller.clone();
     let volume =
@@ -75,11 +75,11 @@ async fn policy_and_mode_can_be_changed_and_nothing_else() {
         assert_eq!(status.code(), code, "{id}");
     }
     controller.delete_volume(delete(&volume)).await.unwrap();
-    assert!(directory.exists(), "the new policy counts");
+    assert!(directory.exists(), "the modified policy applies");
 }
 
 #[tokio::test]
-async fn mutable_parameters_of_a_new_volume_count_more_than_its_classs() {
+async fn mutable_parameters_override_those_of_the_class() {
     let driver = Driver::start().await;
     let mut controller = driver.controller.controller.clone();
     let mut request = create("v", &[PARAMETERS[0], PARAMETERS[1], ("onDelete", "delete")]);
@@ -94,7 +94,7 @@ async fn mutable_parameters_of_a_new_volume_count_more_than_its_classs() {
 }
 
 #[tokio::test]
-async fn a_directory_may_be_taken_over_by_a_volume_that_leaves_it_in_the_end() {
+async fn an_existing_directory_is_taken_over_with_the_policy_retain() {
     let driver = Driver::start().await;
     let mut controller = driver.controller.controller.clone();
     let data = driver.share().join("data");
@@ -104,7 +104,7 @@ async fn a_directory_may_be_taken_over_by_a_volume_that_leaves_it_in_the_end() {
         [PARAMETERS[0], PARAMETERS[1], ("subDir", "data"), ("onDelete", "retain"), ("uid", "12345")];
     let volume =
         controller.create_volume(create("v", &parameters)).await.unwrap().into_inner().volume.unwrap();
-    assert_ne!(data.metadata().unwrap().uid(), 12345, "what is there is left as it is");
+    assert_ne!(data.metadata().unwrap().uid(), 12345, "the existing directory is not changed");
     controller.delete_volume(delete(&volume)).await.unwrap();
     assert_eq!(std::fs::read_to_string(data.join("file")).unwrap(), "x");
 }

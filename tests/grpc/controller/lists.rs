@@ -1,4 +1,4 @@
-//! Lists, page by page, and the room for more.
+//! Lists of volumes, page by page, and the capacity of an export.
 
 use nfs_subdir_csi::csi::proto;
 use nfs_subdir_csi::volume::policy::settings::{CapacityPolicy, ExportPolicy, Settings};
@@ -17,7 +17,7 @@ fn ids(page: &proto::ListVolumesResponse) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_list_holds_every_volume_once_while_others_come_and_go() {
+async fn a_list_has_every_volume_once_while_others_are_made_and_deleted() {
     let driver = Driver::start().await;
     let mut controller = driver.controller.controller.clone();
     let mut volumes = Vec::new();
@@ -27,7 +27,7 @@ async fn a_list_holds_every_volume_once_while_others_come_and_go() {
     }
     let first = page(&driver, "", 4).await;
     assert_eq!(ids(&first), ["nas:/srv#v10", "nas:/srv#v11", "nas:/srv#v12", "nas:/srv#v13"]);
-    // The one the token names, one before it and one after it go; one comes.
+    // The volume that the token names is deleted, one before it and one after it as well, and a new one is made.
     for index in [1, 3, 4] {
         controller.delete_volume(delete(&volumes[index])).await.unwrap();
     }
@@ -42,7 +42,7 @@ async fn a_list_holds_every_volume_once_while_others_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_never_given_out_is_aborted() {
+async fn an_unknown_token_is_aborted() {
     let driver = Driver::start().await;
     for token in ["invalid-token", "gone#v", "nas:/other#v", "nas#srv#x##"] {
         let request = proto::ListVolumesRequest { starting_token: token.to_owned(), max_entries: 0 };
@@ -55,7 +55,7 @@ async fn a_token_that_was_never_given_out_is_aborted() {
 }
 
 #[tokio::test]
-async fn a_volume_is_got_by_its_handle() {
+async fn a_volume_is_found_by_its_handle() {
     let driver = Driver::start().await;
     let mut controller = driver.controller.controller.clone();
     let volume =
@@ -83,10 +83,10 @@ fn sized(name: &str, bytes: i64) -> proto::CreateVolumeRequest {
 }
 
 #[tokio::test]
-async fn what_is_promised_is_not_promised_again_where_capacity_is_reserved() {
+async fn with_reserve_the_same_bytes_are_not_promised_twice() {
     let driver = Driver::start_with(with_policy(CapacityPolicy::Reserve)).await;
     let mut controller = driver.controller.controller.clone();
-    // The disk under the temporary directory is used by others too: all of it is promised, so that they do not count.
+    // Other programs use the disk of the temporary directory, too. With nearly all of it reserved, they make no difference.
     let total = nix::sys::statvfs::statvfs(&driver.share()).unwrap();
     let total = i64::try_from(total.blocks() * total.fragment_size()).unwrap();
     let most = total - (8 << 20);
@@ -103,10 +103,10 @@ async fn what_is_promised_is_not_promised_again_where_capacity_is_reserved() {
 }
 
 #[tokio::test]
-async fn of_two_volumes_at_once_that_do_not_both_fit_one_is_made() {
+async fn of_two_simultaneous_volumes_that_do_not_both_fit_one_is_made() {
     let driver = Driver::start_with(with_policy(CapacityPolicy::Reserve)).await;
     let mut controller = driver.controller.controller.clone();
-    // Promises until less is left of the file system than is free on it: from then on promises alone count.
+    // Reserves so much that fewer bytes are left unreserved than are free. From then on only reservations matter.
     let free = capacity(&driver).await;
     let mut room = free;
     for number in 0.. {
@@ -143,7 +143,7 @@ async fn a_volume_larger_than_what_is_free_is_out_of_range_unless_that_is_ignore
 }
 
 #[tokio::test]
-async fn the_capacity_of_no_export_in_particular_is_none() {
+async fn without_a_default_export_the_capacity_is_zero() {
     let driver = Driver::start().await;
     let request = proto::GetCapacityRequest::default();
     let answer = driver.controller.controller.clone().get_capacity(request).await.unwrap().into_inner();

@@ -1,4 +1,4 @@
-//! Snapshots, restored and cloned volumes, and groups.
+//! Snapshots, groups of snapshots, and volumes that are restored or cloned.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -57,7 +57,7 @@ impl Driver {
         self.controller.controller.clone().list_snapshots(request).await.map(tonic::Response::into_inner)
     }
 
-    /// What lies where copies are made: nothing, when none is under way.
+    /// How many unfinished copies there are on the share.
     pub(crate) fn drafts(&self) -> usize {
         self.share().join(".nfs-subdir-csi/work").read_dir().unwrap().count()
     }
@@ -72,7 +72,7 @@ pub(crate) fn read(path: &Path) -> String {
 }
 
 #[tokio::test]
-async fn a_snapshot_keeps_what_was_there_and_a_volume_made_from_it_has_it() {
+async fn a_volume_restored_from_a_snapshot_has_what_its_source_had_then() {
     let driver = Driver::start().await;
     let volume = driver.make(create("v", &PARAMETERS)).await.unwrap();
     let dir = driver.share().join("v");
@@ -87,11 +87,11 @@ async fn a_snapshot_keeps_what_was_there_and_a_volume_made_from_it_has_it() {
     assert_eq!(
         driver.snap("s", &volume.volume_id).await.unwrap(),
         taken,
-        "the same request, the same answer"
+        "a repeated request has the same answer"
     );
     write(&dir.join("sub/file"), "after");
 
-    // The snapshot lives on without its volume.
+    // The snapshot does not depend on its volume.
     driver.controller.controller.clone().delete_volume(delete(&volume)).await.unwrap();
     assert_eq!(driver.snap("s", &volume.volume_id).await.unwrap(), taken);
     for _ in 0..2 {
@@ -113,7 +113,7 @@ async fn a_snapshot_keeps_what_was_there_and_a_volume_made_from_it_has_it() {
 }
 
 #[tokio::test]
-async fn a_clone_is_a_volume_of_its_own_with_the_owner_and_mode_that_are_said() {
+async fn a_clone_is_independent_of_its_source_and_has_the_mode_of_its_class() {
     let driver = Driver::start().await;
     let volume = driver.make(create("v", &PARAMETERS)).await.unwrap();
     write(&driver.share().join("v/file"), "shared");
@@ -182,7 +182,7 @@ async fn what_cannot_be_copied_is_refused_and_leaves_nothing() {
         assert_eq!(status.code(), code, "{}", status.message());
     }
     assert_eq!(driver.drafts(), 0);
-    // What csi-driver-nfs has its users write is taken, where it says the same.
+    // The parameters of csi-driver-nfs are accepted if they name the same export.
     let same = proto::CreateSnapshotRequest {
         parameters: map(&[("Server", "nas"), ("share", "/srv/")]),
         ..snapshot("t", id)
@@ -247,7 +247,7 @@ async fn snapshots_are_listed_page_by_page_by_volume_and_by_id() {
 }
 
 #[tokio::test]
-async fn a_group_comes_and_goes_as_one() {
+async fn a_group_snapshot_is_taken_and_deleted_as_a_whole() {
     let driver = Driver::start().await;
     let mut group = driver.controller.group.clone();
     let mut ids = Vec::new();

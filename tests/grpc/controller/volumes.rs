@@ -1,4 +1,4 @@
-//! Making, validating and deleting volumes.
+//! Creating, validating and deleting volumes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -41,7 +41,7 @@ async fn a_volume_is_a_directory_named_after_its_claim() {
 }
 
 #[tokio::test]
-async fn the_same_request_gives_the_same_answer_and_another_one_is_refused() {
+async fn a_repeated_request_gives_the_same_answer_and_a_different_one_is_refused() {
     let driver = Driver::start().await;
     let mut controller = driver.controller.controller.clone();
     let first = controller.create_volume(create("pvc-1", &CLAIM)).await.unwrap().into_inner();
@@ -59,7 +59,7 @@ async fn the_same_request_gives_the_same_answer_and_another_one_is_refused() {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_not_the_drivers_is_neither_taken_nor_deleted() {
+async fn a_directory_that_the_driver_did_not_make_is_neither_used_nor_deleted() {
     let driver = Driver::start().await;
     let mut controller = driver.controller.controller.clone();
     let precious = driver.share().join("data/precious");
@@ -127,7 +127,7 @@ async fn an_export_that_cannot_be_mounted_is_named_in_the_message() {
 }
 
 #[tokio::test]
-async fn a_volume_goes_as_its_policy_says() {
+async fn a_deleted_volume_is_removed_archived_or_kept_as_its_policy_says() {
     let driver = Driver::start().await;
     let mut controller = driver.controller.controller.clone();
     for (policy, left) in [("retain", "ns/a"), ("archive", "archived-ns/a"), ("archive", "archived-ns/a-")] {
@@ -141,11 +141,11 @@ async fn a_volume_goes_as_its_policy_says() {
             std::fs::rename(driver.share().join("ns"), driver.share().join("kept")).unwrap();
         }
     }
-    assert!(!driver.share().join("ns").exists(), "empty parents go");
+    assert!(!driver.share().join("ns").exists(), "empty parents are removed");
 }
 
 #[tokio::test]
-async fn a_handle_of_nobodys_is_deleted_without_a_look_at_any_server() {
+async fn deleting_a_malformed_handle_succeeds_without_contacting_a_server() {
     let driver = Driver::start().await;
     let mut controller = driver.controller.controller.clone();
     for id in [
@@ -166,7 +166,7 @@ async fn a_handle_of_nobodys_is_deleted_without_a_look_at_any_server() {
 }
 
 #[tokio::test]
-async fn capabilities_of_a_volume_are_confirmed_or_not_and_of_none_not_found() {
+async fn capabilities_are_confirmed_or_refused_and_an_absent_volume_is_not_found() {
     let driver = Driver::start().await;
     let mut controller = driver.controller.controller.clone();
     let volume =
@@ -207,5 +207,5 @@ async fn assert_trash_empties(share: &Path) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("the trash is not emptied");
+    panic!("the trash is not empty after 5 s");
 }

@@ -1,4 +1,4 @@
-//! Snapshots that csi-driver-nfs made, in the archives that it writes.
+//! Snapshots of csi-driver-nfs, which are archives on the share.
 
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Volumes that csi-driver-nfs made, under the handles it gave them.
+//! Volumes of csi-driver-nfs, under the handles that it gave them.
 
 use nfs_subdir_csi::csi::proto;
 use nfs_subdir_csi::csi::proto::volume_capability::access_mode::Mode;
@@ -28,7 +28,7 @@ async fn delete(driver: &Driver, handle: &str) {
 }
 
 #[tokio::test]
-async fn its_volumes_go_as_their_handles_say() {
+async fn its_volumes_are_deleted_as_their_handles_say() {
     let driver = Driver::start().await;
     for (handle, dir, left) in [
         ("nas#srv#pvc-1##", "pvc-1", ""),
@@ -48,7 +48,7 @@ async fn its_volumes_go_as_their_handles_say() {
 }
 
 #[tokio::test]
-async fn its_volumes_are_validated_expanded_and_got() {
+async fn its_volumes_are_validated_expanded_and_found() {
     let driver = Driver::start().await;
     let handle = "nas#srv#pvc-1##retain";
     let foreign = volume(&driver, handle, "pvc-1");
@@ -76,10 +76,14 @@ async fn its_volumes_are_validated_expanded_and_got() {
     let got = controller.controller_get_volume(get).await.unwrap().into_inner().volume.unwrap();
     assert_eq!((got.volume_id.as_str(), got.capacity_bytes), (handle, 1 << 30));
     let list = controller.list_volumes(proto::ListVolumesRequest::default()).await.unwrap().into_inner();
-    assert_eq!(list.entries[0].volume.as_ref().unwrap().volume_id, handle, "listed under its own handle");
+    assert_eq!(
+        list.entries[0].volume.as_ref().unwrap().volume_id,
+        handle,
+        "it is listed under its own handle"
+    );
 
     delete(&driver, handle).await;
-    assert!(driver.share().join("pvc-1/file").exists(), "the policy of the handle went into the record");
+    assert!(driver.share().join("pvc-1/file").exists(), "the record has the policy of the handle");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The configuration file, while the services run.
+//! Edits of the configuration file while the services run.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ const DIR: &str = "/run/test-config";
 pub(crate) const WITH_CONFIG: Setup =
     Setup { args: &["--config", "/run/test-config/config.yaml"], versions: &[] };
 
-/// Puts a version of the file in place as kubelet does for a ConfigMap: a new folder, and a swap of links.
+/// Replaces the file as kubelet does for a ConfigMap: with a new folder and a swap of symbolic links.
 pub(crate) fn configure(content: &str) {
     static VERSION: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let version = VERSION.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
@@ -38,7 +38,7 @@ pub(crate) fn of_default_export(name: &str) -> CreateVolumeRequest {
 }
 
 #[tokio::test]
-async fn an_export_that_moves_takes_its_volumes_with_it_from_their_next_publish_on() {
+async fn the_next_publish_follows_an_export_that_has_moved() {
     configure(&fast_at("127.0.0.1", "/share"));
     let driver = Driver::start_with(WITH_CONFIG).await;
     let volume = driver.try_create(of_default_export("v")).await.unwrap();
@@ -46,28 +46,28 @@ async fn an_export_that_moves_takes_its_volumes_with_it_from_their_next_publish_
     let old = driver.publish(&volume, "old", &[]).await;
     fs::write(old.join("file"), "old place").unwrap();
 
-    // The new place has a copy of what was there, as after a real move.
+    // The new place has a copy of the files, as after a real move.
     let moved = server::exported("/small/moved");
     server::run(std::process::Command::new("cp").arg("-a").arg(server::exported("/share")).arg(&moved));
     fs::write(moved.join("v/file"), "new place").unwrap();
     configure(&fast_at("nfs-server", "/small/moved"));
     let mut new = driver.target("new-0");
     let mut number = 0;
-    // Taken up within seconds: until then a publish still goes to the old place.
+    // The services read the new file within seconds. Until then a publish goes to the old place.
     while {
         driver.try_publish(publish(&volume, &new, &[])).await.unwrap();
         fs::read_to_string(new.join("file")).unwrap() != "new place"
     } {
         driver.unpublish(&volume, &new).await.unwrap();
         number += 1;
-        assert!(number < 100, "not taken up");
+        assert!(number < 100, "the new configuration has no effect");
         tokio::time::sleep(Duration::from_millis(100)).await;
         new = driver.target(&format!("new-{number}"));
     }
     assert_eq!(
         fs::read_to_string(old.join("file")).unwrap(),
         "old place",
-        "a pod that runs keeps what it has"
+        "a running pod keeps the old place"
     );
     for target in [&old, &new] {
         driver.unpublish(&volume, target).await.unwrap();
@@ -89,7 +89,7 @@ async fn a_server_that_is_not_listed_is_mounted_by_neither_service() {
 }
 
 #[tokio::test]
-async fn deleted_volumes_stay_in_the_trash_for_as_long_as_is_configured() {
+async fn deleted_volumes_stay_in_the_trash_for_the_configured_time() {
     configure(
         "exports: [{name: fast, server: 127.0.0.1, share: /share, trashRetention: 4s}]\ndefaultExport: fast\n",
     );
@@ -99,13 +99,14 @@ async fn deleted_volumes_stay_in_the_trash_for_as_long_as_is_configured() {
     driver.delete(&volume).await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let trash = server::exported("/share/.nfs-subdir-csi/trash");
-    let kept = trash.read_dir().unwrap().next().expect("it is still there").unwrap().path();
+    let kept =
+        trash.read_dir().unwrap().next().expect("the deleted volume is still in the trash").unwrap().path();
     assert_eq!(fs::read_to_string(kept.join("file")).unwrap(), "precious");
     until("the trash is emptied", || trash.read_dir().unwrap().next().is_none()).await;
 }
 
 #[tokio::test]
-async fn a_hundred_edits_under_load_fail_no_call() {
+async fn no_call_fails_during_a_hundred_edits_of_the_configuration() {
     configure(&fast_at("127.0.0.1", "/share"));
     let driver = Driver::start_with(WITH_CONFIG).await;
     let edits = std::thread::spawn(|| {

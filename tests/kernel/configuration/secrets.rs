@@ -1,4 +1,4 @@
-//! Mount options that are somebody's secret: used, and nowhere to be read but in the kernel's mount table.
+//! Secret mount options: they are used, and can be read nowhere but in the kernel's mount table.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use crate::fixture::{BINARY, Place, mounts, server, text, until};
 use crate::support::{self, Service, publish};
 
 const CONFIG: &str = "/run/test-config/config.yaml";
-/// What no text may hold: values of the options below.
+/// Values of the secret options below, which no log, record or message may contain.
 const PRIVATE: [&str; 6] = ["timeo=537", "\"537\"", "acregmin=17", "\"17\"", "hunter2", "acdirmin=23"];
 
-/// Both services with everything in their logs.
+/// Both services, which log at the most detailed level.
 struct Logged {
     controller: Service,
     node: Service,
@@ -48,7 +48,7 @@ impl Drop for Logged {
     }
 }
 
-/// Puts the options of an export where a Secret is mounted, as kubelet does: behind a swap of links.
+/// Replaces the file with the options of an export as kubelet does for a Secret: with a swap of symbolic links.
 fn keep_private(version: &str, options: &str) -> PathBuf {
     let dir = Path::new("/run/test-config/private");
     fs::create_dir_all(dir.join(version)).unwrap();
@@ -87,7 +87,7 @@ async fn options_from_secrets_are_used_and_neither_logged_nor_recorded() {
     node.node_publish_volume(request).await.unwrap();
     let mount = mounts::at(&target).pop().unwrap();
     assert_eq!((mount.option("timeo"), mount.option("acdirmin")), (Some("537"), Some("23")));
-    // Failures tell what they were about, and not this either.
+    // Error messages must not contain the values either.
     let mut messages = String::new();
     for options in ["no-such-option=hunter2", "acregmin=hunter2", "addr=hunter2", "vers=4.2\nhunter2"] {
         let mut request = publish(&volume, &driver.place.target("b"), &[]);
@@ -125,7 +125,7 @@ async fn options_from_secrets_are_used_and_neither_logged_nor_recorded() {
 }
 
 #[tokio::test]
-async fn a_bad_file_keeps_the_last_good_one_in_force_and_both_services_say_so() {
+async fn after_a_bad_edit_the_last_good_configuration_stays_in_force_and_both_services_log_it() {
     let count = |log: &str, words: &str| log.matches(words).count();
     let bad = "the configuration cannot be used; the last good one stays in force";
     configure(&with_private(&keep_private("1", "acregmin=17\n")));
@@ -142,26 +142,26 @@ async fn a_bad_file_keeps_the_last_good_one_in_force_and_both_services_say_so() 
         shown
     };
     configure("exports: [{name: fast\n");
-    until("both say that it is bad", || count(&driver.log(), bad) == 2).await;
+    until("both services log that the file is bad", || count(&driver.log(), bad) == 2).await;
     assert_eq!(works("one").await.as_deref(), Some("17"));
     configure("exports: []\nnonsense: 1\n");
-    until("both say what is bad about the next", || count(&driver.log(), bad) == 4).await;
+    until("both services log what is bad in the next file", || count(&driver.log(), bad) == 4).await;
     assert!(driver.log().contains("line 2 column 1: unknown field `nonsense`"));
     assert_eq!(works("two").await.as_deref(), Some("17"));
-    // A file that is gone, as while a ConfigMap is being replaced, is no other file.
+    // A missing file, as during the replacement of a ConfigMap, changes nothing.
     fs::rename(CONFIG, "/run/test-config/away").unwrap();
-    until("both miss it", || count(&driver.log(), bad) == 6).await;
+    until("both services log that the file is missing", || count(&driver.log(), bad) == 6).await;
     assert_eq!(works("three").await.as_deref(), Some("17"));
     fs::rename("/run/test-config/away", CONFIG).unwrap();
     assert_eq!(count(&driver.log(), "configuration taken up"), 0);
     configure(&fast_at("127.0.0.1", "/small"));
-    until("both take up a good one", || count(&driver.log(), "configuration taken up") == 2).await;
+    until("both services use the good file", || count(&driver.log(), "configuration taken up") == 2).await;
     assert_eq!(works("four").await, None);
     assert!(server::exported("/small/four").is_dir());
 }
 
 #[tokio::test]
-async fn a_secret_that_changes_is_taken_up_like_the_file_that_names_it() {
+async fn a_changed_secret_takes_effect_like_a_changed_configuration() {
     configure(&with_private(&keep_private("1", "acregmin=17\n")));
     let driver = Logged::start().await;
     let (mut controller, mut node) =
@@ -174,7 +174,8 @@ async fn a_secret_that_changes_is_taken_up_like_the_file_that_names_it() {
     };
     assert_eq!(shown("before").await.as_deref(), Some("17"));
     keep_private("2", "acregmin=18\n");
-    until("both take it up", || driver.log().matches("configuration taken up").count() == 2).await;
+    until("both services use the new secret", || driver.log().matches("configuration taken up").count() == 2)
+        .await;
     assert_eq!(shown("after").await.as_deref(), Some("18"));
     assert!(!driver.log().contains("acregmin"));
 }

@@ -1,5 +1,5 @@
-//! CopyJobs of whole trees over NFS, compared by other programs on the server's own file system, where everything can be
-//! seen.
+//! Copies of whole trees over NFS. Other programs compare source and copy on the server's own file system, where all
+//! attributes are visible.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -13,7 +13,7 @@ use crate::copies::stage::{Stage, assert_same};
 use crate::copies::tree::{Kinds, SPARSE, assert_same_deep, build, build_deep, sparse_data};
 use crate::fixture::{say, server, until};
 
-/// CopyJobs the tree by each means and compares. `used` is what each of the means comes down to with this version.
+/// Copies the tree in each way and compares. `used` is the method that each way uses with this version.
 async fn copies_are_the_same(version: &str, used: [&str; 3]) {
     let stage = Stage::set("/share", version).await;
     let kinds = Kinds::of(version);
@@ -23,7 +23,7 @@ async fn copies_are_the_same(version: &str, used: [&str; 3]) {
         let summary = stage.copy(means).unwrap();
         say(&format!("NFS {version}, {used}: {summary:?}"));
         assert_eq!(means.used(), used);
-        // What rsync would read byte by byte is compared further below.
+        // rsync would read every byte of the sparse file, so it is compared separately.
         let sparse = format!("--exclude=/{SPARSE}");
         assert_same(&stage.source(), &stage.target(), &["--checksum", &sparse]);
         assert_same(&stage.source(), &stage.target(), &[]);
@@ -42,7 +42,7 @@ fn same_user_attributes(stage: &Stage) {
     let dump = |top: &Path| {
         let mut getfattr = Command::new("getfattr");
         let text = server::run(getfattr.args(["-R", "-h", "-d", "-e", "hex", "."]).current_dir(top));
-        // One paragraph an entry, in the directory's own order.
+        // There is one paragraph for each entry, in the order of the directory.
         let mut entries: Vec<String> = text.split("\n\n").map(str::to_owned).collect();
         entries.sort();
         entries
@@ -50,13 +50,13 @@ fn same_user_attributes(stage: &Stage) {
     assert_eq!(dump(&stage.source()), dump(&stage.target()));
 }
 
-/// The summary's bytes are those that du counts.
+/// The bytes of the summary are those that du(1) counts.
 fn same_as_du(stage: &Stage, bytes: u64) {
     let du = server::run(Command::new("du").args(["-s", "--block-size=1"]).arg(stage.source()));
     assert_eq!(du.split('\t').next().unwrap(), bytes.to_string());
 }
 
-/// No hole is filled. XFS may have allocated more for the source, beyond what was written.
+/// Holes stay holes. XFS may have allocated more for the source than was written, so the copy may have fewer blocks.
 fn same_holes(stage: &Stage, name: &str) {
     let blocks = |top: &Path| fs::metadata(top.join(name)).unwrap().blocks();
     let (source, copy) = (blocks(&stage.source()), blocks(&stage.target()));
@@ -68,7 +68,7 @@ fn sparse_content(path: &Path, length: u64) {
     assert_eq!(file.metadata().unwrap().len(), length);
     let mut end = 0;
     for (at, bytes) in sparse_data(length) {
-        // Data begins in the block of its first byte.
+        // Data begins with the block of its first byte.
         assert_eq!(seek(&file, SeekFrom::Data(end)).unwrap() / 4096, at / 4096);
         let mut content = vec![0; bytes];
         file.read_exact_at(&mut content, at).unwrap();
@@ -80,17 +80,17 @@ fn sparse_content(path: &Path, length: u64) {
 }
 
 #[tokio::test]
-async fn copies_over_nfs_4_2_are_the_same() {
+async fn copies_over_nfs_4_2_are_identical() {
     copies_are_the_same("4.2", ["clone", "copy", "read and write"]).await;
 }
 
 #[tokio::test]
-async fn copies_over_nfs_4_1_are_the_same() {
+async fn copies_over_nfs_4_1_are_identical() {
     copies_are_the_same("4.1", ["read and write"; 3]).await;
 }
 
 #[tokio::test]
-async fn copies_over_nfs_3_are_the_same() {
+async fn copies_over_nfs_3_are_identical() {
     copies_are_the_same("3", ["read and write"; 3]).await;
 }
 
@@ -114,13 +114,13 @@ async fn what_another_client_has_just_written_is_in_the_copy() {
     }
 }
 
-/// With `nocto` a client that has listed a directory shows the same list for half a minute.
+/// With `nocto`, a client that has listed a directory returns the same list for half a minute.
 #[tokio::test]
-async fn a_list_that_the_client_remembers_is_not_believed() {
+async fn a_directory_list_that_the_client_has_cached_is_not_trusted() {
     for version in ["4.2", "3"] {
         let stage = Stage::set_with("/share", version, "nocto").await;
         let listed = change_after_listing(&stage);
-        assert_eq!(list(&stage), listed, "the client remembers nothing: this test tests nothing");
+        assert_eq!(list(&stage), listed, "the client has cached nothing, so this test proves nothing");
         stage.copy(&Support::same_export()).unwrap();
         for name in ["new", "dir/new"] {
             assert_eq!(fs::read_to_string(stage.target().join(name)).unwrap(), "new");
@@ -132,12 +132,12 @@ fn list(stage: &Stage) -> String {
     server::run(Command::new("ls").arg("-R").arg(stage.mounted_source()))
 }
 
-/// Returns the list before the change.
+/// Changes the source on the server after the client has listed it. Returns the list before the change.
 fn change_after_listing(stage: &Stage) -> String {
     let source = stage.source();
     fs::create_dir_all(source.join("dir")).unwrap();
     fs::write(source.join("dir/changed"), "old").unwrap();
-    // Only what it has asked for a few times the client believes to remember.
+    // The client trusts its cache only after it has asked a few times.
     let listed = (0..3).map(|_| list(stage)).last().unwrap();
     fs::write(source.join("new"), "new").unwrap();
     fs::write(source.join("dir/new"), "new").unwrap();
@@ -145,7 +145,7 @@ fn change_after_listing(stage: &Stage) -> String {
     listed
 }
 
-/// Has everything in the copy inherit a default list and a group, if nothing is done about it.
+/// Gives the copy's directory a default list and a group, which everything in it inherits unless the driver prevents it.
 fn make_heritable(stage: &Stage) {
     server::run(Command::new("setfacl").args(["-m", "u:55:rwx,d:u:55:rwx"]).arg(stage.target()));
     server::run(Command::new("chgrp").arg("55").arg(stage.target()));
@@ -161,19 +161,19 @@ async fn a_copy_inherits_nothing_from_where_it_is_made() {
     assert_same(&stage.source(), &stage.target(), &["--checksum"]);
 }
 
-/// Over NFS 4 a Linux server takes no default list off a directory (6.1: nfsd4_set_nfs4_acl sets what there is, and leaves
-/// alone what there is not).
+/// Over NFS 4 a Linux server cannot remove the default list of a directory. (In 6.1, nfsd4_set_nfs4_acl sets a list that is
+/// given, and keeps the old one if none is given.)
 #[tokio::test]
-async fn where_the_server_insists_on_inheritance_there_is_no_copy() {
+async fn a_copy_that_would_inherit_a_default_list_is_refused() {
     for version in ["4.2", "4.1"] {
         let stage = Stage::set("/share", version).await;
         make_heritable(&stage);
         fs::write(stage.source().join("file"), "").unwrap();
         let Err(CopyError::Failed(errors)) = stage.copy(&Support::same_export()) else {
-            panic!("it is gone?")
+            panic!("the default list could be removed")
         };
         assert!(errors[0].to_string().contains("remove its default access control list"), "{errors:?}");
-        // What the source has itself is no hindrance.
+        // A default list that the source has, too, is no problem.
         stage.remove_copy();
         server::run(Command::new("setfacl").args(["-m", "u:55:rwx,d:u:55:rwx"]).arg(stage.source()));
         stage.copy(&Support::same_export()).unwrap();
@@ -182,7 +182,7 @@ async fn where_the_server_insists_on_inheritance_there_is_no_copy() {
 }
 
 #[tokio::test]
-async fn a_file_system_that_is_full_ends_the_copy_with_its_error() {
+async fn a_full_file_system_ends_the_copy_with_an_error() {
     for version in ["4.2", "3"] {
         let stage = Stage::set("/small", version).await;
         let noise: Vec<u8> =
@@ -192,7 +192,7 @@ async fn a_file_system_that_is_full_ends_the_copy_with_its_error() {
         }
         for means in [Support::same_export(), Support::across()] {
             let Err(CopyError::Failed(errors)) = stage.copy(&means) else {
-                panic!("40 MB fit into the rest of 64")
+                panic!("80 MB fitted into 64 MB")
             };
             let full = |error: &nfs_subdir_csi::linux::SysError| {
                 matches!(
@@ -202,14 +202,14 @@ async fn a_file_system_that_is_full_ends_the_copy_with_its_error() {
             };
             assert!(errors.iter().any(full), "{errors:?}");
             stage.remove_copy();
-            // The client keeps a file that is being written to under another name (.nfs*) until that has ended.
+            // The client renames a removed file that is still being written to (.nfs*) and removes it later.
             until("the copy is removed", || fs::read_dir(stage.target()).unwrap().count() == 0).await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_squashed_root_copies_what_is_its_own_and_refuses_what_is_not() {
+async fn with_root_squash_only_files_of_the_anonymous_user_are_copied() {
     let stage = Stage::set("/squashed", "4.2").await;
     for dir in [stage.source(), stage.target(), stage.exported.join("links")] {
         server::run(Command::new("chown").arg("65534:65534").arg(&dir));
@@ -220,7 +220,7 @@ async fn a_squashed_root_copies_what_is_its_own_and_refuses_what_is_not() {
     assert_same(&stage.source(), &stage.target(), &["--checksum"]);
     fs::write(stage.source().join("foreign"), "x").unwrap();
     let Err(CopyError::Failed(errors)) = stage.copy(&Support::same_export()) else {
-        panic!("owner given away")
+        panic!("a squashed root could change an owner")
     };
     assert!(errors[0].is_denied() && errors[0].path.ends_with("source/foreign"), "{errors:?}");
 }

@@ -1,4 +1,4 @@
-//! Copies of trees over NFS: snapshots, restored and cloned volumes.
+//! Copies of trees over NFS: snapshots, and volumes that are restored or cloned.
 
 mod fidelity;
 mod races;

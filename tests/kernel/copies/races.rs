@@ -1,4 +1,4 @@
-//! CopyJobs of trees that a tenant changes meanwhile, with the worst intentions.
+//! Copies of trees that a hostile tenant changes meanwhile.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, symlink};
@@ -12,11 +12,11 @@ use crate::copies::stage::Stage;
 use crate::fixture::say;
 
 const SECRET: &str = "a secret of the node";
-/// CopyJobs in a row, unless the time is over.
+/// Number of copies in a test, unless the time is over before.
 const ROUNDS: usize = 300;
 const LONGEST: Duration = Duration::from_secs(40);
 
-/// Does harm to a tree until told to stop.
+/// Changes a tree in every harmful way until `end` is set.
 fn disturb(top: &Path, outside: &Path, end: &AtomicBool) {
     let path = |name: String| top.join(name);
     for round in 0.. {
@@ -30,7 +30,7 @@ fn disturb(top: &Path, outside: &Path, end: &AtomicBool) {
         let _ = fs::hard_link(&file, path(format!("d{}/inner/link{}", round % 3, round % 5)));
         let _ = fs::rename(&file, path(format!("renamed{}", round % 7)));
         let _ = fs::remove_file(path(format!("renamed{}", (round + 3) % 7)));
-        // A directory in the place of a file, a link in that of a directory.
+        // Replaces a file by a directory, and a directory by a link.
         let _ = fs::create_dir(path(format!("renamed{}", (round + 3) % 7)));
         let _ = fs::remove_dir(path(format!("renamed{}", (round + 2) % 7)));
         let _ = fs::rename(path(format!("d{}", round % 3)), path("aside".into()));
@@ -46,13 +46,13 @@ fn disturb(top: &Path, outside: &Path, end: &AtomicBool) {
     }
 }
 
-/// Does not itself follow the links that it has made.
+/// Opens a file without following the links that [`disturb`] has made itself.
 fn open(path: &Path) -> std::io::Result<File> {
     let no_link = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     File::options().write(true).create(true).truncate(false).custom_flags(no_link).open(path)
 }
 
-/// Looks for the secret in every file below `top`, following nothing. Returns how many there are.
+/// Checks that no file below `top` contains the secret. Follows no links. Returns the number of files.
 fn search(top: &Path) -> usize {
     let (mut todo, mut files) = (vec![top.to_owned()], 0);
     while let Some(path) = todo.pop() {
@@ -68,8 +68,8 @@ fn search(top: &Path) -> usize {
     files
 }
 
-/// `by_client`: the tree is changed by way of the mount that it is copied by, as by a pod of the same node; otherwise on
-/// the server, as by another client.
+/// With `by_client`, the tree is changed through the mount that the copy uses, as by a pod of the same node. Otherwise it is
+/// changed on the server, as by another client.
 async fn nothing_outside_is_read_or_touched(version: &str, by_client: bool) {
     let stage = Stage::set("/share", version).await;
     let outside = tempfile::tempdir().unwrap();
@@ -81,7 +81,7 @@ async fn nothing_outside_is_read_or_touched(version: &str, by_client: bool) {
     let means = Support::same_export();
     std::thread::scope(|scope| {
         let disturber = scope.spawn(|| disturb(&top, outside.path(), &end));
-        // Also when a copy fails: the scope waits for the disturber.
+        // The scope waits for the other thread, so it must be ended even if a copy fails.
         let copied = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let begun = Instant::now();
             let (mut rounds, mut files, mut vanished) = (0, 0, 0);
@@ -121,9 +121,9 @@ async fn a_copy_survives_what_a_pod_of_the_same_node_does() {
     nothing_outside_is_read_or_touched("4.2", true).await;
 }
 
-/// A large file that is cut and grows while it is read and written.
+/// A large file is cut and extended while it is copied.
 #[tokio::test]
-async fn a_file_that_shrinks_or_grows_is_no_failure() {
+async fn a_file_that_shrinks_and_grows_does_not_fail_the_copy() {
     let stage = Stage::set("/share", "4.1").await;
     let path = stage.source().join("file");
     let end = AtomicBool::new(false);

@@ -1,4 +1,4 @@
-//! Snapshots, restored and cloned volumes on a real export.
+//! Snapshots, and volumes that are restored or cloned, on a real export.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use tonic::{Code, Request, Status};
 
 use crate::fixture::{Driver, assert_refused, new_volume, server, until};
 
-/// Files of a tree whose copying takes seconds in the guest.
+/// Number of files in a tree whose copying takes seconds in the guest.
 const MANY: usize = 4000;
 
 impl Driver {
@@ -18,7 +18,7 @@ impl Driver {
         self.snapshot_within(name, source, Duration::from_mins(1)).await
     }
 
-    /// As a sidecar asks that gives up after a while.
+    /// The deadline of a sidecar that gives up after a while.
     async fn snapshot_within(
         &self,
         name: &str,
@@ -69,7 +69,7 @@ fn many_files(volume: &Volume) {
     }
 }
 
-/// Directories in `work/` on the server: copies under way.
+/// Number of unfinished copies in `work/` on the server.
 fn drafts(share: &str) -> usize {
     server::exported(share).join(".nfs-subdir-csi/work").read_dir().map_or(0, Iterator::count)
 }
@@ -95,7 +95,7 @@ async fn a_snapshot_outlives_its_volume_and_is_restored_on_every_version() {
 
         let taken = driver.snapshot("s", &volume.volume_id).await.unwrap();
         fs::write(dir.join("sub/file"), "after").unwrap();
-        // Right after the first: what the client remembers of the directories may not be copied.
+        // Right after the first restore: the second must not use what the client has cached of the directories.
         fs::write(dir.join("sub/late"), "late").unwrap();
         let second = driver.snapshot("t", &volume.volume_id).await.unwrap();
         driver.delete(&volume).await.unwrap();
@@ -116,12 +116,12 @@ async fn a_snapshot_outlives_its_volume_and_is_restored_on_every_version() {
 }
 
 #[tokio::test]
-async fn a_clone_on_another_export_is_read_and_written_and_the_same() {
+async fn a_clone_on_another_export_is_identical() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     fs::write(server::directory(&volume).join("file"), vec![7; 100_000]).unwrap();
     let clone = driver.try_create(cloned("c", &volume.volume_id, &[("share", "/small")])).await;
-    // The volume was promised more than all of /small has.
+    // The source has a larger capacity than all of /small.
     assert_refused(clone, Code::OutOfRange, "1073741824 bytes are asked for");
     let taken = driver.snapshot("s", &volume.volume_id).await.unwrap();
     let request = proto::CreateVolumeRequest {
@@ -136,7 +136,7 @@ async fn a_clone_on_another_export_is_read_and_written_and_the_same() {
 }
 
 #[tokio::test]
-async fn a_full_file_system_ends_a_copy_and_gets_its_space_back() {
+async fn a_copy_that_fills_the_file_system_fails_and_frees_its_space() {
     let driver = Driver::start().await;
     let request =
         proto::CreateVolumeRequest { capacity_range: None, ..new_volume("v", &[("share", "/small")]) };
@@ -154,7 +154,7 @@ async fn a_full_file_system_ends_a_copy_and_gets_its_space_back() {
     assert_refused(clone, Code::ResourceExhausted, "No space left on device");
     assert!(!server::exported("/small/c").exists() && drafts("/small") == 0);
     until("the space is free again", || free_bytes(&dir) + (1 << 20) > free).await;
-    // With room the same call makes it.
+    // The same call succeeds once there is room.
     for number in 5..20 {
         fs::remove_file(dir.join(number.to_string())).unwrap();
     }
@@ -169,21 +169,21 @@ async fn a_full_file_system_ends_a_copy_and_gets_its_space_back() {
 }
 
 #[tokio::test]
-async fn a_long_copy_tells_how_far_it_is_is_joined_and_keeps_its_source() {
+async fn a_long_copy_reports_progress_is_joined_by_retries_and_protects_its_source() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     many_files(&volume);
     let short = Duration::from_millis(600);
     let first = driver.snapshot_within("s", &volume.volume_id, short).await;
     assert_refused(first, Code::Aborted, "ask again");
-    assert_eq!(driver.snapshots().await, [], "what is not whole is not listed");
+    assert_eq!(driver.snapshots().await, [], "an incomplete snapshot is not listed");
     assert_refused(driver.delete(&volume).await, Code::Aborted, "is being made from it");
     assert!(server::directory(&volume).exists());
     let second = driver.snapshot("s", &volume.volume_id).await.unwrap();
     let record = server::exported("/share/.nfs-subdir-csi/snapshots/s");
     assert_eq!(record.join("0").read_dir().unwrap().count(), MANY);
     assert_eq!(driver.snapshots().await, std::slice::from_ref(&second));
-    assert_eq!(drafts("/share"), 0, "one copy was made, not two");
+    assert_eq!(drafts("/share"), 0, "the retry joined the copy");
 
     let clone = || {
         let mut request = Request::new(restored("c", &second.snapshot_id, &[]));
@@ -198,7 +198,7 @@ async fn a_long_copy_tells_how_far_it_is_is_joined_and_keeps_its_source() {
 }
 
 #[tokio::test]
-async fn what_is_deleted_while_it_is_made_is_not_made() {
+async fn deleting_a_volume_or_snapshot_that_is_being_copied_ends_the_copy() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     many_files(&volume);
@@ -218,7 +218,7 @@ async fn what_is_deleted_while_it_is_made_is_not_made() {
 }
 
 #[tokio::test]
-async fn a_source_that_somebody_takes_away_meanwhile_makes_no_snapshot() {
+async fn a_source_that_is_moved_away_during_the_copy_makes_no_snapshot() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     many_files(&volume);
@@ -226,7 +226,7 @@ async fn a_source_that_somebody_takes_away_meanwhile_makes_no_snapshot() {
     let away = dir.with_file_name("elsewhere");
     let id = format!("{}:/share#s", server::NAME);
     let short = Duration::from_millis(600);
-    // The copy may end before the directory is moved; then it is whole.
+    // If the copy ends before the directory is moved, it is complete.
     for _ in 0..10 {
         assert_refused(
             driver.snapshot_within("s", &volume.volume_id, short).await,
@@ -245,7 +245,7 @@ async fn a_source_that_somebody_takes_away_meanwhile_makes_no_snapshot() {
         assert_eq!((whole.snapshot_id.as_str(), tree.read_dir().unwrap().count()), (id.as_str(), MANY));
         driver.delete_snapshot(&id).await.unwrap();
     }
-    panic!("the directory was never moved before a copy ended");
+    panic!("every copy ended before the directory was moved");
 }
 
 #[tokio::test]

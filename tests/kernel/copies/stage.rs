@@ -1,4 +1,4 @@
-//! A share with a source, an empty target and a directory for links, mounted by the kernel's NFS client.
+//! A share, mounted by the kernel's NFS client, with a source, an empty target and a directory for hard links.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -13,28 +13,28 @@ use nfs_subdir_csi::linux::{self, Dir};
 use crate::fixture::{Place, server};
 
 pub(crate) struct Stage {
-    /// The share where it is mounted.
+    /// The mount point of the share.
     pub(crate) mounted: PathBuf,
-    /// The same on the server's own file system.
+    /// The same share on the server's own file system.
     pub(crate) exported: PathBuf,
     pub(crate) progress: Progress,
     _place: Place,
 }
 
-/// The directories of a stage.
+/// The names of the three directories.
 const SOURCE: &str = "source";
 const COPY: &str = "copy";
 const LINKS: &str = "links";
 
 impl Stage {
-    /// On an empty `share`, mounted with NFS `version`.
+    /// Mounts an empty `share` with an NFS `version`.
     pub(crate) async fn set(share: &str, version: &str) -> Self {
         Self::set_with(share, version, "nosuid,nodev").await
     }
 
-    /// The same with other mount options.
+    /// Like [`Self::set`], with other mount options.
     pub(crate) async fn set_with(share: &str, version: &str, options: &str) -> Self {
-        // Hundreds of levels of directories are open at once.
+        // A copy has hundreds of nested directories open at the same time.
         linux::raise_open_files().unwrap();
         let place = Place::take(&[]).await;
         let (mounted, exported) = (place.dir.join("share"), server::exported(share));
@@ -50,17 +50,17 @@ impl Stage {
         stage
     }
 
-    /// The source as the server has it.
+    /// The source on the server.
     pub(crate) fn source(&self) -> PathBuf {
         self.exported.join(SOURCE)
     }
 
-    /// The source as a client has it.
+    /// The source on the client.
     pub(crate) fn mounted_source(&self) -> PathBuf {
         self.mounted.join(SOURCE)
     }
 
-    /// The copy as the server has it.
+    /// The copy on the server.
     pub(crate) fn target(&self) -> PathBuf {
         self.exported.join(COPY)
     }
@@ -81,7 +81,7 @@ impl Stage {
         copied
     }
 
-    /// Empties a directory by way of the client.
+    /// Empties a directory through the client.
     fn empty(&self, name: &str) {
         let dir = Dir::open(&self.mounted.join(name)).unwrap();
         dir.for_each_entry(|entry| remove_tree(&dir, &entry.name, &Pace::new(None)).unwrap()).unwrap();
@@ -93,7 +93,7 @@ impl Stage {
 }
 
 impl Drop for Stage {
-    /// What the stage leaves on a small file system would be missed by others.
+    /// Removes everything, because other tests need the space of a small file system.
     fn drop(&mut self) {
         for name in [SOURCE, COPY, LINKS] {
             let _ = remove_tree(&Dir::open(&self.exported).unwrap(), OsStr::new(name), &Pace::new(None));
@@ -101,11 +101,11 @@ impl Drop for Stage {
     }
 }
 
-/// Compares two trees of the server with the help of rsync, which lists what it would do to make the second like the
-/// first. `more` are arguments of rsync.
+/// Compares two trees on the server with rsync, which lists what it would have to change in the second. `more` are arguments
+/// of rsync.
 pub(crate) fn assert_same(source: &Path, copy: &Path, more: &[&str]) {
     let mut rsync = Command::new("rsync");
-    // Times to the nanosecond.
+    // Compares times to the nanosecond.
     rsync.args(["-aHAXn", "--delete", "--itemize-changes", "--modify-window=-1"]).args(more);
     let listed = server::run(rsync.arg(source.join("")).arg(copy.join("")));
     assert_eq!(listed, "");

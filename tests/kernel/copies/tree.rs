@@ -16,13 +16,13 @@ use crate::fixture::server;
 
 const MIB: u64 = 1 << 20;
 
-/// What the NFS version can carry.
+/// What an NFS version can transport.
 #[derive(Clone, Copy)]
 pub(crate) struct Kinds {
-    /// Attributes `user.*`, which only NFS 4.2 has.
+    /// Extended attributes `user.*`, which only NFS 4.2 has.
     pub(crate) user_attributes: bool,
-    /// Length of the sparse file. A server can be asked for holes over NFS 4.2 only. With the others every byte up to
-    /// the length is read, so a TiB would take an hour.
+    /// Length of the sparse file. Only NFS 4.2 can ask for holes. The other versions read every byte, and reading a TiB would
+    /// take an hour.
     pub(crate) sparse_length: u64,
 }
 
@@ -33,14 +33,14 @@ impl Kinds {
     }
 }
 
-/// The sparse file: three stretches of data, the last of them at the end.
+/// The sparse file has three pieces of data, the last one at the end.
 pub(crate) const SPARSE: &str = "sparse";
 
 pub(crate) fn sparse_data(length: u64) -> [(u64, usize); 3] {
     [(8 * MIB, 4096), (length / 2, 100_000), (length - 5000, 5000)]
 }
 
-/// Makes the tree in the empty directory `top`.
+/// Makes the tree in an empty directory.
 pub(crate) fn build(top: &Path, kinds: Kinds) {
     names(top);
     files(top, kinds);
@@ -132,7 +132,7 @@ fn others(top: &Path) {
     fs::hard_link(top.join("fifo"), top.join("dir/same fifo")).unwrap();
 }
 
-/// Access control lists, of the kind that the server's file system has.
+/// Access control lists of the kind that the server's file system supports.
 fn lists(top: &Path) {
     let setfacl = |args: &[&str], name: &str| {
         server::run(Command::new("setfacl").args(args).arg(top.join(name)));
@@ -145,7 +145,7 @@ fn lists(top: &Path) {
     setfacl(&["-d", "-m", "u:77:rwx"], "dir/setgid");
 }
 
-/// Times long ago, each another, directories after what is in them.
+/// Sets times in the past, a different one for each entry. Directories come after their entries.
 fn times(top: &Path) {
     let mut paths = vec![top.to_owned()];
     let mut next = 0;
@@ -166,7 +166,7 @@ fn times(top: &Path) {
     }
 }
 
-/// Levels of directories whose path is longer than PATH_MAX allows.
+/// Number of nested directories. The path of the innermost is longer than PATH_MAX.
 const LEVELS: usize = 40;
 
 /// Makes a tree whose paths are too long for most programs.
@@ -179,7 +179,7 @@ pub(crate) fn build_deep(top: &Path) {
     }
 }
 
-/// Goes down both and compares.
+/// Compares two deep trees, level by level.
 pub(crate) fn assert_same_deep(source: &Path, copy: &Path) {
     let (mut source, mut copy) = (Dir::open(source).unwrap(), Dir::open(copy).unwrap());
     for level in 0..LEVELS {

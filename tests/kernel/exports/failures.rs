@@ -1,4 +1,4 @@
-//! Servers, shares and names that are wrong: each call ends soon (see `fixture::answer`) and says what is wrong.
+//! Wrong servers, shares and names: each call ends soon (see `fixture::answer`) and says what is wrong.
 
 use std::fs;
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::fixture::{Driver, assert_refused, by_hand, mounts, new_volume, server};
 use crate::support::publish;
 
-/// Publishes, and expects a failure that leaves nothing behind.
+/// Publishes a volume and expects a failure that leaves nothing behind.
 async fn assert_publish_fails(driver: &Driver, volume: &Volume, flags: &[&str], words: &str) {
     let target = driver.target("a");
     let answer = driver.try_publish(publish(volume, &target, flags)).await;
@@ -20,7 +20,7 @@ async fn assert_publish_fails(driver: &Driver, volume: &Volume, flags: &[&str], 
 }
 
 #[tokio::test]
-async fn a_share_that_does_not_exist_fails_and_is_named() {
+async fn a_share_that_does_not_exist_is_named_in_the_error() {
     let driver = Driver::start().await;
     let volume = by_hand(server::NAME, "/wrong", "v");
     assert_publish_fails(&driver, &volume, &[], "mount nfs-server:/wrong (NFS 4.2)").await;
@@ -32,7 +32,7 @@ async fn a_share_that_does_not_exist_fails_and_is_named() {
 }
 
 #[tokio::test]
-async fn a_closed_port_fails_and_is_named() {
+async fn a_closed_port_is_named_in_the_error() {
     let driver = Driver::start().await;
     let volume = by_hand(server::NAME, "/share", "v");
     let words = "no NFS server answers at 127.0.0.1:1 (Connection refused";
@@ -42,7 +42,7 @@ async fn a_closed_port_fails_and_is_named() {
 }
 
 #[tokio::test]
-async fn a_port_where_nobody_says_a_word_fails_and_is_named() {
+async fn a_port_that_never_answers_is_named_in_the_error() {
     let driver = Driver::start().await;
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
@@ -52,7 +52,7 @@ async fn a_port_where_nobody_says_a_word_fails_and_is_named() {
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_resolve_fails_and_is_named() {
+async fn a_name_that_does_not_resolve_is_named_in_the_error() {
     let driver = Driver::start().await;
     let words = "cannot resolve the server's name `no-such-host.test`";
     assert_publish_fails(&driver, &by_hand("no-such-host.test", "/share", "v"), &[], words).await;
@@ -61,7 +61,7 @@ async fn a_name_that_does_not_resolve_fails_and_is_named() {
 }
 
 #[tokio::test]
-async fn an_option_that_the_kernel_does_not_know_fails_and_says_so() {
+async fn a_mount_option_that_the_kernel_does_not_know_fails_the_publish() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     let target = driver.target("a");
@@ -75,7 +75,7 @@ async fn a_volume_whose_directory_is_gone_is_not_found() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     fs::remove_dir(server::directory(&volume)).unwrap();
-    // The node service has its own view of the share, which it begins with this call.
+    // The node service mounts the share only when it publishes, so it has not cached the directory.
     driver.create("other", &[]).await;
     let target = driver.target("a");
     let answer = driver.try_publish(publish(&volume, &target, &["lookupcache=none"])).await;
@@ -84,7 +84,7 @@ async fn a_volume_whose_directory_is_gone_is_not_found() {
 }
 
 #[tokio::test]
-async fn an_export_that_squashes_root_fails_to_make_a_volume_and_names_the_option() {
+async fn creating_a_volume_on_an_export_that_squashes_root_fails_and_names_the_option() {
     let driver = Driver::start().await;
     let answer = driver.try_create(new_volume("v", &[("share", "/squashed")])).await;
     assert_refused(answer, Code::FailedPrecondition, "no_root_squash");
@@ -92,7 +92,7 @@ async fn an_export_that_squashes_root_fails_to_make_a_volume_and_names_the_optio
 }
 
 #[tokio::test]
-async fn an_export_that_squashes_root_makes_volumes_where_nobody_may_write() {
+async fn an_export_that_squashes_root_works_in_a_directory_that_belongs_to_nobody() {
     let driver = Driver::start().await;
     let own = server::exported("/squashed/for-nobody");
     fs::create_dir_all(&own).unwrap();
@@ -108,23 +108,23 @@ async fn an_export_that_squashes_root_makes_volumes_where_nobody_may_write() {
 }
 
 #[tokio::test]
-async fn a_read_only_export_fails_to_make_a_volume_and_says_so() {
+async fn creating_a_volume_on_a_read_only_export_fails_and_says_so() {
     let driver = Driver::start().await;
     let answer = driver.try_create(new_volume("v", &[("share", "/readonly")])).await;
     assert_refused(answer, Code::Internal, "nfs-server:/readonly/.nfs-subdir-csi: Read-only file system");
 }
 
 #[tokio::test]
-async fn a_full_export_fails_to_make_a_volume_and_makes_it_once_there_is_room() {
+async fn creating_a_volume_on_a_full_export_fails_and_succeeds_once_there_is_room() {
     let driver = Driver::start().await;
-    // Without a capacity, so that it is the server that says no, in the middle of the work.
+    // Without a capacity, so that the driver begins and the server runs out of space during the work.
     let small =
         |name| CreateVolumeRequest { capacity_range: None, ..new_volume(name, &[("share", "/small")]) };
     driver.try_create(small("first")).await.unwrap();
     let filler = server::exported("/small/filler");
     fs::create_dir(&filler).unwrap();
-    // Large files and then small ones, until not a single block is left: the file system keeps back more than it
-    // needs until it has written all to the disk.
+    // Writes large files and then smaller ones, until no block is left. The file system reserves more than it needs until
+    // everything is on the disk.
     for (round, size) in [1 << 20, 1 << 12, 1 << 10, 1, 1].into_iter().enumerate() {
         for number in 0.. {
             let file = filler.join(format!("{round}-{number}"));
@@ -137,7 +137,7 @@ async fn a_full_export_fails_to_make_a_volume_and_makes_it_once_there_is_room() 
     let large = new_volume("second", &[("share", "/small")]);
     assert_refused(driver.try_create(large).await, Code::OutOfRange, "bytes are asked for");
     let work = server::exported("/small/.nfs-subdir-csi/work");
-    assert_eq!(work.read_dir().unwrap().count(), 0, "no draft adds to it");
+    assert_eq!(work.read_dir().unwrap().count(), 0, "no unfinished volume is left");
     for entry in filler.read_dir().unwrap() {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }

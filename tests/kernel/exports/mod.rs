@@ -1,4 +1,4 @@
-//! The mounts of whole exports: how many there are, with which version and options, and how they fail.
+//! Mounts of whole exports: how many there are, with which version and options, and how they fail.
 
 mod failures;
 mod sharing;

@@ -1,11 +1,11 @@
-//! One export, one mount, whatever the number of volumes; and nobody but the driver sees it.
+//! One export has one mount, whatever the number of volumes, and only the driver sees it.
 
 use std::fs;
 
 use crate::fixture::{Driver, Setup, mounts, server, until};
 
 #[tokio::test]
-async fn two_hundred_volumes_take_one_export_mount() {
+async fn two_hundred_volumes_share_one_export_mount() {
     const COUNT: usize = 200;
     let driver = Driver::start().await;
     let mut published = Vec::new();
@@ -20,7 +20,7 @@ async fn two_hundred_volumes_take_one_export_mount() {
         }
         published.push((volume, target));
     }
-    assert_eq!(driver.export_mounts(), export_mounts, "the mount of the first publish serves all");
+    assert_eq!(driver.export_mounts(), export_mounts, "all volumes use the mount of the first publish");
     let seen = mounts::nfs(driver.node.pid());
     assert_eq!((seen.len(), mounts::devices(&seen)), (COUNT + 1, 1));
     assert_eq!(mounts::of_guest().len(), COUNT);
@@ -35,7 +35,7 @@ async fn two_hundred_volumes_take_one_export_mount() {
 }
 
 #[tokio::test]
-async fn volumes_with_other_nfs_options_have_an_export_mount_of_their_own() {
+async fn volumes_with_different_nfs_options_use_different_export_mounts() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     let plain = driver.publish(&volume, "plain", &[]).await;
@@ -45,7 +45,7 @@ async fn volumes_with_other_nfs_options_have_an_export_mount_of_their_own() {
     let soft = driver.publish(&volume, "soft", &["soft", "timeo=300"]).await;
     assert_eq!(driver.export_mounts().len(), 3);
     driver.publish(&volume, "soft-again", &["timeo=300,soft"]).await;
-    assert_eq!(driver.export_mounts().len(), 3, "the order does not matter");
+    assert_eq!(driver.export_mounts().len(), 3, "the order of the options does not matter");
 
     let has = |target, option: &str| mounts::at(target)[0].options.iter().any(|own| own == option);
     assert!(has(&soft, "soft") && has(&plain, "hard"), "{:?}", mounts::of_guest());
@@ -54,7 +54,7 @@ async fn volumes_with_other_nfs_options_have_an_export_mount_of_their_own() {
 }
 
 #[tokio::test]
-async fn flags_of_the_bind_alone_do_not_take_another_export_mount() {
+async fn flags_that_only_concern_the_bind_mount_share_the_export_mount() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     let flags: [&[&str]; 6] = [&[], &["ro"], &["nosuid"], &["nodev,noexec"], &["rw", "suid"], &["_netdev"]];
@@ -66,7 +66,7 @@ async fn flags_of_the_bind_alone_do_not_take_another_export_mount() {
 }
 
 #[tokio::test]
-async fn no_mount_of_the_whole_share_is_seen_outside_of_the_driver() {
+async fn no_mount_of_the_whole_share_is_visible_outside_the_driver() {
     let mut driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     let target = driver.publish(&volume, "a", &[]).await;
@@ -81,21 +81,21 @@ async fn no_mount_of_the_whole_share_is_seen_outside_of_the_driver() {
     let everywhere = || {
         let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name());
         let processes = processes.filter_map(|name| name.to_str()?.parse::<u32>().ok());
-        // One that ends meanwhile sees nothing any more; a kernel thread has no table.
+        // A process that has ended meanwhile and a kernel thread have no table.
         let tables = processes.filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok());
         tables.filter(|table| table.contains("nfs-server:/share ")).count()
     };
     assert_eq!(everywhere(), 0, "an export mount outlives the driver");
-    assert_eq!(mounts::superblocks(), 1, "the pod's mount keeps the file system");
+    assert_eq!(mounts::superblocks(), 1, "only the pod's mount is left");
     fs::write(target.join("file"), "x").unwrap();
 
     driver.start_node_again().await;
     driver.unpublish(&volume, &target).await.unwrap();
-    until("the file system goes with its last user", || mounts::superblocks() == 0).await;
+    until("the last mount is gone", || mounts::superblocks() == 0).await;
 }
 
 #[tokio::test]
-async fn an_export_is_let_go_some_time_after_its_last_volume_and_one_in_use_is_kept() {
+async fn an_unused_export_is_unmounted_after_a_while_and_one_in_use_is_kept() {
     let driver = Driver::start_with(Setup { args: &["--export-linger", "1"], ..Setup::default() }).await;
     let volume = driver.create("v", &[]).await;
     let kept = driver.publish(&volume, "kept", &["soft"]).await;
@@ -104,11 +104,12 @@ async fn an_export_is_let_go_some_time_after_its_last_volume_and_one_in_use_is_k
     assert_eq!(driver.export_mounts().len(), 2);
     driver.unpublish(&volume, &gone).await.unwrap();
     driver.unpublish(&volume, &also_gone).await.unwrap();
-    assert_eq!(driver.export_mounts().len(), 2, "not at once");
-    until("the unused export is let go", || driver.export_mounts().len() == 1).await;
-    assert!(driver.export_mounts()[0].options.contains(&"soft".to_owned()), "the right one");
-    // It sees the volume that is published, as everybody does.
-    until("the controller's is let go too", || mounts::nfs(driver.controller.pid()).len() == 1).await;
+    assert_eq!(driver.export_mounts().len(), 2, "it is not unmounted at once");
+    until("the unused export is unmounted", || driver.export_mounts().len() == 1).await;
+    assert!(driver.export_mounts()[0].options.contains(&"soft".to_owned()), "the export in use is kept");
+    // The service sees the published volume, as every process does.
+    until("the controller unmounts its export, too", || mounts::nfs(driver.controller.pid()).len() == 1)
+        .await;
     fs::write(kept.join("file"), "x").unwrap();
     let target = driver.publish(&volume, "again", &[]).await;
     assert_eq!(fs::read_to_string(target.join("file")).unwrap(), "x");

@@ -1,13 +1,13 @@
-//! Which options of two mounts of one export count: the kernel gives them one superblock unless they differ in what it
-//! compares (`nfs_compare_mount_options`), and then the first mount's options are those of both. docs/PARAMETERS.md says
-//! which.
+//! Two mounts of one export with different options. The kernel gives both the same superblock, with the options of the first
+//! mount, unless they differ in an option that it compares (`nfs_compare_mount_options`). docs/PARAMETERS.md lists these
+//! options.
 
 use std::path::Path;
 
 use crate::fixture::mounts::{self, Mount};
 use crate::fixture::{Driver, by_hand, server};
 
-/// Each with the value that the first mount gives it, as the mount table shows it.
+/// Options that the kernel does not compare, each with what the mount table shows for the first mount.
 const FIRST_COUNTS: [(&str, Option<&str>); 8] = [
     ("timeo=300", Some("timeo=600")),
     ("retrans=5", Some("retrans=2")),
@@ -18,7 +18,7 @@ const FIRST_COUNTS: [(&str, Option<&str>); 8] = [
     ("namlen=100", Some("namlen=255")),
     ("bsize=4096", None),
 ];
-/// What the mount table shows of an option that counts.
+/// Options that the kernel compares, as the mount table shows them.
 const OWN_COUNTS: [&str; 18] = [
     "soft",
     "softerr",
@@ -39,7 +39,7 @@ const OWN_COUNTS: [&str; 18] = [
     "posix",
     "sync",
 ];
-/// Options of the locks and of access lists: NFS 4 has neither beside itself.
+/// Options of the locking and access list protocols, which are separate protocols for NFS 3 only.
 const OF_NFS_3: [&str; 4] = ["nolock", "local_lock=flock", "local_lock=all", "noacl"];
 
 fn mounted(target: &Path) -> Mount {
@@ -57,38 +57,38 @@ async fn check(version: &str, first_counts: &[(&str, Option<&str>)], own_counts:
     let first = publish(&driver, &[version]).await;
     for (option, shown) in first_counts {
         let second = publish(&driver, &[version, option]).await;
-        assert_eq!(second.device, first.device, "{version}: {option} makes a superblock of its own");
+        assert_eq!(second.device, first.device, "{version}: with {option} the superblock is not shared");
         let shown = shown.unwrap_or(option);
         let has = second.options.iter().any(|own| own == shown);
         assert_eq!(has, shown != *option, "{version},{option}: {:?}", second.options);
     }
     for option in own_counts {
         let own = publish(&driver, &[version, option]).await;
-        assert_ne!(own.device, first.device, "{version}: {option} shares a superblock");
+        assert_ne!(own.device, first.device, "{version}: with {option} the superblock is shared");
         assert!(own.options.iter().any(|has| has == option), "{version},{option}: {:?}", own.options);
     }
 }
 
 #[tokio::test]
-async fn of_two_mounts_with_nfs_4_that_differ_in_timing_the_first_ones_counts() {
+async fn nfs_4_mounts_that_differ_only_in_timing_use_the_options_of_the_first() {
     let ignored = OF_NFS_3.map(|option| (option, None));
     check("vers=4.2", &[&FIRST_COUNTS[..], &ignored].concat(), &OWN_COUNTS).await;
 }
 
 #[tokio::test]
-async fn of_two_mounts_with_nfs_3_that_differ_in_timing_the_first_ones_counts() {
+async fn nfs_3_mounts_that_differ_only_in_timing_use_the_options_of_the_first() {
     check("vers=3", &FIRST_COUNTS, &[&OWN_COUNTS[..], &OF_NFS_3].concat()).await;
 }
 
-/// The client mounts the server's root for itself and walks from there.
+/// With NFS 4 the client mounts the root of the server and walks to the export.
 #[tokio::test]
-async fn with_nfs_4_the_first_mounts_timing_holds_for_other_exports_of_its_server() {
+async fn with_nfs_4_the_timing_of_the_first_mount_applies_to_other_exports_of_the_server() {
     let driver = Driver::start().await;
     let made = server::exported("/small/v");
     std::fs::create_dir(&made).unwrap();
     let small = by_hand(server::NAME, "/small", "v");
     for (version, nfs_4) in [("vers=4.2", true), ("vers=3", false)] {
-        // Unlike the controller's own mount, which was there first.
+        // `acregmin` distinguishes this mount from the controller's, which is older.
         let first = publish(&driver, &[version, "acregmin=7", "timeo=300"]).await;
         let target = driver.publish(&small, version, &[version, "acregmin=7", "timeo=400"]).await;
         let other = mounted(&target);
@@ -99,7 +99,7 @@ async fn with_nfs_4_the_first_mounts_timing_holds_for_other_exports_of_its_serve
 }
 
 #[tokio::test]
-async fn a_mount_that_does_not_share_has_timing_of_its_own_and_the_same_connections() {
+async fn a_mount_with_nosharecache_has_its_own_timing_and_the_same_connections() {
     let driver = Driver::start().await;
     let first = publish(&driver, &["vers=4.2"]).await;
     let own = publish(&driver, &["vers=4.2", "timeo=300,retrans=5,nconnect=4,nosharecache"]).await;
@@ -109,7 +109,7 @@ async fn a_mount_that_does_not_share_has_timing_of_its_own_and_the_same_connecti
 }
 
 #[tokio::test]
-async fn options_that_have_no_effect_on_nfs_are_taken_as_other_provisioners_take_them() {
+async fn options_without_effect_on_nfs_are_accepted() {
     let driver = Driver::start().await;
     let first = publish(&driver, &[]).await;
     for flags in ["noatime", "nodiratime,relatime", "bg,retry=2,_netdev", "intr", "async", "nolock,tcp"] {

@@ -1,4 +1,4 @@
-//! The NFS version: by mount flag, and negotiated with servers that have them all or not.
+//! The NFS version: given by a mount flag, or negotiated with servers that offer all or only some versions.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use tonic::Code;
 use crate::fixture::{Driver, Setup, assert_refused, mounts, server};
 use crate::support::publish;
 
-/// Publishes a volume with these flags, uses it, and returns the version that the export mount has.
+/// Publishes a volume with these flags, uses it, and returns the NFS version of the export mount.
 async fn version_with(driver: &Driver, flags: &[&str]) -> String {
     let volume = driver.create("v", &[]).await;
     let target = driver.publish(&volume, "a", flags).await;
@@ -22,7 +22,7 @@ async fn version_with(driver: &Driver, flags: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn each_version_asked_for_is_the_one_that_is_used() {
+async fn each_requested_version_is_used() {
     for version in ["3", "4.0", "4.1", "4.2"] {
         let driver = Driver::start().await;
         assert_eq!(version_with(&driver, &[&format!("nfsvers={version}")]).await, version);

@@ -1,5 +1,5 @@
-//! What a tenant with write access to the share may put in a volume's place, and what then happens: nothing, outside
-//! of the volume. The server's side is used to change the tree behind the driver's back.
+//! A tenant replaces a volume by a link, a file or something else: nothing outside of the volume may change. The tests make
+//! these changes on the server, so that the driver does not see them happen.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -15,10 +15,10 @@ use crate::canary::fingerprint;
 use crate::fixture::{Driver, assert_refused, mounts, new_volume, server, until};
 use crate::support::{capability, publish};
 
-/// A directory outside of every share, by a path that leads there from everywhere.
+/// A directory outside of all shares, by its absolute path.
 const OUTSIDE: &str = "/export/canary";
 
-/// Mount flags with which the client asks the server about every name, so that it sees a change at once.
+/// With these mount flags the client asks the server about every name, so it sees every change at once.
 const UNCACHED: [&str; 2] = ["actimeo=0", "lookupcache=none"];
 
 async fn create(driver: &Driver, name: &str, parameters: &[(&str, &str)]) -> Volume {
@@ -27,7 +27,7 @@ async fn create(driver: &Driver, name: &str, parameters: &[(&str, &str)]) -> Vol
     driver.try_create(request).await.unwrap()
 }
 
-/// Puts something else in the place of `path` while `check` runs, and `path` back afterwards.
+/// Replaces `path` by something else while `check` runs, and restores it afterwards.
 async fn with_replaced(path: &Path, replace: impl FnOnce(&Path), check: impl Future<Output = ()>) {
     let aside = path.with_file_name("set-aside");
     fs::rename(path, &aside).unwrap();
@@ -93,7 +93,7 @@ async fn a_volume_whose_parent_is_replaced_by_a_link_is_neither_published_nor_de
 }
 
 #[tokio::test]
-async fn a_volume_is_not_made_below_a_link() {
+async fn a_volume_is_not_created_below_a_link() {
     let driver = Driver::start().await;
     symlink("canary", server::exported("/share/ns")).unwrap();
     let answer = driver.try_create(new_volume("v", &[("subDir", "ns/new")])).await;
@@ -120,7 +120,7 @@ async fn a_state_directory_replaced_by_a_link_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_deleted_volume_full_of_links_takes_nothing_else_with_it() {
+async fn deleting_a_volume_full_of_links_removes_nothing_else() {
     let driver = Driver::start().await;
     let elsewhere = server::exported("/share/elsewhere");
     fs::write(&elsewhere, "alive").unwrap();
@@ -142,9 +142,9 @@ async fn a_deleted_volume_full_of_links_takes_nothing_else_with_it() {
     );
 }
 
-/// Here the client still believes in the directory that it knows, and may move what has taken its place.
+/// Here the client still has the old directory in its cache, and may therefore move the link that has replaced it.
 #[tokio::test]
-async fn a_link_that_the_client_does_not_know_of_yet_is_not_followed_either() {
+async fn a_link_that_the_nfs_client_has_not_seen_yet_is_not_followed() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     let target = driver.publish(&volume, "a", &[]).await;
@@ -154,17 +154,17 @@ async fn a_link_that_the_client_does_not_know_of_yet_is_not_followed_either() {
     symlink("canary", &directory).unwrap();
 
     if driver.try_publish(publish(&volume, &target, &[])).await.is_ok() {
-        assert!(!target.join("claim").exists(), "published what the link points to");
+        assert!(!target.join("claim").exists(), "the target of the link was published");
         driver.unpublish(&volume, &target).await.unwrap();
     }
-    // Whether the link goes to the trash or stays, what it points to stays.
+    // The link may be moved to the trash or not. Its target must stay.
     let _ = driver.delete(&volume).await;
     let trash = server::exported("/share/.nfs-subdir-csi/trash");
     until("the trash is empty", || trash.read_dir().unwrap().count() == 0).await;
 }
 
 #[tokio::test]
-async fn a_volume_that_is_swapped_for_a_link_all_the_time_is_published_as_itself_or_not_at_all() {
+async fn a_volume_constantly_swapped_for_a_link_is_published_as_itself_or_not_at_all() {
     let driver = Driver::start().await;
     let volume = create(&driver, "v", &[]).await;
     let directory = server::directory(&volume);
@@ -191,7 +191,7 @@ async fn a_volume_that_is_swapped_for_a_link_all_the_time_is_published_as_itself
                 published += 1;
                 let own = target.join("own").exists();
                 driver.unpublish(&volume, &target).await.unwrap();
-                assert!(own, "something else than the volume is published");
+                assert!(own, "something other than the volume was published");
             }
             Err(status) => {
                 refused += 1;

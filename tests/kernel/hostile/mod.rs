@@ -1,4 +1,4 @@
-//! A tenant with write access to the share tries to lead the driver out of a volume.
+//! A tenant with write access to the share tries to make the driver work outside of a volume.
 
 mod links;
 mod races;

@@ -1,5 +1,5 @@
-//! A tenant who swaps directories for links while the driver works on them. Whatever the driver answers, nothing
-//! outside of the volume changes.
+//! A tenant swaps directories for links while the driver works on them. Whatever the driver answers, nothing outside of the
+//! volume may change.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,13 +15,13 @@ use nfs_subdir_csi::csi::proto::{ControllerModifyVolumeRequest, Volume};
 use crate::fixture::{Driver, answer, say, server};
 use crate::support;
 
-/// Swaps there and back that each call has to meet, at least.
+/// The least number of swaps, there and back, during the calls of one test.
 const ROUNDS: u64 = 1000;
-/// After this long there have been too few: nothing is measured by it.
+/// A test that takes longer than this has failed. It is not a measurement.
 const TOO_LONG: Duration = Duration::from_mins(3);
 
-/// Swaps `victim` for a link to each of the canaries in turn, and back, until told to stop. Both states last for a
-/// time that is about that of a call, so that a call meets either, and the change between them.
+/// Swaps `victim` for a link to each of the canaries in turn, and back, until `stop` is set. Both states last about as long
+/// as a call, so that calls meet each state and the change between them.
 fn swap(victim: &Path, targets: &[PathBuf], stop: &AtomicBool, rounds: &AtomicU64) {
     let aside = victim.with_extension("aside");
     for (round, target) in targets.iter().cycle().enumerate() {
@@ -29,8 +29,8 @@ fn swap(victim: &Path, targets: &[PathBuf], stop: &AtomicBool, rounds: &AtomicU6
             break;
         }
         let micros = |most: u64| Duration::from_micros((round as u64).wrapping_mul(7919) % most);
-        // Each step may fail: the driver moves things too. A directory that is aside for good has lost its place to
-        // a new one.
+        // Each step may fail because the driver moves directories, too. If a new directory has taken the place, the old one
+        // stays aside.
         if fs::rename(victim, &aside).is_ok() {
             let _ = symlink(target, victim);
             std::thread::sleep(micros(1500));
@@ -46,17 +46,17 @@ fn swap(victim: &Path, targets: &[PathBuf], stop: &AtomicBool, rounds: &AtomicU6
     }
 }
 
-/// Does `work` over and over while somebody swaps `victim` for links to the canaries, which the fixture checks.
+/// Repeats `work` while another thread swaps `victim` for links to the canaries, which the fixture checks.
 ///
-/// `work` says whether the driver has done what it was asked, which it must do in some of the rounds and refuse in
-/// others: else the test would prove nothing.
+/// `work` returns whether the driver has done what it was asked to do. It must have succeeded in some rounds and failed in
+/// others, otherwise the test proves nothing.
 async fn under_attack<F: Future<Output = bool>>(
     driver: &Driver,
     what: &str,
     victim: &str,
     mut work: impl FnMut(u64) -> F,
 ) {
-    // Through the node's own NFS client, as another pod could: what it does is seen by the driver at once.
+    // The attacker uses the NFS client of the same node, as a pod could, so the driver sees every change at once.
     let share = driver.dir().join("attacker");
     fs::create_dir(&share).unwrap();
     let source = format!("{}:/share", server::NAME);
@@ -81,7 +81,7 @@ async fn under_attack<F: Future<Output = bool>>(
     say(&format!("{what}: {calls} calls, {done} of them done, {rounds} swaps"));
 }
 
-/// Makes the volume if it is not there, and does not mind when a link stands in the way.
+/// Creates the volume if it does not exist. A link in its place makes this fail, which is no error.
 async fn make(driver: &Driver, sub_dir: &str, policy: &str) -> Option<Volume> {
     driver
         .try_create(crate::fixture::new_volume("v", &[("subDir", sub_dir), ("onDelete", policy)]))
@@ -101,12 +101,12 @@ async fn delete_under_attack(sub_dir: &'static str, victim: &str, policy: &str) 
 }
 
 #[tokio::test]
-async fn a_delete_under_attack_takes_nothing_outside_with_it() {
+async fn a_delete_under_attack_removes_nothing_outside() {
     delete_under_attack("v", "v", "delete").await;
 }
 
 #[tokio::test]
-async fn a_delete_below_a_parent_under_attack_takes_nothing_outside_with_it() {
+async fn a_delete_below_a_parent_under_attack_removes_nothing_outside() {
     delete_under_attack("ns/v", "ns", "delete").await;
 }
 
@@ -149,7 +149,7 @@ async fn a_publish_with_a_group_under_attack_changes_and_shows_nothing_outside()
             if published {
                 assert!(
                     target.join("own").exists() && !target.join("file").exists(),
-                    "another directory is shown"
+                    "another directory was published"
                 );
             }
             driver.unpublish(volume, target).await.unwrap();

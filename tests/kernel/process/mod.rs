@@ -1,4 +1,4 @@
-//! The services as processes: start, stop, SIGKILL, and the binary that ships.
+//! The services as processes: start, stop, SIGKILL, and the released binary.
 
 mod registration;
 mod restart;

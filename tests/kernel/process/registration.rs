@@ -1,4 +1,4 @@
-//! The socket at which the node service registers itself with kubelet, over the life of a process.
+//! The socket by which the node service registers with kubelet, when the service starts, is killed or stops.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::fixture::{BINARY, Place, log_level, text};
 use crate::support::Service;
 
 #[tokio::test]
-async fn kubelet_finds_each_new_node_service_and_no_socket_of_one_that_was_stopped() {
+async fn kubelet_finds_a_restarted_node_service_and_no_socket_of_a_stopped_one() {
     let place = Place::take(&[]).await;
     let socket = place.kubelet().join("plugins_registry/csi@nfs-subdir.csi.dev.sock");
     let start = || {
@@ -22,17 +22,17 @@ async fn kubelet_finds_each_new_node_service_and_no_socket_of_one_that_was_stopp
     let mut node = start();
     assert_eq!(registered(&socket).await, node.socket.display().to_string());
     node.kill();
-    assert!(socket.exists(), "SIGKILL leaves it");
+    assert!(socket.exists(), "after SIGKILL the socket is still there");
     let mut node = start();
     assert_eq!(registered(&socket).await, node.socket.display().to_string());
     assert!(node.stop().success());
     assert!(!socket.exists() && !node.socket.exists());
 }
 
-/// The socket of the driver, as kubelet is told.
+/// The driver's socket, as the registration tells kubelet.
 async fn registered(socket: &Path) -> String {
     let uri = format!("unix:{}", socket.display());
-    // The registration socket comes after the driver's own, which is the one that `start` has waited for.
+    // `start` has waited for the driver's own socket. The registration socket appears after it.
     let channel = loop {
         match Endpoint::try_from(uri.clone()).unwrap().connect().await {
             Ok(channel) => break channel,

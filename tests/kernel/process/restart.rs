@@ -1,4 +1,4 @@
-//! Services that end without warning while volumes are in use, and start again.
+//! Services that are killed and started again while volumes are in use.
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use crate::fixture::{Driver, mounts, server};
 
 #[tokio::test]
-async fn a_pod_reads_and_writes_while_the_node_service_is_dead_and_a_new_one_unpublishes() {
+async fn a_pod_reads_and_writes_while_the_node_service_is_dead_and_a_new_service_unpublishes() {
     let mut driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     let target = driver.publish(&volume, "a", &[]).await;
@@ -33,7 +33,7 @@ async fn a_pod_reads_and_writes_while_the_node_service_is_dead_and_a_new_one_unp
 }
 
 #[tokio::test]
-async fn a_new_node_service_finds_what_the_one_before_published() {
+async fn a_restarted_node_service_finds_what_was_published() {
     let mut driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     let target = driver.publish(&volume, "a", &["nosuid"]).await;
@@ -42,7 +42,7 @@ async fn a_new_node_service_finds_what_the_one_before_published() {
         driver.node.kill();
         driver.start_node_again().await;
         driver.publish(&volume, "a", &["nosuid"]).await;
-        assert_eq!(mounts::at(&target), before, "the same mount, and no other on it");
+        assert_eq!(mounts::at(&target), before, "it is the same mount, and nothing is mounted over it");
     }
     fs::write(target.join("file"), "x").unwrap();
     driver.unpublish(&volume, &target).await.unwrap();
@@ -50,7 +50,7 @@ async fn a_new_node_service_finds_what_the_one_before_published() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_service_that_is_stopped_leaves_pods_their_volumes() {
+async fn stopping_the_node_service_leaves_volumes_published() {
     let mut driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     let target = driver.publish(&volume, "a", &[]).await;
@@ -63,14 +63,14 @@ async fn a_node_service_that_is_stopped_leaves_pods_their_volumes() {
 }
 
 #[tokio::test]
-async fn a_new_controller_finds_what_the_one_before_made_and_goes_on_with_what_it_deleted() {
+async fn a_restarted_controller_finds_its_volumes_and_empties_the_trash() {
     let mut driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     driver.controller.kill();
     driver.start_controller_again().await;
     assert_eq!(driver.create("v", &[]).await, volume);
 
-    // As if it had been killed between moving the directory to the trash and emptying it.
+    // Simulates a controller that was killed after it had moved a directory to the trash and before it emptied the trash.
     let left = server::exported("/share/.nfs-subdir-csi/trash/left.1");
     fs::create_dir_all(left.join("deep")).unwrap();
     driver.controller.kill();

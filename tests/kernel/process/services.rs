@@ -1,4 +1,4 @@
-//! Starting and stopping the services, and their sockets.
+//! Start and end of the services, and their sockets.
 
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
@@ -7,22 +7,18 @@ use std::time::{Duration, Instant};
 
 use crate::fixture::{BINARY, Driver, Place, server, text};
 
-/// On two threads: the client answers the service's good-bye while this waits for the service's end.
+/// Needs two threads: the client has to answer the service's shutdown notice while the test waits for the service.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_service_exits_with_0_and_takes_its_socket_with_it() {
+async fn a_stopped_service_exits_with_0_and_removes_its_socket() {
     let mut driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     driver.publish(&volume, "a", &[]).await;
     for service in [&mut driver.controller, &mut driver.node] {
         let mode = service.socket.metadata().unwrap().permissions().mode();
-        assert_eq!(
-            mode & 0o777,
-            0o660,
-            "the socket is for root, and the group that a pod's fsGroup gives it"
-        );
+        assert_eq!(mode & 0o777, 0o660, "only root and the group of the socket (a pod's fsGroup) may use it");
         let begun = Instant::now();
         assert_eq!(service.stop().code(), Some(0));
-        assert!(begun.elapsed() < Duration::from_secs(15), "it does not wait for clients that ask nothing");
+        assert!(begun.elapsed() < Duration::from_secs(15), "it does not wait for idle clients");
         assert!(!service.socket.exists());
     }
 }
@@ -42,7 +38,7 @@ async fn a_socket_that_a_killed_service_left_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_second_service_on_a_socket_in_use_fails_and_the_first_goes_on() {
+async fn a_second_service_on_a_socket_in_use_fails_and_the_first_keeps_running() {
     let driver = Driver::start().await;
     let endpoint = format!("unix://{}", driver.controller.socket.display());
     let state_dir = driver.dir().join("second");
@@ -52,7 +48,7 @@ async fn a_second_service_on_a_socket_in_use_fails_and_the_first_goes_on() {
 }
 
 #[tokio::test]
-async fn a_kubelet_directory_from_which_nothing_would_reach_pods_is_refused() {
+async fn a_kubelet_directory_without_shared_propagation_is_refused() {
     let place = Place::take(&[]).await;
     let private = place.kubelet().join("private");
     std::fs::create_dir(&private).unwrap();
@@ -79,7 +75,7 @@ fn node(dir: &Path, state_dir: &Path, kubelet_dir: &Path) -> Output {
     run(&[&own[..], &["--kubelet-dir", text(kubelet_dir)]].concat())
 }
 
-/// Runs the driver to its end. It has 10 s: a service that does start would serve for ever.
+/// Runs the driver until it ends, for 10 s at most, because a service that starts successfully does not end.
 fn run(args: &[&str]) -> Output {
     Command::new("timeout").arg("10").arg(BINARY).args(args).output().unwrap()
 }

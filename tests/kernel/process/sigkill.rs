@@ -1,4 +1,4 @@
-//! SIGKILL at any moment: a model of what the controller has promised is held against what is on the export.
+//! SIGKILL at random moments: the export is compared with a model of what the controller has acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,23 +11,23 @@ use tonic::Code;
 use crate::fixture::random::{Random, seed};
 use crate::fixture::{Driver, new_volume, say, server, until};
 
-/// Kills in a run; `NFS_SUBDIR_CSI_ROUNDS` asks for another number.
+/// Kills in a run. `NFS_SUBDIR_CSI_ROUNDS` sets another number.
 const ROUNDS: u64 = 500;
-/// Volumes that come and go.
+/// Number of names of volumes.
 const NAMES: u64 = 8;
-/// A kill comes this long after the call at the latest, microseconds: most calls are over by then.
+/// The latest moment of a kill after the beginning of the call, in microseconds. Most calls take less time.
 const LATEST_KILL: u64 = 9_000;
 
-/// What must be on the export.
+/// The expected content of the export.
 #[derive(Debug, Default)]
 struct Model {
-    /// Volumes by name: policy, capacity, and what their file says.
+    /// Volumes by name: policy, capacity, and the text of their file.
     volumes: BTreeMap<String, (&'static str, i64, String)>,
-    /// What the files of archived volumes say.
+    /// The texts of the files of archived volumes.
     archived: BTreeSet<String>,
 }
 
-/// A call, which is repeated until it is answered.
+/// A call. It is repeated until there is an answer.
 #[derive(Debug, Clone)]
 enum Call {
     Create(String, &'static str),
@@ -48,7 +48,7 @@ impl Model {
     fn apply(&mut self, call: Call, round: u64) {
         match call {
             Call::Create(name, policy) => {
-                // The pod's data, which nothing may lose until the volume is deleted.
+                // Stands for a pod's data, which must stay until the volume is deleted.
                 let content = format!("{name} of round {round}");
                 fs::write(server::exported("/share").join(&name).join("file"), &content).unwrap();
                 self.volumes.insert(name, (policy, 1 << 30, content));
@@ -63,7 +63,7 @@ impl Model {
         }
     }
 
-    /// Everything on the export is in the model, and the other way round.
+    /// Checks that export and model have the same volumes, archives and records.
     fn compare(&self, when: &str) {
         let share = server::exported("/share");
         let mut archived = BTreeSet::new();
@@ -121,13 +121,13 @@ async fn ask(driver: &Driver, call: &Call) -> Result<(), tonic::Status> {
 }
 
 #[tokio::test]
-async fn after_five_hundred_kills_the_export_holds_what_was_promised_and_nothing_else() {
+async fn after_500_kills_the_export_holds_exactly_what_was_acknowledged() {
     let rounds = std::env::var("NFS_SUBDIR_CSI_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap());
-    // The same seed gives the same calls. When the kill hits is up to the machine.
+    // The same seed gives the same calls. The exact moment of each kill still depends on the machine.
     let seed = seed();
     let (mut random, mut model) = (Random::new(seed), Model::default());
     let mut driver = Driver::start().await;
-    // Something published keeps the client's connection, so that a start costs milliseconds.
+    // A published volume keeps the connection to the server open, so that starting a controller takes milliseconds.
     let keeper = driver.create("keeper", &[("onDelete", "delete")]).await;
     fs::write(server::exported("/share/keeper/file"), "keeper").unwrap();
     model.volumes.insert("keeper".to_owned(), ("delete", 1 << 30, "keeper".to_owned()));
@@ -157,7 +157,7 @@ async fn after_five_hundred_kills_the_export_holds_what_was_promised_and_nothing
     assert!(interrupted > rounds / 10, "too few kills hit a call: {interrupted} of {rounds}");
 
     let state = server::exported("/share/.nfs-subdir-csi");
-    // The next use of the export goes on with what the killed ones left.
+    // The next call that uses the export continues what the killed controllers left.
     driver.create("last", &[]).await;
     for part in ["trash", "work"] {
         until(part, || state.join(part).read_dir().unwrap().next().is_none()).await;

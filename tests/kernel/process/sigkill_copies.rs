@@ -1,4 +1,5 @@
-//! SIGKILL while a snapshot is taken or a volume is filled: the retry ends whole, and nothing half-made is ever shown.
+//! SIGKILL while a snapshot is taken or a volume is filled: the retry makes a complete copy, and an incomplete one is never
+//! visible.
 
 use std::fs;
 use std::path::Path;
@@ -8,11 +9,11 @@ use crate::copies::snapshots::restored;
 use crate::fixture::random::{Random, seed};
 use crate::fixture::{Driver, say, server, until};
 
-/// Kills in a run; `NFS_SUBDIR_CSI_COPY_ROUNDS` asks for another number.
+/// Kills in a run. `NFS_SUBDIR_CSI_COPY_ROUNDS` sets another number.
 const ROUNDS: u64 = 200;
-/// Files of the tree, in ten directories.
+/// Number of files in the tree, in ten directories.
 const FILES: usize = 60;
-/// A kill comes this long after the call at the latest, microseconds: most copies are over by then.
+/// The latest moment of a kill after the beginning of the call, in microseconds. Most copies take less time.
 const LATEST_KILL: u64 = 150_000;
 
 fn build(dir: &Path) {
@@ -24,14 +25,14 @@ fn build(dir: &Path) {
     fs::hard_link(dir.join("d0/0"), dir.join("d1/link")).unwrap();
 }
 
-/// Whether two trees are the same, by a program that is not ours.
+/// Checks with diff(1) that two trees are the same.
 fn assert_same(one: &Path, other: &Path, context: &str) {
     let mut diff = std::process::Command::new("diff");
     let output = diff.arg("-r").args([one, other]).output().unwrap();
     assert!(output.status.success(), "{context}: {}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// What is shown is whole, at every moment.
+/// Checks that every visible snapshot and volume is complete.
 async fn assert_whole(driver: &Driver, source: &Path, context: &str) {
     let state = server::exported("/share/.nfs-subdir-csi/snapshots");
     for snapshot in driver.snapshots().await {
@@ -45,7 +46,7 @@ async fn assert_whole(driver: &Driver, source: &Path, context: &str) {
 }
 
 #[tokio::test]
-async fn after_two_hundred_kills_every_copy_is_whole_or_not_there() {
+async fn after_200_kills_every_copy_is_whole_or_absent() {
     let rounds = std::env::var("NFS_SUBDIR_CSI_COPY_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap());
     let seed = seed();
     let mut random = Random::new(seed);

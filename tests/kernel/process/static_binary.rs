@@ -1,4 +1,4 @@
-//! The binary that ships, in a root with nothing else in it: no libraries, no nsswitch.conf, no programs.
+//! The released binary in a root directory that has nothing else: no libraries, no nsswitch.conf, no programs.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -12,8 +12,8 @@ use std::time::Duration;
 use crate::fixture::{BINARY, Place, answer, log_level, mounts, new_volume, server, text};
 use crate::support::{Client, Service, publish, unpublish};
 
-/// Makes an empty root of which only this process and its children know, as a container runtime does, and becomes
-/// the driver in it. The kubelet directory is the guest's own, mounted with propagation to the guest.
+/// Makes an empty root directory that only this process and its children see, as a container runtime does, and executes
+/// the driver in it. The kubelet directory is the one of the guest, mounted with propagation to the guest.
 const CONTAINER: &str = r#"
 set -e
 root=$1 binary=$2 kubelet=$3 csi=$4; shift 4
@@ -43,10 +43,10 @@ async fn a_static_binary_in_an_empty_root_finds_a_server_by_the_hosts_file() {
 async fn a_static_binary_in_an_empty_root_finds_a_server_by_dns() {
     let dns = Dns::start();
     serve_volume_of("dns-only.test").await;
-    assert!(dns.has_answered.load(Ordering::Relaxed), "the name came from elsewhere");
+    assert!(dns.has_answered.load(Ordering::Relaxed), "the DNS server was not asked for the name");
 }
 
-/// Makes and publishes a volume of this server, writes to it and takes it down again.
+/// Creates and publishes a volume on this server, writes to it and unpublishes it.
 async fn serve_volume_of(server: &str) {
     let place = Place::take(&[]).await;
     let controller = container(&place, "controller", &[]);
@@ -55,7 +55,7 @@ async fn serve_volume_of(server: &str) {
         let root = fs::read_dir(format!("/proc/{}/root", service.pid())).unwrap();
         let mut root: Vec<_> = root.map(|entry| entry.unwrap().file_name()).collect();
         root.sort();
-        assert_eq!(root, ["driver", "etc", "proc", "run", "var"], "not an empty root");
+        assert_eq!(root, ["driver", "etc", "proc", "run", "var"], "the root directory has more in it");
     }
     let (controller_client, node_client) = (controller.client().await, node.client().await);
     let Client { controller: mut make, .. } = controller_client;
@@ -75,14 +75,14 @@ async fn serve_volume_of(server: &str) {
 
 fn container(place: &Place, role: &str, args: &[&str]) -> Service {
     let (root, csi) = (place.dir.join(format!("{role}-root")), place.dir.join("csi"));
-    // The socket's directory has the same path within as without.
+    // The directory of the sockets has the same path inside and outside of the container.
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "unchanged", "sh", "-c", CONTAINER, "sh"]);
     command.args([&root, &static_binary(), &place.kubelet(), &csi]);
     Service::launch(command, role, &csi, &[&["--log-level", log_level()], args].concat())
 }
 
-/// `NFS_SUBDIR_CSI_STATIC`, or what the build command below makes.
+/// The binary that `NFS_SUBDIR_CSI_STATIC` names, or the result of the build command below.
 fn static_binary() -> PathBuf {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let built = || {
@@ -99,7 +99,7 @@ fn static_binary() -> PathBuf {
     binary
 }
 
-/// A name server on this machine that knows one name: `dns-only.test` is 127.0.0.1.
+/// A DNS server in the guest that knows one name: `dns-only.test` is 127.0.0.1.
 struct Dns {
     has_answered: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
@@ -132,7 +132,7 @@ impl Drop for Dns {
     }
 }
 
-/// The reply to a query of one question (RFC 1035 section 4), and whether it holds an address.
+/// The reply to a query with one question (RFC 1035 section 4), and whether the reply has an address.
 fn reply(query: &[u8]) -> (Vec<u8>, bool) {
     const HEADER: usize = 12;
     const KNOWN: &[u8] = b"\x08dns-only\x04test\x00";
@@ -143,11 +143,11 @@ fn reply(query: &[u8]) -> (Vec<u8>, bool) {
     let is_answer = is_known && question[name_length..name_length + 2] == TYPE_A;
 
     let mut reply = query[..2].to_vec();
-    // A response with recursion; NXDOMAIN (3) unless the name is known. Then how many questions and answers follow.
+    // A response with recursion; NXDOMAIN (3) unless the name is known. Then the numbers of questions and answers.
     reply.extend([0x81, if is_known { 0x80 } else { 0x83 }, 0, 1, 0, u8::from(is_answer), 0, 0, 0, 0]);
     reply.extend(question);
     if is_answer {
-        // The name at offset 12, A, IN, for 60 s, four bytes of address.
+        // The name at offset 12, type A, class IN, valid for 60 s, four bytes of address.
         reply.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
     }
     (reply, is_answer)

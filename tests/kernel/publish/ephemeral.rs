@@ -1,4 +1,4 @@
-//! Volumes that live and die with a pod.
+//! Ephemeral volumes, which exist as long as their pod.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn write(target: &Path, content: &str) {
 }
 
 #[tokio::test]
-async fn each_pod_has_a_directory_of_its_own_that_goes_with_it() {
+async fn each_pod_has_its_own_directory_that_is_removed_with_it() {
     let driver = driver().await;
     let (one, two) = (own("csi-1"), own("csi-2"));
     let (a, b) = (driver.publish(&one, "a", &[]).await, driver.publish(&two, "b", &[]).await);
@@ -52,7 +52,7 @@ async fn each_pod_has_a_directory_of_its_own_that_goes_with_it() {
 }
 
 #[tokio::test]
-async fn a_new_node_service_removes_what_the_one_before_published() {
+async fn a_restarted_node_service_removes_an_ephemeral_volume_of_the_one_before() {
     let mut driver = driver().await;
     let one = own("csi-1");
     let target = driver.publish(&one, "a", &[]).await;

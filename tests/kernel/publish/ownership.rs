@@ -1,4 +1,4 @@
-//! Groups of pods, and volumes that are mounted by themselves.
+//! The fsGroup of a pod, and volumes with `directMount`.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -21,7 +21,7 @@ fn for_group(volume: &Volume, target: &Path, group: &str) -> NodePublishVolumeRe
 }
 
 #[tokio::test]
-async fn a_group_gets_the_top_of_its_volume_and_what_is_made_in_it() {
+async fn the_group_of_a_pod_owns_the_top_directory_and_new_files() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     let top = server::exported("/share/v");
@@ -30,14 +30,14 @@ async fn a_group_gets_the_top_of_its_volume_and_what_is_made_in_it() {
     driver.try_publish(for_group(&volume, &target, "4321")).await.unwrap();
     let after = top.metadata().unwrap();
     assert_eq!((after.uid(), after.gid(), after.mode() & 0o7777), (0, 4321, 0o2770));
-    assert_eq!(top.join("deep").metadata().unwrap().gid(), 0, "what was there is left as it is");
+    assert_eq!(top.join("deep").metadata().unwrap().gid(), 0, "existing directories are not changed");
 
     let as_pod = ["--reuid", "1000", "--regid", "1000", "--groups", "4321"];
     server::run(Command::new("setpriv").args(as_pod).args(["touch", "file"]).current_dir(&target));
     let made = top.join("file").metadata().unwrap();
     assert_eq!((made.uid(), made.gid()), (1000, 4321));
 
-    // Once: what a pod has changed since is not changed back.
+    // The driver does this once: a later change by a pod is kept.
     fs::set_permissions(&top, fs::Permissions::from_mode(0o2775)).unwrap();
     driver.unpublish(&volume, &target).await.unwrap();
     driver.try_publish(for_group(&volume, &target, "4321")).await.unwrap();
@@ -45,7 +45,7 @@ async fn a_group_gets_the_top_of_its_volume_and_what_is_made_in_it() {
 }
 
 #[tokio::test]
-async fn a_group_on_an_export_that_squashes_root_is_refused_and_the_option_named() {
+async fn a_group_on_an_export_that_squashes_root_is_refused_and_the_error_names_the_option() {
     let driver = Driver::start().await;
     fs::create_dir(server::exported("/squashed/v")).unwrap();
     let volume = by_hand(server::NAME, "/squashed", "v");
@@ -56,7 +56,7 @@ async fn a_group_on_an_export_that_squashes_root_is_refused_and_the_option_named
 }
 
 #[tokio::test]
-async fn a_volume_that_is_mounted_by_itself_takes_no_export_mount() {
+async fn a_directly_mounted_volume_uses_no_export_mount() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[("subDir", "ns/v"), ("directMount", "true")]).await;
     let (one, two) = (driver.target("a"), driver.publish(&volume, "b", &["ro"]).await);
@@ -77,7 +77,7 @@ async fn a_volume_that_is_mounted_by_itself_takes_no_export_mount() {
     driver.delete(&volume).await.unwrap();
 }
 
-/// An export for as long as this value lives. No client may have it mounted before or afterwards.
+/// Exports a directory until the value is dropped. No client may have it mounted before or afterwards.
 struct Exported(&'static str);
 
 impl Exported {
@@ -96,7 +96,7 @@ impl Drop for Exported {
 }
 
 #[tokio::test]
-async fn an_export_that_squashes_everybody_serves_volumes_of_its_one_user_and_says_what_else_needs() {
+async fn an_export_with_all_squash_serves_volumes_of_the_anonymous_user_only() {
     let driver = Driver::start().await;
     let top = server::exported("/squashed/for-1234");
     fs::create_dir(&top).unwrap();
@@ -123,9 +123,10 @@ async fn an_export_that_squashes_everybody_serves_volumes_of_its_one_user_and_sa
     drop(exported);
 }
 
-/// A directory of the server's that only NFS 3 can show alone here: above it lies a file system that is not exported.
+/// A directory whose parent directory is on a file system that is not exported. The guest's server offers such a directory
+/// by NFS 3 only.
 #[tokio::test]
-async fn a_volume_on_a_server_that_lets_nodes_mount_nothing_else_is_mounted_by_itself() {
+async fn a_volume_whose_share_cannot_be_mounted_is_mounted_directly() {
     let driver = Driver::start().await;
     let above = server::exported("/above");
     fs::create_dir(&above).unwrap();

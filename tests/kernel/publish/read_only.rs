@@ -1,4 +1,4 @@
-//! Read-only volumes, by each of the ways to ask for one.
+//! Read-only volumes, by each way to ask for one.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ use tonic::Code;
 use crate::fixture::{Driver, assert_refused, by_hand, mounts, server};
 use crate::support::{capability, publish};
 
-/// Publishes a volume writable and, with what `change` does to the request, read-only.
+/// Publishes a volume twice: writable, and with a request that `change` has made read-only.
 async fn check_read_only(change: impl Fn(&mut proto::NodePublishVolumeRequest)) {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;

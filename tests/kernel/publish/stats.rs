@@ -1,4 +1,4 @@
-//! How full a volume is said to be.
+//! The reported usage of a volume.
 
 use std::fs;
 use std::process::Command;
@@ -7,7 +7,7 @@ use nfs_subdir_csi::csi::proto::NodeGetVolumeStatsRequest;
 
 use crate::fixture::{Driver, answer, server};
 
-/// Total, used and available bytes, and the same of inodes.
+/// Total, used and available bytes, then the same for inodes.
 pub(crate) async fn usage(driver: &Driver, volume_id: &str, path: &str) -> Vec<(i64, i64, i64)> {
     let request = NodeGetVolumeStatsRequest {
         volume_id: volume_id.to_owned(),
@@ -32,12 +32,12 @@ async fn a_volume_with_a_quota_on_the_server_has_the_size_of_its_quota() {
     let of_bounded = usage(&driver, &bounded.volume_id, target.to_str().unwrap()).await;
     let (total, used, available) = of_bounded[0];
     assert_eq!((total, used + available), (100 << 20, 100 << 20));
-    // The file system keeps room for a file that grows.
+    // The file system may allocate more than the file has.
     assert!((10 << 20..=20 << 20).contains(&used), "{of_bounded:?}");
     assert_eq!(of_bounded[1], (50, 2, 48));
 
     let target = driver.publish(&free, "b", &[]).await;
     let of_free = usage(&driver, &free.volume_id, target.to_str().unwrap()).await;
-    assert!(of_free[0].0 > 60 << 30, "without a quota it is the whole export's: {of_free:?}");
+    assert!(of_free[0].0 > 60 << 30, "without a quota the size is that of the export: {of_free:?}");
     server::run(Command::new("xfs_quota").args(["-x", "-c", "limit -p bhard=0 ihard=0 42", "/export"]));
 }

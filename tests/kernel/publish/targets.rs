@@ -1,4 +1,4 @@
-//! What a publish makes, and what it refuses.
+//! Target paths: what a publish does there, and what it refuses.
 
 use std::fs;
 use std::io;
@@ -26,7 +26,7 @@ async fn two_targets_of_one_volume_share_its_data() {
 
     driver.unpublish(&volume, &a).await.unwrap();
     assert!(!a.exists());
-    assert_eq!(fs::read_to_string(b.join("from-a")).unwrap(), "two", "the other target is not touched");
+    assert_eq!(fs::read_to_string(b.join("from-a")).unwrap(), "two", "the other target is not affected");
 }
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn a_setuid_bit_has_effect_unless_the_volume_is_nosuid() {
         let id = server::run(Command::new("setpriv").args(nobody).arg(target.join("id")).arg("-u"));
         id.trim().to_owned()
     };
-    assert_eq!(effective_uid(&plain), "0", "the volume's own files count");
+    assert_eq!(effective_uid(&plain), "0", "setuid has its effect");
     assert_eq!(effective_uid(&nosuid), "65534");
 }
 
@@ -75,7 +75,7 @@ async fn a_program_runs_unless_the_volume_is_noexec() {
 }
 
 #[tokio::test]
-async fn a_publish_of_what_is_published_as_asked_for_changes_nothing() {
+async fn a_repeated_publish_changes_nothing() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     let target = driver.publish(&volume, "a", &["nosuid"]).await;
@@ -84,7 +84,7 @@ async fn a_publish_of_what_is_published_as_asked_for_changes_nothing() {
     for _ in 0..3 {
         driver.publish(&volume, "a", &["nosuid"]).await;
     }
-    assert_eq!(mounts::at(&target), before, "the same mount, and no other on it");
+    assert_eq!(mounts::at(&target), before, "it is the same mount, and nothing is mounted over it");
     driver.unpublish(&volume, &target).await.unwrap();
     assert!(mounts::at(&target).is_empty() && !target.exists());
 }
@@ -121,7 +121,7 @@ async fn a_target_where_something_else_is_mounted_already_exists() {
 }
 
 #[tokio::test]
-async fn an_unpublish_of_nothing_is_done() {
+async fn unpublishing_a_target_where_nothing_is_mounted_succeeds() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     let target = driver.target("a");
@@ -133,7 +133,7 @@ async fn an_unpublish_of_nothing_is_done() {
 }
 
 #[tokio::test]
-async fn an_unpublish_takes_all_mounts_off_a_target() {
+async fn an_unpublish_removes_all_mounts_from_a_target() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     let target = driver.publish(&volume, "a", &[]).await;
@@ -144,7 +144,7 @@ async fn an_unpublish_takes_all_mounts_off_a_target() {
 }
 
 #[tokio::test]
-async fn an_unpublish_under_a_pod_that_still_runs_is_done_and_the_pod_keeps_its_files() {
+async fn an_unpublish_succeeds_while_a_process_still_uses_the_volume() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     let target = driver.publish(&volume, "a", &[]).await;
@@ -173,7 +173,7 @@ async fn a_target_outside_of_the_kubelet_directory_is_invalid() {
 }
 
 #[tokio::test]
-async fn a_target_with_files_in_it_is_refused_and_they_stay() {
+async fn a_target_with_files_in_it_is_refused_and_the_files_stay() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;
     let target = driver.target("a");

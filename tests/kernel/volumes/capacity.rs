@@ -1,4 +1,4 @@
-//! What an export says it has room for, and what happens to those who ask for more: on a file system of 64 MiB.
+//! The capacity of an export and requests for more, on a file system of 64 MiB.
 
 use std::fs;
 use std::path::Path;
@@ -40,19 +40,19 @@ fn bytes(blocks: u64, stat: &Statvfs) -> i64 {
     i64::try_from(blocks * stat.fragment_size()).unwrap()
 }
 
-/// Bytes that statfs(2) calls available.
+/// Bytes that statfs(2) reports as available.
 fn available(path: &Path) -> i64 {
     let stat = statvfs(path).unwrap();
     bytes(stat.blocks_available(), &stat)
 }
 
-/// Writes a file that is on the server's disk when this returns.
+/// Writes a file and waits until it is on the server's disk.
 fn write_through(path: &Path, size: i64) {
     fs::write(path, vec![1; usize::try_from(size).unwrap()]).unwrap();
     fs::File::open(path).unwrap().sync_all().unwrap();
 }
 
-/// `/small` as the default export. The file system has 64 MiB less what ext4 keeps for itself.
+/// Starts the driver with `/small` as the default export: 64 MiB less what ext4 uses itself.
 async fn on_small(policy: &str) -> Driver {
     configure(&format!(
         "exports: [{{name: tiny, server: 127.0.0.1, share: /small, capacityPolicy: {policy}}}]\ndefaultExport: tiny\n"
@@ -60,20 +60,20 @@ async fn on_small(policy: &str) -> Driver {
     Driver::start_with(WITH_CONFIG).await
 }
 
-/// A refusal leaves neither directory nor record.
+/// A refused volume leaves neither a directory nor a record.
 fn assert_nothing_of(name: &str) {
     assert!(!server::entries("/small").contains(&name.to_owned()));
     assert!(!server::exported("/small/.nfs-subdir-csi/volumes").join(format!("{name}.json")).exists());
 }
 
 #[tokio::test]
-async fn the_room_on_an_export_is_what_statfs_says_there() {
+async fn the_capacity_of_an_export_is_what_statfs_reports() {
     let driver = on_small("thin").await;
     let volume = driver.try_create(sized("v", MIB)).await.unwrap();
     let target = driver.publish(&volume, "a", &[]).await;
     let before = capacity(&driver, &[]).await;
     assert_eq!(before, available(&target));
-    // The client counts in blocks of up to 1 MiB, and begins a block for what is left over.
+    // The client counts blocks of up to 1 MiB and rounds up.
     let on_server = available(&server::exported("/small"));
     assert!((on_server..on_server + MIB).contains(&before), "{before}, and {on_server} on the server");
 
@@ -81,7 +81,7 @@ async fn the_room_on_an_export_is_what_statfs_says_there() {
     let after = capacity(&driver, &[]).await;
     assert_eq!(after, available(&target));
     assert!((14 * MIB..=18 * MIB).contains(&(before - after)), "{before}, then {after}");
-    // By server and share it is the same export; another one has its own room.
+    // Server and share name the same export. Another export has its own capacity.
     assert_eq!(capacity(&driver, &[("server", "127.0.0.1"), ("share", "/small")]).await, after);
     assert!(capacity(&driver, &[("server", "127.0.0.1"), ("share", "/share")]).await > 1 << 30);
 }
@@ -94,7 +94,7 @@ async fn a_volume_larger_than_what_is_free_is_out_of_range_with_both_numbers() {
     let words = format!("{} bytes are asked for, and 127.0.0.1:/small has {free} bytes free", free + 1);
     assert_refused(answer, Code::OutOfRange, &words);
     assert_nothing_of("large");
-    // Thin: each of several may have all that is free.
+    // With `thin`, each of several volumes may be as large as all that is free.
     for name in ["one", "two"] {
         driver.try_create(sized(name, free - MIB)).await.unwrap();
     }
@@ -103,7 +103,7 @@ async fn a_volume_larger_than_what_is_free_is_out_of_range_with_both_numbers() {
 }
 
 #[tokio::test]
-async fn what_is_reserved_is_not_promised_again_and_comes_back_with_a_deletion() {
+async fn reserved_bytes_are_not_promised_twice_and_are_free_again_after_a_deletion() {
     let driver = on_small("reserve").await;
     let stat = statvfs(&server::exported("/small")).unwrap();
     let total = bytes(stat.blocks(), &stat);
@@ -111,9 +111,9 @@ async fn what_is_reserved_is_not_promised_again_and_comes_back_with_a_deletion()
     driver.try_create(sized("two", 20 * MIB)).await.unwrap();
     let left = capacity(&driver, &[]).await;
     assert!((total - 41 * MIB..=total - 39 * MIB).contains(&left), "{left} of {total}");
-    assert!(left < available(&server::exported("/small")), "more is free than is not promised");
+    assert!(left < available(&server::exported("/small")), "reservations leave less than is free");
 
-    // What a volume holds was promised to it: writing it changes nothing.
+    // The content of a volume lies within its reservation, so writing changes nothing.
     let target = driver.publish(&one, "a", &[]).await;
     write_through(&target.join("file"), 10 * MIB);
     assert_eq!(capacity(&driver, &[]).await, left);
@@ -144,7 +144,7 @@ async fn what_is_reserved_is_not_promised_again_and_comes_back_with_a_deletion()
 }
 
 #[tokio::test]
-async fn a_promise_is_known_to_the_next_controller() {
+async fn reserved_bytes_survive_a_restart_of_the_controller() {
     let mut driver = on_small("reserve").await;
     driver.try_create(sized("one", 30 * MIB)).await.unwrap();
     let left = capacity(&driver, &[]).await;
@@ -155,7 +155,7 @@ async fn a_promise_is_known_to_the_next_controller() {
 }
 
 #[tokio::test]
-async fn a_volume_without_quota_is_as_full_as_its_export() {
+async fn without_a_quota_the_usage_is_that_of_the_export() {
     let driver = on_small("thin").await;
     let volume = driver.try_create(sized("v", MIB)).await.unwrap();
     let target = driver.publish(&volume, "a", &[]).await;
@@ -168,5 +168,5 @@ async fn a_volume_without_quota_is_as_full_as_its_export() {
     let inodes = statvfs(&server::exported("/small")).unwrap();
     let count = |number: u64| i64::try_from(number).unwrap();
     let (all, free) = (count(inodes.files()), count(inodes.files_free()));
-    assert_eq!(usage[1], (all, all - free, free), "inodes are the server's own");
+    assert_eq!(usage[1], (all, all - free, free), "the inodes are those of the server's file system");
 }

@@ -1,4 +1,4 @@
-//! The takeover of a share that it mounts itself. What it decides is in `tests/import.rs`.
+//! The command `import` on a share that it mounts itself. `tests/import.rs` tests its decisions.
 
 use std::fs;
 use std::process::Command;
@@ -24,7 +24,7 @@ async fn an_imported_volume_is_published_expanded_and_deleted_like_any_other() {
     import.args(["--pvs", text(&pvs), "--manifests", text(&manifests), "--state-dir", text(&state_dir)]);
     let table = server::run(&mut import);
     assert!(table.contains("default-data-pvc-1  1Gi       archive    imported"), "{table}");
-    assert_eq!(mounts::superblocks(), 0, "its mount went with it");
+    assert_eq!(mounts::superblocks(), 0, "import has unmounted the share");
 
     let manifests: serde_json::Value = serde_json::from_slice(&fs::read(&manifests).unwrap()).unwrap();
     let csi = &manifests["items"][0]["spec"]["csi"];

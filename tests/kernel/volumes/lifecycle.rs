@@ -1,4 +1,4 @@
-//! What the controller makes on the server, seen from the server's side.
+//! Directories that the controller creates, seen on the server.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -16,7 +16,7 @@ fn ownership(volume: &Volume) -> (u32, u32, u32) {
 }
 
 #[tokio::test]
-async fn a_new_directory_is_for_owner_and_group_unless_the_class_says_otherwise() {
+async fn a_new_directory_has_mode_0770_unless_the_class_says_otherwise() {
     let driver = Driver::start().await;
     for (name, parameters, wanted) in [
         ("default", &[][..], (0o770, 0, 0)),
@@ -37,7 +37,7 @@ async fn a_new_directory_is_for_owner_and_group_unless_the_class_says_otherwise(
 }
 
 #[tokio::test]
-async fn what_a_pod_does_to_its_directory_survives_a_repeated_create() {
+async fn a_repeated_create_keeps_what_a_pod_has_changed() {
     let driver = Driver::start().await;
     let parameters = [("mountPermissions", "2770"), ("uid", "1000")];
     let volume = driver.create("v", &parameters).await;
@@ -80,7 +80,7 @@ async fn a_name_in_use_with_another_policy_or_owner_already_exists() {
 }
 
 #[tokio::test]
-async fn a_directory_that_holds_somebodys_data_is_not_taken_for_a_new_volume() {
+async fn an_existing_directory_is_not_used_for_a_new_volume() {
     let driver = Driver::start().await;
     let directory = server::exported("/share/ns/old");
     fs::create_dir_all(&directory).unwrap();
@@ -98,7 +98,7 @@ async fn a_directory_that_holds_somebodys_data_is_not_taken_for_a_new_volume() {
 }
 
 #[tokio::test]
-async fn a_claim_gives_its_names_to_the_directory() {
+async fn the_directory_is_named_after_the_claim() {
     let driver = Driver::start().await;
     let claim = [
         ("csi.storage.k8s.io/pvc/name", "data"),

@@ -16,12 +16,12 @@ async fn driver() -> Driver {
     Driver::start_with(WITH_CONFIG).await
 }
 
-/// Makes volumes on an export.
+/// Creates volumes on an export.
 async fn create(driver: &Driver, export: &str, numbers: std::ops::Range<u32>) -> Vec<Volume> {
     let mut volumes = Vec::new();
     for number in numbers {
         let request = support::create(&format!("v-{number}"), &[("export", export)]);
-        // `/small` has no room for the size that is usual here.
+        // The default size of the tests does not fit on `/small`.
         let request = CreateVolumeRequest { capacity_range: None, ..request };
         volumes.push(driver.try_create(request).await.unwrap());
     }
@@ -37,7 +37,7 @@ fn volumes(page: ListVolumesResponse) -> Vec<Volume> {
     page.entries.into_iter().map(|entry| entry.volume.unwrap()).collect()
 }
 
-/// All pages from this token on.
+/// The volumes of all pages from this token on.
 async fn rest(driver: &Driver, mut token: String, limit: i32) -> Vec<Volume> {
     let mut all = Vec::new();
     loop {
@@ -52,18 +52,18 @@ async fn rest(driver: &Driver, mut token: String, limit: i32) -> Vec<Volume> {
 }
 
 #[tokio::test]
-async fn pages_of_any_size_hold_every_volume_of_all_exports_once() {
+async fn pages_of_any_size_have_every_volume_of_all_exports_once() {
     let driver = driver().await;
     let mut made = create(&driver, "large", 0..25).await;
     made.extend(create(&driver, "tiny", 0..8).await);
     made.sort_by(|a, b| a.volume_id.cmp(&b.volume_id));
     for limit in [0, 1, 7, 25, 33, 1000] {
-        assert_eq!(rest(&driver, String::new(), limit).await, made, "{limit} in a page");
+        assert_eq!(rest(&driver, String::new(), limit).await, made, "{limit} entries a page");
     }
 }
 
 #[tokio::test]
-async fn a_token_holds_while_volumes_go_and_the_controller_is_killed() {
+async fn a_token_stays_valid_while_volumes_are_deleted_and_the_controller_is_killed() {
     let mut driver = driver().await;
     let mut made = create(&driver, "large", 10..30).await;
     made.extend(create(&driver, "tiny", 10..14).await);
@@ -71,7 +71,7 @@ async fn a_token_holds_while_volumes_go_and_the_controller_is_killed() {
     let token = first.next_token.clone();
     let first = volumes(first);
     assert_eq!(first, made[..8]);
-    // The volume that the token names goes, one that was given out, and one that was not yet.
+    // Deletes the volume that the token names, one that was listed before, and one that was not listed yet.
     for index in [7, 2, 12] {
         driver.delete(&made[index]).await.unwrap();
     }
@@ -80,13 +80,13 @@ async fn a_token_holds_while_volumes_go_and_the_controller_is_killed() {
     let second = rest(&driver, token.clone(), 5).await;
     let ids = |volumes: &[Volume]| volumes.iter().map(|volume| volume.volume_id.clone()).collect::<Vec<_>>();
     assert_eq!(ids(&second), [&ids(&made[8..12])[..], &ids(&made[13..])[..]].concat());
-    assert_eq!(rest(&driver, token, 5).await, second, "the same token gives the same again");
+    assert_eq!(rest(&driver, token, 5).await, second, "the same token has the same answer");
     let distinct: BTreeSet<String> = ids(&first).into_iter().chain(ids(&second)).collect();
     assert_eq!(distinct.len(), first.len() + second.len());
 }
 
 #[tokio::test]
-async fn a_token_that_nobody_gave_out_is_aborted() {
+async fn an_unknown_token_is_aborted() {
     let driver = driver().await;
     create(&driver, "large", 0..3).await;
     for token in ["nonsense", "other#v-1", "10.9.9.9:/srv#v-1", "large#", "large#../x", "\n"] {

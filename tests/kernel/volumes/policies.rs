@@ -1,4 +1,4 @@
-//! What becomes of a volume's directory when the volume is deleted, seen from the server's side.
+//! What happens to the directory of a deleted volume, seen on the server.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use nfs_subdir_csi::csi::proto::Volume;
 
 use crate::fixture::{Driver, mounts, server, until};
 
-/// A volume with a file in it that says so.
+/// Creates a volume with one file that has this text.
 async fn create_with_file(driver: &Driver, name: &str, parameters: &[(&str, &str)], text: &str) -> Volume {
     let volume = driver.create(name, parameters).await;
     fs::write(server::directory(&volume).join("file"), text).unwrap();
@@ -19,7 +19,7 @@ fn read(path: impl Into<PathBuf>) -> String {
 }
 
 #[tokio::test]
-async fn a_deleted_volume_is_gone_at_once_and_its_files_soon() {
+async fn a_deleted_volume_disappears_at_once_and_its_files_in_the_background() {
     let driver = Driver::start().await;
     let volume = create_with_file(&driver, "v", &[], "x").await;
     let other = create_with_file(&driver, "other", &[], "of the other").await;
@@ -41,11 +41,11 @@ async fn a_deleted_volume_is_gone_at_once_and_its_files_soon() {
     driver.delete(&volume).await.unwrap();
     assert_eq!(fs::read_to_string(server::directory(&other).join("file")).unwrap(), "of the other");
     let again = driver.create("v", &[]).await;
-    assert_eq!(server::directory(&again).read_dir().unwrap().count(), 0, "a new volume begins empty");
+    assert_eq!(server::directory(&again).read_dir().unwrap().count(), 0, "a new volume is empty");
 }
 
 #[tokio::test]
-async fn a_volume_with_archive_is_renamed_and_an_earlier_archive_stays() {
+async fn archiving_renames_the_volume_and_keeps_earlier_archives() {
     let driver = Driver::start().await;
     for (text, count) in [("first", 1), ("second", 2), ("third", 3)] {
         let volume = create_with_file(&driver, "v", &[("onDelete", "archive")], text).await;
@@ -64,17 +64,17 @@ async fn a_volume_with_archive_is_renamed_and_an_earlier_archive_stays() {
 }
 
 #[tokio::test]
-async fn the_nfs_client_provisioners_archive_parameter_archives_a_nested_volume() {
+async fn the_parameter_archive_on_delete_archives_a_nested_volume() {
     let driver = Driver::start().await;
     let parameters = [("archiveOnDelete", "true"), ("pathPattern", "ns/claim")];
     let volume = create_with_file(&driver, "v", &parameters, "kept").await;
     driver.delete(&volume).await.unwrap();
-    assert_eq!(server::entries("/share"), ["archived-ns"], "no empty parent stays behind");
+    assert_eq!(server::entries("/share"), ["archived-ns"], "no empty parent is left");
     assert_eq!(read("archived-ns/claim/file"), "kept");
 }
 
 #[tokio::test]
-async fn a_volume_with_retain_stays_where_it_is_and_its_name_is_free() {
+async fn a_retained_directory_stays_and_the_name_of_the_volume_can_be_used_again() {
     let driver = Driver::start().await;
     let parameters = [("onDelete", "retain"), ("subDir", "kept")];
     let volume = create_with_file(&driver, "v", &parameters, "x").await;
@@ -86,7 +86,7 @@ async fn a_volume_with_retain_stays_where_it_is_and_its_name_is_free() {
 }
 
 #[tokio::test]
-async fn parents_that_a_deleted_volume_leaves_empty_go_and_a_siblings_parents_stay() {
+async fn empty_parents_are_removed_and_those_of_a_sibling_stay() {
     let driver = Driver::start().await;
     let nested = |path: &'static str| [("pathPattern", path)];
     let one = create_with_file(&driver, "one", &nested("ns/app/one"), "1").await;
@@ -102,7 +102,7 @@ async fn parents_that_a_deleted_volume_leaves_empty_go_and_a_siblings_parents_st
 }
 
 #[tokio::test]
-async fn a_volume_deleted_while_a_pod_has_it_takes_nothing_of_the_node_with_it() {
+async fn deleting_a_published_volume_leaves_the_node_able_to_unpublish() {
     let driver = Driver::start().await;
     let volume = create_with_file(&driver, "v", &[], "x").await;
     let target = driver.publish(&volume, "a", &[]).await;
