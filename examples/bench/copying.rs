@@ -1,4 +1,5 @@
-//! Copying a tree on one export, beside what else could do it. In-process, because the driver adds nothing but a job.
+//! Copies trees on one export, and compares with other programs. It calls the library directly, because the driver only adds
+//! the job around the copy.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -21,13 +22,13 @@ use crate::{row, table};
 
 const MOUNT: &str = "/run/bench-copy";
 const LARGE: u64 = 1 << 30;
-/// tar and gzip take so much longer that they get a part of the large file only.
+/// tar and gzip are much slower, so they get only a part of the large file.
 const LARGE_FOR_TAR: u64 = LARGE / 8;
 const SMALL_FILES: u64 = 20_000;
 const SMALL_FILES_FAR: u64 = 2_000;
-/// Time a request takes to the server and back in the part that is like a network.
+/// How long a request takes to the server and back in the part that simulates a network.
 const ROUND_TRIP: Duration = Duration::from_micros(500);
-/// The floor is the best of these.
+/// The best of these numbers of threads gives the floor.
 const FLOOR_THREADS: [usize; 2] = [1, 8];
 
 pub(crate) async fn run(verdict: &mut Verdict) -> Result<()> {
@@ -69,16 +70,19 @@ pub(crate) async fn run(verdict: &mut Verdict) -> Result<()> {
     println!();
     verdict.count(
         small.requests_without_lists <= 7.5,
-        "a small file takes no more than 7.5 requests, besides the one for its access control list",
+        "a small file takes at most 7.5 requests, not counting the one for its access control list",
     );
-    verdict.say(tar >= large.ours * 100, "a large file is copied 100 times faster than by tar");
+    verdict.say(tar >= large.ours * 100, "a large file is copied 100 times as fast as by tar");
     verdict.say(small.ours < small.cp && far.ours < far.cp, "small files are copied faster than by cp -a");
-    verdict.say(small.ours <= small.floor.mul_f64(1.2), "small files take no more than 1.2 times the floor");
-    verdict.say(far.ours <= far.floor.mul_f64(1.2), "nor do they on a network");
+    verdict.say(small.ours <= small.floor.mul_f64(1.2), "small files take at most 1.2 times the floor");
+    verdict.say(
+        far.ours <= far.floor.mul_f64(1.2),
+        "small files take at most 1.2 times the floor over a network",
+    );
     remove(Path::new(EXPORTED), "copying")
 }
 
-/// What became of one tree.
+/// The results for one tree.
 struct Times {
     ours: Duration,
     cp: Duration,
@@ -87,7 +91,7 @@ struct Times {
     kinds: Vec<String>,
 }
 
-/// CopyJobs the tree by us, by cp and by the floor; of `rounds` the best counts.
+/// Copies the tree with `copy_tree`, with cp and with the floor. The best of `rounds` rounds counts.
 async fn compare(
     name: &str,
     rows: &mut Vec<Vec<String>>,
@@ -116,7 +120,7 @@ async fn compare(
     Ok(Times { ours: ours.0, cp: by_cp.0, floor: floor.0, requests_without_lists, kinds: cost.kinds() })
 }
 
-/// Mounts anew, so that the client knows nothing, and has `copy` copy the tree `name` into a new directory.
+/// Mounts the export, so that the client has cached nothing, and lets `copy` copy the tree `name` into a new directory.
 async fn measure(name: &str, copy: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<(Duration, Cost)> {
     let (top, new) = (Path::new(EXPORTED).join("copying"), "new");
     std::fs::create_dir(top.join(new))?;
@@ -162,7 +166,7 @@ fn cp(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// As csi-driver-nfs does it: an archive on the export.
+/// Writes an archive on the export, as csi-driver-nfs does.
 fn tar(from: &Path, to: &Path) -> Result<()> {
     let status =
         Command::new("tar").arg("czf").arg(to.join("archive")).arg("-C").arg(from).arg(".").status()?;
@@ -170,8 +174,8 @@ fn tar(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Only what has to be done: every file is opened, made, cloned, given its times and closed. No mode but the one it is
-/// made with, no owner, no attributes, no lists, no hard links; directories get nothing.
+/// Only what cannot be avoided: opens, creates and clones every file, sets its times and closes it. Sets no owner, no
+/// attributes and no access lists, makes no hard links, and sets nothing on directories.
 fn floor(from: &Path, to: &Path, threads: usize) -> Result<()> {
     type Batch = (Arc<(OwnedFd, OwnedFd)>, Vec<OsString>);
     let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -212,7 +216,7 @@ fn floor(from: &Path, to: &Path, threads: usize) -> Result<()> {
 }
 
 fn clone_file(from: &OwnedFd, to: &OwnedFd, name: &OsString) -> Result<()> {
-    // DIRECT: no delegation is asked for, which would have to be returned.
+    // With DIRECT the client asks for no delegation, which it would have to return.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::DIRECT | OFlags::CLOEXEC;
     let source = match rustix::fs::openat(from, name, flags, Mode::empty()) {
         Err(rustix::io::Errno::LOOP) => {
@@ -239,7 +243,7 @@ fn source(name: &str) -> PathBuf {
 fn large_file(top: &Path, length: u64) -> Result<()> {
     std::fs::create_dir_all(top)?;
     let file = std::fs::File::create(top.join("file"))?;
-    // Nothing that gzip could make smaller.
+    // Random data, which gzip cannot compress.
     let mut state = 1u64;
     let mut noise = vec![0; 1 << 20];
     for at in (0..length).step_by(noise.len()) {
@@ -252,7 +256,7 @@ fn large_file(top: &Path, length: u64) -> Result<()> {
     Ok(file.sync_all()?)
 }
 
-/// In directories of 200.
+/// Creates small files, 200 in each directory.
 fn small_files(top: &Path, count: u64) -> Result<()> {
     for number in 0..count {
         let dir = top.join((number / 200).to_string());
@@ -264,7 +268,7 @@ fn small_files(top: &Path, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// Files of all sizes, links, attributes, other owners.
+/// Creates files of many sizes, links, extended attributes, and files of another owner.
 fn mixed(top: &Path) -> Result<u64> {
     const DIRS: u64 = 100;
     for number in 0..DIRS {
@@ -284,7 +288,7 @@ fn mixed(top: &Path) -> Result<u64> {
     Ok(DIRS * 22)
 }
 
-/// Makes the guest's loopback as slow as a network, or fast again.
+/// Gives the guest's loopback the delay of a network, or removes the delay.
 fn network(round_trip: Option<Duration>) -> Result<()> {
     let loopback = |verb: &str, delay: &[&str]| -> Result<()> {
         let status = Command::new("tc").args(["qdisc", verb, "dev", "lo", "root"]).args(delay).status()?;

@@ -1,4 +1,4 @@
-//! NFS requests and new tasks for each call. They do not depend on how fast the machine is.
+//! NFS requests and new tasks for each call. They do not depend on the speed of the machine.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,35 +13,33 @@ use crate::{row, table};
 
 const WARM: usize = 50;
 const COLD: usize = 10;
-/// A stack much larger than anything else that a service may want.
+/// A stack much larger than all other memory that a service may need.
 const STACK: u64 = 64 << 20;
 
 /// Requests and tasks of csi-driver-nfs for the same call, measured in the same kind of guest.
 type Peer = Option<(u64, u64)>;
 type Line = (&'static str, Cost, Peer);
 
-/// Counts, prints, and judges.
+/// Counts, prints the table, and compares with the targets.
 pub(crate) async fn run(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
     let warm = warm(stage).await?;
     let cold = cold(stage).await?;
     println!(
         "NFS requests and tasks for each call: NFS 4.2, mean of {WARM} calls ({COLD} of the cold ones)."
     );
-    println!("A task is a process or a thread, the kernel's own included. Counted for the whole guest.\n");
+    println!("A task is a process or a thread, including those of the kernel. The whole guest is counted.\n");
     let mut rows = vec![row!["export mounted"]];
     rows.extend(warm.iter().map(row_of));
     rows.push(row!["export not mounted: first call of a service"]);
     rows.extend(cold.iter().map(row_of));
     table::print(&["", "requests", "tasks", "csi-driver-nfs: requests", "tasks"], &rows);
     println!(
-        "\n  csi-driver-nfs (d3b27c0) was measured separately, in such a guest with the same server. It mounts"
+        "\n  csi-driver-nfs (d3b27c0) was measured separately, in a guest like this with the same server. It mounts"
     );
     println!(
-        "  the share in each call and unmounts it again. This driver renames a deleted directory in the call"
+        "  and unmounts the share in each call. This driver renames a deleted directory during the call and"
     );
-    println!(
-        "  and removes it afterwards. When cold, nearly all tasks are the kernel's, for its NFS client."
-    );
+    println!("  removes it afterwards. In a cold call nearly all tasks belong to the kernel's NFS client.");
 
     println!("\nThe same requests by kind, for each call\n");
     for (name, cost, _) in warm.iter().chain(&cold) {
@@ -49,7 +47,7 @@ pub(crate) async fn run(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
     }
     let workers: u64 = warm.iter().chain(&cold).map(|(_, cost, _)| cost.workers).sum();
     println!(
-        "\n  Not counted: SEQUENCE, which a timer sends, and {workers} workers that the kernel started for itself.\n"
+        "\n  Not counted: SEQUENCE, which a timer sends, and {workers} workers that the kernel started meanwhile.\n"
     );
 
     for (name, cost, _) in &warm {
@@ -126,8 +124,8 @@ async fn warm(stage: &Stage) -> Result<Vec<Line>> {
     ])
 }
 
-/// What it costs to remove the directories in the trash, which an earlier controller has left. A new one begins with
-/// them when it makes its first volume, so they are put aside until what is measured is their removal alone.
+/// What it costs to remove the directories that an earlier controller has left in the trash. A new controller begins to
+/// remove them when it creates its first volume, so they are put aside until only their removal is measured.
 async fn removal(stage: &Stage, delete: &Cost) -> Result<(Running, Cost)> {
     let (trash, aside) =
         (Path::new(common::STATE_DIR).join("trash"), Path::new(common::EXPORTED).join("aside"));
@@ -148,7 +146,7 @@ async fn removal(stage: &Stage, delete: &Cost) -> Result<(Running, Cost)> {
     Ok((controller, removal))
 }
 
-/// Moves what is in one directory to the other, on the server's own file system.
+/// Moves all entries of one directory to another, on the server's own file system.
 fn move_all(from: &Path, to: &Path) -> Result<()> {
     for entry in from.read_dir()? {
         let name = entry?.file_name();
@@ -157,8 +155,8 @@ fn move_all(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes the service unable to start a thread, since no stack fits any more. Without its thread that removes deleted
-/// directories they stay in the trash, and nothing but the calls themselves is counted.
+/// Limits the memory of the service so that it cannot start another thread. Without the thread that removes deleted
+/// directories, they stay in the trash, and only the calls themselves are counted.
 fn keep_from_starting_threads(service: &Running) -> Result<()> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid()))?;
     let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).context("no VmSize")?;
@@ -169,7 +167,7 @@ fn keep_from_starting_threads(service: &Running) -> Result<()> {
     Ok(())
 }
 
-/// The first call of a service that has just been started, while nobody else has the export mounted.
+/// The first call of a service that has just started, while no process has the export mounted.
 async fn cold(stage: &Stage) -> Result<Vec<Line>> {
     let [mut create, mut publish, mut delete] = [const { Cost::new() }; 3];
     for number in 0..COLD {

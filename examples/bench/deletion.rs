@@ -1,4 +1,4 @@
-//! Deleting a volume with many files, beside `rm -rf` of the same tree over a mount of the same export.
+//! Deletes a volume with many files, and compares with `rm -rf` of the same tree over a mount of the same export.
 
 use std::path::Path;
 use std::process::Command;
@@ -29,7 +29,7 @@ pub(crate) async fn run(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
     cost.add(async {
         call = controller.delete(&volume).await?;
         while in_trash() > 0 {
-            ensure!(begun.elapsed() < Duration::from_mins(5), "the reaper does not finish");
+            ensure!(begun.elapsed() < Duration::from_mins(5), "the trash is not empty after 5 minutes");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
@@ -59,7 +59,7 @@ pub(crate) async fn run(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
     let rows = [
         row!("DeleteVolume answers after", format!("{:.1} ms", call.as_secs_f64() * 1e3), ""),
         row!(
-            "the reaper is done after",
+            "the trash is empty after",
             format!("{:.1} s", reaped.as_secs_f64()),
             per_call(cost.requests(), files)
         ),
@@ -71,12 +71,12 @@ pub(crate) async fn run(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
     ];
     table::print(&["", "time", "NFS requests a file"], &rows);
     println!();
-    verdict.say(reaped <= floor.mul_f64(1.2), "the reaper takes no more than 1.2 times as long as rm -rf");
-    verdict.count(call < reaped / 10, "DeleteVolume does not wait for the files to go");
+    verdict.say(reaped <= floor.mul_f64(1.2), "emptying the trash takes at most 1.2 times as long as rm -rf");
+    verdict.count(call < reaped / 10, "DeleteVolume does not wait for the removal of the files");
     Ok(())
 }
 
-/// Makes the tree on the server's own file system.
+/// Creates the tree on the server's own file system.
 fn fill(top: &Path) -> Result<()> {
     for dir in 0..DIRS {
         let dir = top.join(dir.to_string());

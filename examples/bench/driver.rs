@@ -1,4 +1,4 @@
-//! The two services and one client for each, and every call as a function that says how long it took.
+//! The two services with a client for each. Every call is a function that returns how long it took.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use nfs_subdir_csi::csi::proto;
 use crate::common::{PARAMETERS, Stage, timed};
 use crate::support::{self, Client, Service};
 
-/// A service that runs, and the connection to it.
+/// A running service and the connection to it.
 pub(crate) struct Running {
     service: Service,
     pub(crate) client: Client,
@@ -24,13 +24,13 @@ impl Running {
         Self::warm(stage.node()?).await
     }
 
-    /// With the threads that calls run on started: that happens once in a service's life.
+    /// Waits until the service has started the threads that its calls run on, which it does once.
     pub(crate) async fn warm(service: Service) -> Result<Self> {
         let mut client = service.client().await;
         timed(client.identity.probe(proto::ProbeRequest {})).await?;
         let calls = (0..4).map(|number| {
             let mut client = client.clone();
-            // Of the services only one has the call, and there is no such volume: no export is mounted for it.
+            // One of the two calls is not offered by the service, and there is no such volume, so no export is mounted.
             async move {
                 let id = format!("none-{number}");
                 let stats = proto::NodeGetVolumeStatsRequest {
@@ -54,7 +54,7 @@ impl Running {
     }
 
     pub(crate) async fn stop(mut self) -> Result<()> {
-        // The connection ends first: waiting for the service below keeps this thread from saying so.
+        // Closes the connection first. This thread cannot do it while it waits for the service.
         drop(self.client);
         tokio::time::sleep(Duration::from_millis(10)).await;
         let status = self.service.stop();
@@ -69,7 +69,7 @@ impl Running {
     pub(crate) async fn create(&mut self, name: &str) -> Result<(proto::Volume, Duration)> {
         let request = support::create(name, &PARAMETERS);
         let (answer, time) = timed(self.client.controller.create_volume(request)).await?;
-        Ok((answer.volume.context("the answer holds no volume")?, time))
+        Ok((answer.volume.context("the answer has no volume")?, time))
     }
 
     pub(crate) async fn delete(&mut self, volume: &proto::Volume) -> Result<Duration> {
@@ -96,7 +96,7 @@ impl Running {
     }
 }
 
-/// Volumes with these names' beginning, made one after the other.
+/// Creates volumes one after the other, whose names begin with `prefix`.
 pub(crate) async fn volumes(
     controller: &mut Running,
     prefix: &str,
@@ -109,7 +109,7 @@ pub(crate) async fn volumes(
     Ok(volumes)
 }
 
-/// A target path for pod number `pod`.
+/// A target path for the pod `pod` with this number.
 pub(crate) fn target(stage: &Stage, pod: &str, number: usize) -> Result<PathBuf> {
     stage.target(&format!("{pod}-{number}"), "pvc")
 }

@@ -28,7 +28,7 @@ pub(crate) async fn run(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
                 command.env("NODE_ID", "node-1");
             }
             times.push(first_answer(command, role).await?);
-            // The kernel takes the last one's mount namespace apart meanwhile.
+            // The kernel needs this time to remove the mount namespace of the process before.
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         times.sort();
@@ -61,7 +61,7 @@ pub(crate) async fn run(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
     Ok(())
 }
 
-/// A process that does not outlive this value.
+/// A process that is killed when the value is dropped.
 struct Started(Child);
 
 impl Drop for Started {
@@ -71,7 +71,7 @@ impl Drop for Started {
     }
 }
 
-/// From the start of the process to the answer to the first call. The socket is tried every millisecond.
+/// The time from the start of the process to the answer to the first call. Tries to connect every millisecond.
 async fn first_answer(mut command: Command, role: &str) -> Result<Duration> {
     let socket = format!("/run/csi/{role}-first.sock");
     let _ = std::fs::remove_file(&socket);
@@ -79,7 +79,10 @@ async fn first_answer(mut command: Command, role: &str) -> Result<Duration> {
     let begun = Instant::now();
     let _started = Started(command.spawn()?);
     while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-        ensure!(begun.elapsed() < Duration::from_secs(10), "the {role} service does not serve");
+        ensure!(
+            begun.elapsed() < Duration::from_secs(10),
+            "the {role} service accepts no connection after 10 s"
+        );
         std::thread::sleep(Duration::from_millis(1));
     }
     let mut client = Client::connect(Path::new(&socket)).await;

@@ -1,4 +1,4 @@
-//! What is read from the kernel: NFS requests, tasks, memory. Reading starts no task and asks no server.
+//! Counters of the kernel: NFS requests, tasks, memory. Reading them starts no task and contacts no server.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,14 +18,14 @@ const KINDS: &str = "\
     REMOVEXATTR READ_PLUS";
 /// Sent by a timer to keep the lease, whether or not anybody calls the driver.
 const TIMER: &str = "SEQUENCE";
-/// What the server got and the kernel's client did not send: the driver asks by itself whether a server is there.
+/// Requests that the server received and the kernel's client did not send: the driver itself asks whether a server answers.
 const BY_HAND: &str = "NULL (the driver's own)";
 
 /// The counters of the whole guest at one moment.
 #[derive(Clone)]
 struct Counters {
     requests: Vec<u64>,
-    /// Requests that the server got, from whomever.
+    /// All requests that the server has received.
     received: u64,
     tasks: u64,
 }
@@ -34,11 +34,11 @@ impl Counters {
     fn read() -> Result<Self> {
         let nfs = std::fs::read_to_string("/proc/net/rpc/nfs")?;
         let proc4 = nfs.lines().find_map(|line| line.strip_prefix("proc4 ")).context("no NFS 4 client")?;
-        // The first number says how many follow.
+        // The first number is the count of the numbers that follow.
         let requests: Vec<u64> = proc4.split(' ').skip(1).map(str::parse).collect::<Result<_, _>>()?;
         anyhow::ensure!(
             requests.len() == KINDS.split(' ').count(),
-            "this kernel's NFS client has other kinds of requests"
+            "the NFS client of this kernel has other kinds of requests than this program knows"
         );
         let nfsd = std::fs::read_to_string("/proc/net/rpc/nfsd")?;
         let received = nfsd.lines().find_map(|line| line.strip_prefix("net ")?.split(' ').next());
@@ -49,7 +49,7 @@ impl Counters {
         Ok(Self { requests, received, tasks: tasks.parse()? })
     }
 
-    /// The counters once no request has been sent for a while: CLOSE goes out after close(2) has returned.
+    /// The counters when no request has been sent for a while, because CLOSE is sent after close(2) has returned.
     async fn at_rest() -> Result<Self> {
         let mut last = Self::read()?;
         loop {
@@ -63,12 +63,12 @@ impl Counters {
     }
 }
 
-/// What some calls have cost.
+/// The requests and tasks of some calls.
 #[derive(Clone)]
 pub(crate) struct Cost {
     pub(crate) calls: u64,
     pub(crate) tasks: u64,
-    /// Of the tasks, those that the kernel started for itself in the meantime and that go on: workers for any work.
+    /// How many of the tasks are general workers that the kernel has started meanwhile and that stay.
     pub(crate) workers: u64,
     kinds: BTreeMap<&'static str, u64>,
 }
@@ -87,7 +87,7 @@ impl Cost {
         self.kinds.get(kind).copied().unwrap_or(0)
     }
 
-    /// What is left after `calls` calls at the price of `other`.
+    /// The rest after subtracting `calls` calls that cost as much as those of `other`.
     pub(crate) fn minus(mut self, other: &Self, calls: u64) -> Self {
         for (kind, count) in &mut self.kinds {
             let price = other.kinds.get(kind).copied().unwrap_or(0);
@@ -97,14 +97,14 @@ impl Cost {
         self
     }
 
-    /// Of each kind how many for each call.
+    /// How many requests of each kind there are for each call.
     pub(crate) fn kinds(&self) -> Vec<String> {
         let mut kinds: Vec<_> = self.kinds.iter().collect();
         kinds.sort_by_key(|&(kind, &count)| (std::cmp::Reverse(count), kind));
         kinds.into_iter().map(|(kind, &count)| format!("{} {kind}", per_call(count, self.calls))).collect()
     }
 
-    /// Runs `call` and adds what the guest did meanwhile, and until its NFS client was at rest.
+    /// Runs `call` and adds what the guest has done until its NFS client is idle again.
     pub(crate) async fn add(&mut self, call: impl Future<Output = Result<()>>) -> Result<()> {
         let before = Counters::at_rest().await?;
         call.await?;
@@ -129,7 +129,7 @@ impl Cost {
     }
 }
 
-/// Kernel workers among the youngest tasks. Ids are given out one after the other, so the youngest have the largest.
+/// The number of kernel workers among the newest tasks. Ids are given out in order, so the newest tasks have the largest.
 fn workers_since(before: u64, after: u64) -> Result<u64> {
     let loadavg = std::fs::read_to_string("/proc/loadavg")?;
     let last: u64 = loadavg.trim().rsplit(' ').next().context("no last id")?.parse()?;
@@ -140,7 +140,7 @@ fn workers_since(before: u64, after: u64) -> Result<u64> {
     Ok(born.filter(|&id| is_worker(id)).count() as u64)
 }
 
-/// `count / calls`, with as many digits as it needs.
+/// `count / calls`, with two digits unless it is a whole number.
 #[expect(clippy::cast_precision_loss, reason = "for reading")]
 pub(crate) fn per_call(count: u64, calls: u64) -> String {
     if calls > 0 && count.is_multiple_of(calls) {
@@ -149,7 +149,7 @@ pub(crate) fn per_call(count: u64, calls: u64) -> String {
     format!("{:.2}", count as f64 / calls as f64)
 }
 
-/// Has the kernel forget every name and inode that nobody uses, as on a node that has not seen the volume yet.
+/// Makes the kernel drop all unused names and inodes from its caches, as on a node that has not used the volume yet.
 pub(crate) fn forget_names() -> Result<()> {
     std::fs::write("/proc/sys/vm/drop_caches", "2").context("drop caches")
 }
@@ -158,9 +158,9 @@ pub(crate) fn forget_names() -> Result<()> {
 #[derive(Clone, Copy)]
 pub(crate) struct Memory {
     pub(crate) resident: u64,
-    /// Of that, what is not the content of a file: the heap and the stacks.
+    /// The part of it that is not the content of a file: heap and stacks.
     pub(crate) anonymous: u64,
-    /// The most that was resident since the start, or since [`Memory::forget_peak`].
+    /// The maximum of resident memory since the start, or since [`Memory::forget_peak`].
     pub(crate) peak: u64,
     pub(crate) threads: u64,
 }
@@ -180,13 +180,13 @@ impl Memory {
         })
     }
 
-    /// Has the peak of a process begin anew at what is resident now (proc_pid_clear_refs(5)).
+    /// Resets the maximum of a process to its present resident memory (proc_pid_clear_refs(5)).
     pub(crate) fn forget_peak(pid: u32) -> Result<()> {
         std::fs::write(format!("/proc/{pid}/clear_refs"), "5").context("reset the peak")
     }
 
     pub(crate) fn megabytes(kilobytes: u64) -> String {
-        // The kernel's kB has 1024 bytes; an MB here has 1,000,000.
+        // The kernel's kB is 1024 bytes. An MB here is 1,000,000 bytes.
         let tenths = (kilobytes * 1024 + 50_000) / 100_000;
         format!("{}.{} MB", tenths / 10, tenths % 10)
     }

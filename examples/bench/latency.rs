@@ -1,4 +1,4 @@
-//! How long calls take, each beside what the kernel needs for the same: one round trip and one system call.
+//! How long calls take, compared with what the kernel needs for the same: one round trip and one system call.
 
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::driver::{self, Running};
 use crate::{row, table};
 
 const CALLS: usize = 200;
-/// The first ones are not counted.
+/// The first calls are not counted.
 const WARM_UP: usize = 10;
 const MOUNT: &str = "/run/bench-latency";
 
@@ -30,7 +30,7 @@ pub(crate) async fn run(stage: &Stage) -> Result<()> {
             }
             floor = Floor::default();
         }
-        // In turns: what else the machine does meets both alike.
+        // Measures driver and kernel in turns, so that other load on the machine affects both.
         floor.measure(&floor_dir, number)?;
         probe.add(node.probe().await?);
         let (volume, time) = controller.create(&format!("latency-{number}")).await?;
@@ -66,7 +66,7 @@ pub(crate) async fn run(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// What the calls come down to, done by this program itself.
+/// The system calls behind the calls of the driver, made by this program itself.
 #[derive(Default)]
 struct Floor {
     mkdir: Times,
@@ -127,7 +127,7 @@ impl Times {
         Ok(())
     }
 
-    /// The time that so many of a hundred do not exceed, in ms.
+    /// The time that `percent` of the calls do not exceed, in ms.
     fn percentile(&self, percent: usize) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort();

@@ -1,4 +1,4 @@
-//! Listing an export with many volumes.
+//! Lists an export with many volumes.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -48,7 +48,11 @@ pub(crate) async fn run(stage: &Stage) -> Result<()> {
         let all = begun.elapsed();
         ensure!(listed == VOLUMES + 1, "{listed} volumes are listed, not {}", VOLUMES + 1);
         rows.push(row!(
-            if page == 0 { "as many as fit one answer".to_owned() } else { format!("{page} in an answer") },
+            if page == 0 {
+                "as many entries as fit into one answer".to_owned()
+            } else {
+                format!("{page} entries in an answer")
+            },
             format!("{:.1} s", all.as_secs_f64()),
             format!("{:.0} ms", slowest.as_secs_f64() * 1e3),
             per_call(cost.requests(), listed as u64),
@@ -70,7 +74,7 @@ pub(crate) async fn run(stage: &Stage) -> Result<()> {
     controller.stop().await
 }
 
-/// Writes the records on the server's own file system, as the driver would have.
+/// Writes records like those of the driver, on the server's own file system.
 fn write_records() -> Result<()> {
     for number in 0..VOLUMES {
         let name = format!("many-{number}");

@@ -1,7 +1,8 @@
-//! What the driver costs: requests, tasks, times, memory, each beside what the kernel alone needs.
+//! Measures the driver: NFS requests, tasks, times and memory, each beside what the kernel alone needs.
 //!
 //! `vm/run -m 6G -t 1800 -- target/release/examples/bench DRIVER [SECTION...]`, or `make bench`. Sections: counts, latency,
-//! many, footprint, deletion, listing, copying; without any, all. Exit status 1 if a count misses its aim.
+//! many, footprint, deletion, listing, copying; all of them without an argument. The exit status is 1 if a count misses its
+//! target.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -31,7 +32,7 @@ fn main() -> Result<ExitCode> {
     let driver = args.next().map(PathBuf::from).context("usage: bench DRIVER [SECTION...]")?;
     let chosen: Vec<String> = args.collect();
     let stage = Stage::set(&driver)?;
-    // One thread: the measuring must start no task itself.
+    // One thread only, because the measurement itself must not start a task.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut verdict = Verdict::default();
     let measured = runtime.block_on(measure(&stage, &chosen, &mut verdict));

@@ -30,7 +30,7 @@ pub(crate) async fn run(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
     let exports = mounts.len() - VOLUMES;
     println!("  published in {:.2} s", published.as_secs_f64());
     println!(
-        "  NFS mounts {}: {exports} of the export, {VOLUMES} binds; file systems {}",
+        "  NFS mounts {}: {exports} of the export, {VOLUMES} bind mounts; file systems {}",
         mounts.len(),
         file_systems(&mounts)
     );
@@ -41,7 +41,7 @@ pub(crate) async fn run(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
     );
     verdict.count(
         exports == 1 && file_systems(&mounts) == 1,
-        "200 published volumes are 1 NFS mount of the export",
+        "200 published volumes need 1 NFS mount of the export",
     );
     for (volume, target) in volumes.iter().zip(&targets) {
         node.unpublish(volume, target).await?;

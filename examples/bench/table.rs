@@ -1,8 +1,8 @@
-//! A table of text: the first column to the left, the others to the right.
+//! A table of text. The first column is aligned to the left, the others to the right.
 
 use std::fmt::Write as _;
 
-/// Prints the rows under the heading. A row of one cell is a title within the table.
+/// Prints a heading and rows. A row of one cell is a title within the table.
 pub(crate) fn print(heading: &[&str], rows: &[Vec<String>]) {
     let heading: Vec<String> = heading.iter().map(|&cell| cell.to_owned()).collect();
     let full = || std::iter::once(&heading).chain(rows).filter(|row| row.len() > 1);
@@ -19,7 +19,7 @@ pub(crate) fn print(heading: &[&str], rows: &[Vec<String>]) {
     }
 }
 
-/// Prints a name and what belongs to it, on as many lines as that needs.
+/// Prints a name and its items, on as many lines as they need.
 pub(crate) fn print_list(name: &str, items: &[String]) {
     const NAME: usize = 36;
     const LINE: usize = 100;
@@ -38,7 +38,7 @@ pub(crate) fn print_list(name: &str, items: &[String]) {
     println!("{}", line.trim_end());
 }
 
-/// A row from anything that can be shown.
+/// A row of cells that are converted to text.
 #[macro_export]
 macro_rules! row {
     ($($cell:expr),+ $(,)?) => { vec![$($cell.to_string()),+] };

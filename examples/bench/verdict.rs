@@ -1,6 +1,6 @@
-//! Aims, and whether they are met.
+//! Targets, and whether they are met.
 
-/// Counts decide about the exit status. Memory, size and time are only said: they depend on the machine.
+/// Counts decide the exit status. Memory, size and time depend on the machine and are only reported.
 #[derive(Default)]
 pub(crate) struct Verdict {
     lines: Vec<String>,
@@ -8,20 +8,20 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// An aim that every machine must meet.
+    /// A target that must be met on every machine.
     pub(crate) fn count(&mut self, met: bool, aim: &str) {
         self.missed |= !met;
         self.say(met, aim);
     }
 
-    /// An aim that is only reported.
+    /// A target that is only reported.
     pub(crate) fn say(&mut self, met: bool, aim: &str) {
         self.lines.push(format!("  {}  {aim}", if met { "PASS" } else { "MISS" }));
     }
 
-    /// Prints all of them. `true` if no count is missed.
+    /// Prints all targets. Returns `true` if no count misses its target.
     pub(crate) fn conclude(&self) -> bool {
-        println!("Aims\n");
+        println!("Targets\n");
         println!("{}", self.lines.join("\n"));
         !self.missed
     }

@@ -1,4 +1,4 @@
-//! What demo and benchmark have in common: the guest with its NFS server, and the driver's two services in it.
+//! Code that demo and benchmark share: the guest with its NFS server, and the driver's two services in it.
 
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each user needs a part of it")]
 
@@ -14,22 +14,22 @@ use nix::mount::{MsFlags, mount};
 
 use crate::support::Service;
 
-/// The export, as clients name it.
+/// The export under the names that clients use.
 pub const SERVER: &str = "127.0.0.1";
 pub const SHARE: &str = "/share";
-/// The export, as the server has it on its disk. Looking there costs no NFS request.
+/// The export on the server's own file system. Reading it needs no NFS request.
 pub const EXPORTED: &str = "/export/share";
-/// The driver's own directory on it.
+/// The driver's state directory on the export.
 pub const STATE_DIR: &str = "/export/share/.nfs-subdir-csi";
 /// The parameters of a StorageClass for the export.
 pub const PARAMETERS: [(&str, &str); 2] = [("server", SERVER), ("share", SHARE)];
 
-/// So many lines of each service's log are shown after a failure.
+/// How many lines of each service's log are shown after a failure.
 const LOG_LINES: usize = 40;
-/// Exports stay mounted for the whole run, so that it is the caller who decides what is measured.
+/// Exports stay mounted for the whole run, so that no unmount is measured by accident.
 const STAYS_MOUNTED: [&str; 2] = ["--export-linger", "3600"];
 
-/// A place to play: a kubelet directory that is shared as kubelet has it, and the logs of the services.
+/// A kubelet directory with shared propagation, as kubelet has it, and the logs of the services.
 pub struct Stage {
     driver: PathBuf,
     dir: PathBuf,
@@ -40,9 +40,12 @@ impl Stage {
     pub fn set(driver: &Path) -> Result<Self> {
         let guest =
             std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("User Mode Linux"));
-        ensure!(guest && Path::new(EXPORTED).is_dir(), "this runs in the guest: vm/run -- PROGRAM DRIVER");
+        ensure!(
+            guest && Path::new(EXPORTED).is_dir(),
+            "this program runs in the guest only: vm/run -- PROGRAM DRIVER"
+        );
         let left = std::fs::read_dir(EXPORTED)?.count();
-        ensure!(left == 0, "the export must be empty at the start, and {EXPORTED} is not");
+        ensure!(left == 0, "{EXPORTED} is not empty: the program needs an empty export");
         let stage = Self {
             driver: driver.canonicalize().with_context(|| driver.display().to_string())?,
             dir: PathBuf::from("/run/csi"),
@@ -61,7 +64,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Bytes of the driver's binary.
+    /// Size of the driver's binary in bytes.
     pub fn driver_size(&self) -> Result<u64> {
         Ok(self.driver.metadata()?.len())
     }
@@ -74,7 +77,7 @@ impl Stage {
         self.start("node", &["--node-id", "node-1"])
     }
 
-    /// A controller whose threads each want a stack of so many bytes.
+    /// A controller whose threads each need a stack of this size.
     pub fn controller_with_stacks(&self, bytes: u64) -> Result<Service> {
         let mut command = self.command("controller")?;
         command.env("RUST_MIN_STACK", bytes.to_string());
@@ -86,7 +89,7 @@ impl Stage {
         Ok(Service::launch(self.command(role)?, role, &self.dir, &args))
     }
 
-    /// The driver, with what it says added to the log of this role.
+    /// The driver as a command that appends its output to the log of this role.
     pub fn command(&self, role: &str) -> Result<Command> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_of(role))?;
         let mut command = Command::new(&self.driver);
@@ -98,7 +101,7 @@ impl Stage {
         self.dir.join(format!("{role}.log"))
     }
 
-    /// What the services have said in the end.
+    /// The last lines of the services' logs.
     pub fn logs(&self) -> String {
         let tail = |role: &str| {
             let log = std::fs::read_to_string(self.log_of(role)).unwrap_or_default();
@@ -109,7 +112,7 @@ impl Stage {
         tail("controller") + &tail("node")
     }
 
-    /// The path at which kubelet wants volume `pv` for the pod `uid`. The directories above it are made.
+    /// The target path of the volume `pv` for the pod `uid`. Creates the directories above it.
     pub fn target(&self, uid: &str, pv: &str) -> Result<PathBuf> {
         let parent = self.kubelet.join(format!("pods/{uid}/volumes/kubernetes.io~csi/{pv}"));
         std::fs::create_dir_all(&parent)?;
@@ -131,7 +134,7 @@ pub struct NfsMount {
     pub version: String,
 }
 
-/// The NFS mounts that a process sees (proc_pid_mountinfo(5)); `self` is this one.
+/// The NFS mounts that a process sees (proc_pid_mountinfo(5)). `self` is this process.
 pub fn nfs_mounts(process: impl Display) -> Result<Vec<NfsMount>> {
     let text = std::fs::read_to_string(format!("/proc/{process}/mountinfo"))?;
     let parse = |line: &str| {
@@ -145,38 +148,42 @@ pub fn nfs_mounts(process: impl Display) -> Result<Vec<NfsMount>> {
     Ok(text.lines().filter_map(parse).collect())
 }
 
-/// How many file systems these mounts show.
+/// How many different file systems these mounts have.
 pub fn file_systems(mounts: &[NfsMount]) -> usize {
     mounts.iter().map(|mount| &mount.device).collect::<BTreeSet<_>>().len()
 }
 
-/// How many NFS file systems this kernel's client has, mounted anywhere.
+/// How many NFS file systems the kernel's client has, wherever they are mounted.
 pub fn superblocks() -> usize {
-    // One line is the heading.
+    // The first line is the heading.
     std::fs::read_to_string("/proc/fs/nfsfs/volumes").map_or(0, |text| text.lines().count().saturating_sub(1))
 }
 
-/// Where the server keeps the directory of a volume.
+/// The directory of a volume on the server.
 pub fn on_server(volume: &proto::Volume) -> PathBuf {
     Path::new(EXPORTED).join(volume.volume_context.get("subDir").map_or("", String::as_str))
 }
 
-/// Directories of deleted volumes that still wait for their removal, counted on the server.
+/// How many deleted volumes are still in the trash, counted on the server.
 pub fn in_trash() -> usize {
     Path::new(STATE_DIR).join("trash").read_dir().map_or(0, Iterator::count)
 }
 
-/// Waits until no deleted volume's directory is left.
+/// Waits until the trash is empty.
 pub async fn trash_emptied() -> Result<()> {
     let begun = Instant::now();
     while in_trash() > 0 {
-        ensure!(begun.elapsed() < Duration::from_mins(1), "{} directories stay in the trash", in_trash());
+        ensure!(
+            begun.elapsed() < Duration::from_mins(1),
+            "{} directories are still in the trash after a minute",
+            in_trash()
+        );
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     Ok(())
 }
 
-/// The answer of a call, or the code and message of its refusal as an error, and how long it took.
+/// The answer to a call and how long it took. If the call fails, the error has the code and the message.
 pub async fn timed<T>(
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<(T, Duration)> {
@@ -189,7 +196,7 @@ pub async fn timed<T>(
     }
 }
 
-/// A number of bytes in the unit that suits it.
+/// A number of bytes in a suitable unit.
 #[expect(clippy::cast_precision_loss, reason = "for reading")]
 pub fn human(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];

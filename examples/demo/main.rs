@@ -1,6 +1,6 @@
-//! A volume's whole life as Kubernetes would lead it, on a real NFS server, each step shown and checked.
+//! The whole life of a volume on a real NFS server, with the calls that Kubernetes would make. Each step is shown and checked.
 //!
-//! `vm/run -- target/release/examples/demo DRIVER`, or `make demo`. Exit status 1 if anything is not as it should be.
+//! `vm/run -- target/release/examples/demo DRIVER`, or `make demo`. The exit status is 1 if a step fails.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -20,7 +20,7 @@ use page::Page;
 use support::{Client, Service};
 
 const PV: &str = "pvc-7d1f6c0e-5a3b-4c1e-9a57-2f0b6f4f8f11";
-/// The pods by the names that the text calls them, and by the ids that kubelet knows them by.
+/// The names of the pods in the output, and the ids by which kubelet knows them.
 const PODS: [(&str, &str); 3] = [
     ("web-1", "0b6c2d1e-91f4-4c5a-8d3e-6f7a8b9c0d1e"),
     ("web-2", "5f8e7d6c-2b1a-4f0e-9c8d-7b6a5f4e3d2c"),
@@ -38,11 +38,11 @@ fn main() -> Result<ExitCode> {
         println!("\n{}", stage.logs());
         return Ok(ExitCode::FAILURE);
     }
-    println!("\nAll {} steps went as they should.", page.count());
+    println!("\nAll {} steps succeeded.", page.count());
     Ok(ExitCode::SUCCESS)
 }
 
-/// The driver, and the volume once there is one.
+/// The driver, and the volume once it has been created.
 struct Play<'a> {
     stage: &'a Stage,
     page: &'a mut Page,
@@ -55,11 +55,9 @@ struct Play<'a> {
 
 async fn play(stage: &Stage, page: &mut Page) -> Result<()> {
     println!("nfs-subdir-csi: one claim, three pods, the NFS server {SERVER}:{SHARE}\n");
+    println!("These are the calls that Kubernetes makes, on the NFS client and server of a real kernel.");
     println!(
-        "What Kubernetes asks of a CSI driver, asked here, on the NFS client and server of a real kernel."
-    );
-    println!(
-        "Times are those of a User-Mode-Linux guest, where system calls are many times dearer than usual."
+        "The times are those of a User-Mode-Linux guest, where system calls take many times longer than usual."
     );
 
     page.chapter("The driver starts");
@@ -103,7 +101,7 @@ impl Play<'_> {
         let request = support::create(PV, &[PARAMETERS.as_slice(), &named].concat());
         let mut controller = self.controller.client().await.controller;
         let (answer, time) = timed(controller.create_volume(request)).await?;
-        self.volume = answer.volume.context("the answer holds no volume")?;
+        self.volume = answer.volume.context("the answer has no volume")?;
         let dir = common::on_server(&self.volume);
         let meta = dir.metadata().with_context(|| dir.display().to_string())?;
         let mode = meta.permissions().mode() & 0o7777;
@@ -111,7 +109,7 @@ impl Play<'_> {
         ensure!(dir.ends_with(format!("demo-claim-{PV}")), "the directory is {}", dir.display());
         let capacity = u64::try_from(self.volume.capacity_bytes)?;
         ensure!(capacity == 1 << 30, "the capacity is {capacity}");
-        self.page.done(Some(time), "mounts the share for the driver, makes a directory");
+        self.page.done(Some(time), "mounts the share for the driver and creates a directory");
         Page::more("volume id", &self.volume.volume_id);
         Page::more("directory", dir.display().to_string());
         Page::more("", format!("mode {mode:04o}, owner {}:{}", meta.uid(), meta.gid()));
@@ -121,11 +119,14 @@ impl Play<'_> {
 
     async fn two_pods(&mut self) -> Result<()> {
         self.page.chapter("Two pods use it");
-        for (pod, detail) in [(0, "mounts the share once for this node, then one bind"), (1, "one bind")] {
+        for (pod, detail) in
+            [(0, "mounts the share once for this node, then one bind mount"), (1, "one bind mount")]
+        {
             self.publish(pod, false, detail).await?;
             if pod == 0 {
                 let path = self.targets[0].to_string_lossy();
-                let (pods, volume) = path.split_once("/volumes/").context("the target has no volumes/")?;
+                let (pods, volume) =
+                    path.split_once("/volumes/").context("the target path has no volumes/")?;
                 Page::more("target", format!("{pods}/volumes/"));
                 Page::more("", format!("  {volume}"));
             }
@@ -139,14 +140,14 @@ impl Play<'_> {
 
     async fn a_reader(&mut self) -> Result<()> {
         self.page.chapter("A third pod may only read");
-        self.publish(2, true, "one bind, read-only from its first moment").await?;
+        self.publish(2, true, "one bind mount, read-only from the start").await?;
         self.reads(2, "hello from web-1")?;
-        self.page.begin("report may not write it");
+        self.page.begin("report cannot write it");
         let error =
             std::fs::write(self.file(2), "changed").err().context("a read-only volume was written to")?;
         ensure!(error.raw_os_error() == Some(nix::errno::Errno::EROFS as i32), "refused with {error}");
         self.page.done(None, nix::errno::Errno::EROFS.desc());
-        self.page.begin("web-2 still may");
+        self.page.begin("web-2 still can");
         std::fs::write(self.file(1), "changed by web-2")?;
         self.page.done(None, "");
         self.reads(2, "changed by web-2")
@@ -179,7 +180,7 @@ impl Play<'_> {
     }
 
     async fn the_node(&mut self) -> Result<()> {
-        self.page.chapter("What the node has");
+        self.page.chapter("What there is on the node");
         self.page.begin("NodeGetVolumeStats");
         let request = proto::NodeGetVolumeStatsRequest {
             volume_id: self.volume.volume_id.clone(),
@@ -201,20 +202,21 @@ impl Play<'_> {
         let (binds, own): (Vec<_>, Vec<_>) =
             all.iter().partition(|mount| self.targets.contains(&mount.place));
         let [share] = own.as_slice() else { anyhow::bail!("{} mounts of the share", own.len()) };
-        ensure!(binds.len() == 3 && common::file_systems(&all) == 1, "{} binds", binds.len());
+        ensure!(binds.len() == 3 && common::file_systems(&all) == 1, "{} bind mounts", binds.len());
         ensure!(all.iter().all(|mount| mount.version == "4.2"), "NFS {}", share.version);
         let binds = binds.len();
-        self.page.done(None, format!("1 NFS {} mount of the share, {binds} binds of it", share.version));
+        self.page
+            .done(None, format!("1 NFS {} mount of the share, {binds} bind mounts of it", share.version));
         self.page.begin("mounts that the host sees");
         let host = common::nfs_mounts("self")?;
         let volumes = host.iter().filter(|mount| self.targets.contains(&mount.place)).count();
         ensure!(volumes == 3 && host.len() == 3, "{} mounts, {volumes} of them at targets", host.len());
-        self.page.done(None, "the 3 binds; no path leads to the whole share");
+        self.page.done(None, "the 3 bind mounts; no path leads to the whole share");
         Ok(())
     }
 
     async fn a_crash(&mut self) -> Result<()> {
-        self.page.chapter("The driver dies under running pods, and comes back");
+        self.page.chapter("The driver is killed while pods run, and starts again");
         self.page.begin("SIGKILL to the node service");
         self.node.kill();
         self.page.done(None, format!("process {} is gone", self.node.pid()));
@@ -225,7 +227,7 @@ impl Play<'_> {
         self.page.begin("node: GetPluginInfo");
         self.node = self.stage.node()?;
         self.client = greet(self.page, &self.node).await?;
-        self.publish(0, false, "asked again: it is there, nothing to do").await
+        self.publish(0, false, "already published, nothing to do").await
     }
 
     async fn the_pods_end(&mut self) -> Result<()> {
@@ -235,7 +237,7 @@ impl Play<'_> {
             let request = support::unpublish(&self.volume, target);
             let (_, time) = timed(self.client.node.node_unpublish_volume(request)).await?;
             ensure!(!target.exists(), "{} is still there", target.display());
-            self.page.done(Some(time), "asks no server anything");
+            self.page.done(Some(time), "contacts no server");
         }
         self.page.begin("the data stays");
         let read = std::fs::read_to_string(common::on_server(&self.volume).join("hello.txt"))?;
@@ -251,7 +253,7 @@ impl Play<'_> {
         let (_, time) = timed(controller.delete_volume(support::delete(&self.volume))).await?;
         let dir = common::on_server(&self.volume);
         ensure!(!dir.exists(), "{} is still there", dir.display());
-        self.page.done(Some(time), "one rename into the trash, however much is in it");
+        self.page.done(Some(time), "one rename into the trash, whatever the volume contains");
         self.page.begin("the trash is emptied");
         common::trash_emptied().await?;
         self.page.done(None, "in the background");
@@ -270,10 +272,10 @@ impl Play<'_> {
         let parts = names_in(Path::new(STATE_DIR))?;
         for part in &parts {
             let inside = names_in(&Path::new(STATE_DIR).join(part))?;
-            ensure!(inside.is_empty(), "{part} holds {inside:?}");
+            ensure!(inside.is_empty(), "{part} contains {inside:?}");
         }
         let top = names_in(Path::new(EXPORTED))?;
-        ensure!(top == [".nfs-subdir-csi"], "{EXPORTED} holds {top:?}");
+        ensure!(top == [".nfs-subdir-csi"], "{EXPORTED} contains {top:?}");
         self.page.done(None, format!("{}, empty ({})", top.join(" "), parts.join(", ")));
         self.page.begin("in the mount table");
         let mounts = common::nfs_mounts("self")?.len();

@@ -1,9 +1,9 @@
-//! What the person at the terminal sees.
+//! The output on the terminal.
 
 use std::io::{IsTerminal, stdout};
 use std::time::Duration;
 
-/// Prints steps as they are done. The one that has begun and is not done is the one that failed.
+/// Prints each step when it is done. If the demo fails, the step that has begun and is not done is the one that failed.
 pub(crate) struct Page {
     step: String,
     count: usize,
@@ -23,7 +23,7 @@ impl Page {
         self.step = step.into();
     }
 
-    /// The step that has begun went well.
+    /// Prints that the step has succeeded.
     pub(crate) fn done(&mut self, time: Option<Duration>, detail: impl AsRef<str>) {
         let time = time.map_or_else(String::new, |time| format!("{:.1} ms", time.as_secs_f64() * 1000.0));
         let mark = self.paint("32", "✓");
@@ -33,7 +33,7 @@ impl Page {
         self.step.clear();
     }
 
-    /// One more line on the last step.
+    /// Prints one more line about the last step.
     pub(crate) fn more(name: &str, value: impl AsRef<str>) {
         println!("      {name:<12}{}", value.as_ref());
     }
@@ -42,7 +42,7 @@ impl Page {
         println!("  {} {}\n    {error:#}", self.paint("31", "FAILED"), self.step);
     }
 
-    /// How many steps went well.
+    /// How many steps have succeeded.
     pub(crate) fn count(&self) -> usize {
         self.count
     }

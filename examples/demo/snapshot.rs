@@ -1,4 +1,4 @@
-//! The chapter of the snapshot: taken, outlived, restored, deleted.
+//! The chapter about a snapshot: it is taken, the volume changes, and a new volume is restored from it.
 
 use anyhow::{Context, Result, ensure};
 use nfs_subdir_csi::csi::proto;
@@ -7,7 +7,7 @@ use proto::volume_content_source::{SnapshotSource, Type};
 use super::common::{self, PARAMETERS, human, timed};
 use super::{Play, support};
 
-/// Bytes of the file that makes the snapshot worth the name.
+/// Size of the file in the snapshot, in bytes.
 const LARGE: usize = 64 << 20;
 
 impl Play<'_> {
@@ -26,12 +26,12 @@ impl Play<'_> {
             ..Default::default()
         };
         let (answer, time) = timed(controller.create_snapshot(request)).await?;
-        let snapshot = answer.snapshot.context("the answer holds no snapshot")?;
+        let snapshot = answer.snapshot.context("the answer has no snapshot")?;
         ensure!(snapshot.ready_to_use, "it is not ready to use");
         let size = human(u64::try_from(snapshot.size_bytes)?);
         self.page.done(Some(time), format!("{size}, cloned by the server"));
 
-        self.page.begin("web-1 spoils the large file");
+        self.page.begin("web-1 overwrites the large file");
         std::fs::write(self.targets[0].join("large"), "spoiled")?;
         self.page.done(None, "");
 
@@ -42,11 +42,14 @@ impl Play<'_> {
             ..support::create("restored", &PARAMETERS)
         };
         let (answer, time) = timed(controller.create_volume(request)).await?;
-        let restored = answer.volume.context("the answer holds no volume")?;
+        let restored = answer.volume.context("the answer has no volume")?;
         let large = std::fs::read(common::on_server(&restored).join("large"))?;
-        ensure!(large.len() == LARGE && large.iter().all(|byte| *byte == 1), "another content");
+        ensure!(
+            large.len() == LARGE && large.iter().all(|byte| *byte == 1),
+            "the restored file has another content"
+        );
         ensure!(std::fs::read(dir.join("large"))? == b"spoiled", "the volume itself was changed");
-        self.page.done(Some(time), "the large file is whole in it");
+        self.page.done(Some(time), "it has the large file as it was");
 
         self.page.begin("DeleteSnapshot, DeleteVolume");
         let request =

@@ -1,5 +1,5 @@
-//! Everything that reads text from outside: handles, parameters, templates, volume contexts, records, mount options.
-//! Whatever the bytes, nothing panics, and every path that comes out is strictly inside the share.
+//! Fuzzes every parser of text from outside: handles, parameters, templates, volume contexts, records, mount options, mount
+//! tables. No input may cause a panic, and every resulting path must be strictly inside the share.
 
 #![no_main]
 
