@@ -1,7 +1,12 @@
 //! Lists of volumes, page by page, and the capacity of an export.
 
+use std::path::PathBuf;
+
 use nfs_subdir_csi::csi::proto;
-use nfs_subdir_csi::volume::policy::settings::{CapacityPolicy, ExportPolicy, Settings};
+use nfs_subdir_csi::linux::NfsSource;
+use nfs_subdir_csi::volume::policy::settings::{
+    CapacityPolicy, ExportPolicy, NamedExport, PrivateOptions, Settings,
+};
 use tonic::Code;
 
 use crate::support::{create, delete, map};
@@ -39,6 +44,75 @@ async fn a_list_has_every_volume_once_while_others_are_made_and_deleted() {
     assert_eq!(third.next_token, "");
     let volume = third.entries[0].volume.as_ref().unwrap();
     assert_eq!((volume.capacity_bytes, &volume.volume_context), (1 << 30, &volumes[8].volume_context));
+}
+
+/// `nas:/srv#a` is before `zeta#a` in the alphabet, but exports of the configuration come first.
+#[tokio::test]
+async fn volumes_are_listed_in_the_order_of_exports_and_keys() {
+    let driver = Driver::start_with(named(&["zeta", "alpha"], "other")).await;
+    driver.mounter.serve("other:/zeta", &directory(&driver, "zeta"));
+    driver.mounter.serve("other:/alpha", &directory(&driver, "alpha"));
+    let mut controller = driver.controller.controller.clone();
+    for name in ["b", "a", "B"] {
+        for parameters in [&[("export", "zeta")][..], &PARAMETERS, &[("export", "alpha")]] {
+            controller.create_volume(create(name, parameters)).await.unwrap();
+        }
+    }
+    let all =
+        ["alpha", "zeta", "nas:/srv"].map(|export| ["B", "a", "b"].map(|key| format!("{export}#{key}")));
+    for limit in [0, 1, 2, 5] {
+        let (mut listed, mut token) = (Vec::new(), String::new());
+        loop {
+            let next = page(&driver, &token, limit).await;
+            listed.extend(ids(&next));
+            token = next.next_token;
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(listed, all.concat(), "{limit} entries a page");
+    }
+}
+
+#[tokio::test]
+async fn an_export_that_is_not_configured_is_listed_once_it_has_been_used() {
+    let earlier = Driver::start().await;
+    earlier.controller.controller.clone().create_volume(create("v", &PARAMETERS)).await.unwrap();
+    let driver = Driver::start().await;
+    driver.mounter.serve("nas:/srv", &earlier.share());
+    assert_eq!(ids(&page(&driver, "", 0).await), Vec::<String>::new());
+    driver.controller.controller.clone().create_volume(create("w", &PARAMETERS)).await.unwrap();
+    assert_eq!(ids(&page(&driver, "", 0).await), ["nas:/srv#v", "nas:/srv#w"]);
+}
+
+#[tokio::test]
+async fn a_list_fails_while_the_server_of_an_export_does_not_answer() {
+    let driver = Driver::start_with(named(&["gone"], "gone.example")).await;
+    let request = proto::ListVolumesRequest::default();
+    let status = driver.controller.controller.clone().list_volumes(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::Internal);
+    assert!(status.message().contains("gone.example"), "{}", status.message());
+}
+
+/// A configuration with these exports, each at the path of its name on the server.
+fn named(names: &[&str], server: &str) -> Settings {
+    let export = |name: &&str| {
+        let source = NfsSource { server: server.to_owned(), share: format!("/{name}") };
+        let export = NamedExport {
+            sources: vec![source],
+            mount_options: PrivateOptions::default(),
+            policy: ExportPolicy::default(),
+        };
+        ((*name).to_owned(), export)
+    };
+    Settings { exports: names.iter().map(export).collect(), ..Settings::default() }
+}
+
+/// A new directory beside the share.
+fn directory(driver: &Driver, name: &str) -> PathBuf {
+    let directory = driver.share().with_file_name(name);
+    std::fs::create_dir(&directory).unwrap();
+    directory
 }
 
 #[tokio::test]

@@ -156,12 +156,17 @@ async fn what_cannot_be_copied_is_refused_and_leaves_nothing() {
         (from("x", of_snapshot("../x")), Code::NotFound),
         (from("x", of_snapshot("")), Code::InvalidArgument),
         (nothing, Code::InvalidArgument),
-        (small(from("x", of_volume(id))), Code::OutOfRange),
     ] {
         let status = driver.make(request).await.unwrap_err();
         assert_eq!(status.code(), code, "{}", status.message());
         assert!(!driver.share().join("x").exists());
     }
+    let status = driver.make(small(from("x", of_volume(id)))).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange);
+    for bytes in [1 << 20, volume.capacity_bytes] {
+        assert!(status.message().contains(&bytes.to_string()), "no {bytes} in: {}", status.message());
+    }
+    assert!(!driver.share().join("x").exists());
     let elsewhere = proto::CreateSnapshotRequest {
         parameters: map(&[("server", "other"), ("share", "/srv")]),
         ..snapshot("t", id)
@@ -238,7 +243,8 @@ async fn snapshots_are_listed_page_by_page_by_volume_and_by_id() {
         assert_eq!(driver.list(request).await.unwrap().entries.len(), count, "{id}");
         let request = proto::GetSnapshotRequest { snapshot_id: id.to_owned(), ..Default::default() };
         let found = driver.controller.controller.clone().get_snapshot(request).await;
-        assert_eq!(found.is_ok(), count == 1, "{id}: {found:?}");
+        let expected = if count == 1 { Ok(()) } else { Err(Code::NotFound) };
+        assert_eq!(found.map(drop).map_err(|status| status.code()), expected, "{id}");
     }
     for token in ["nonsense", "other:/srv#s"] {
         let request = proto::ListSnapshotsRequest { starting_token: token.to_owned(), ..Default::default() };

@@ -1,5 +1,6 @@
 //! Creating, validating and deleting volumes.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -56,6 +57,28 @@ async fn a_repeated_request_gives_the_same_answer_and_a_different_one_is_refused
         assert_eq!(status.code(), Code::AlreadyExists, "{}", status.message());
     }
     assert!(!driver.share().join("elsewhere").exists());
+}
+
+/// The two owners are the user and the group of this process, so that the test needs no root.
+#[tokio::test]
+async fn a_name_in_use_with_another_owner_or_mode_already_exists() {
+    let driver = Driver::start().await;
+    let mut controller = driver.controller.controller.clone();
+    let own = std::fs::metadata("/proc/self").unwrap();
+    let (uid, gid) = (own.uid().to_string(), own.gid().to_string());
+    let owned = [("uid", uid.as_str()), ("gid", gid.as_str()), ("mountPermissions", "0750")];
+    controller.create_volume(create("pvc-1", &with(&owned))).await.unwrap();
+    let (other_uid, other_gid) = ((own.uid() + 1).to_string(), (own.gid() + 1).to_string());
+    for other in [("uid", other_uid.as_str()), ("gid", &other_gid), ("mountPermissions", "0700")] {
+        let parameters: Vec<_> = owned.iter().filter(|(key, _)| *key != other.0).copied().collect();
+        for changed in [parameters.clone(), [&parameters[..], &[other]].concat()] {
+            let status = controller.create_volume(create("pvc-1", &with(&changed))).await.unwrap_err();
+            assert_eq!(status.code(), Code::AlreadyExists, "{changed:?}: {}", status.message());
+        }
+    }
+    controller.create_volume(create("pvc-1", &with(&owned))).await.unwrap();
+    let directory = driver.share().join("ns-claim-pvc-1").metadata().unwrap();
+    assert_eq!((directory.uid(), directory.gid(), directory.mode() & 0o7777), (own.uid(), own.gid(), 0o750));
 }
 
 #[tokio::test]

@@ -175,6 +175,10 @@ async fn a_long_copy_reports_progress_is_joined_by_retries_and_protects_its_sour
     many_files(&volume);
     let short = Duration::from_millis(600);
     let first = driver.snapshot_within("s", &volume.volume_id, short).await;
+    let message = first.as_ref().unwrap_err().message().to_owned();
+    for figure in [" files, ", " bytes, ", " MiB/s"] {
+        assert!(message.contains(figure), "no {figure:?} in: {message}");
+    }
     assert_refused(first, Code::Aborted, "ask again");
     assert_eq!(driver.snapshots().await, [], "an incomplete snapshot is not listed");
     assert_refused(driver.delete(&volume).await, Code::Aborted, "is being made from it");

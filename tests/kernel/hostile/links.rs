@@ -93,11 +93,14 @@ async fn a_volume_whose_parent_is_replaced_by_a_link_is_neither_published_nor_de
 }
 
 #[tokio::test]
-async fn a_volume_is_not_created_below_a_link() {
+async fn a_volume_is_not_created_below_a_link_or_a_file() {
     let driver = Driver::start().await;
     symlink("canary", server::exported("/share/ns")).unwrap();
-    let answer = driver.try_create(new_volume("v", &[("subDir", "ns/new")])).await;
-    assert_refused(answer, Code::FailedPrecondition, "a symbolic link or no directory");
+    fs::write(server::exported("/share/file"), "x").unwrap();
+    for below in ["ns/new", "file/new"] {
+        let answer = driver.try_create(new_volume("v", &[("subDir", below)])).await;
+        assert_refused(answer, Code::FailedPrecondition, "a symbolic link or no directory");
+    }
 }
 
 #[tokio::test]

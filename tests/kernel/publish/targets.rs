@@ -157,6 +157,34 @@ async fn an_unpublish_succeeds_while_a_process_still_uses_the_volume() {
 }
 
 #[tokio::test]
+async fn an_unpublish_needs_no_server() {
+    let driver = Driver::start().await;
+    let volume = driver.create("v", &[]).await;
+    let target = driver.publish(&volume, "a", &[]).await;
+    let stopped = server::Stopped::stop();
+    driver.unpublish(&volume, &target).await.unwrap();
+    assert!(mounts::at(&target).is_empty() && !target.exists());
+    drop(stopped);
+}
+
+/// Guards that were taken for the whole volume would answer ABORTED to some of these calls.
+#[tokio::test]
+async fn one_volume_is_published_at_many_targets_at_the_same_time() {
+    let driver = Driver::start().await;
+    let volume = driver.create("v", &[]).await;
+    let targets: Vec<_> = (0..30).map(|pod| driver.target(&format!("pod-{pod}"))).collect();
+    let mut calls = tokio::task::JoinSet::new();
+    for target in &targets {
+        let (mut node, request) = (driver.node.client().await.node, publish(&volume, target, &[]));
+        calls.spawn(async move { node.node_publish_volume(request).await });
+    }
+    for answer in calls.join_all().await {
+        answer.unwrap();
+    }
+    assert!(targets.iter().all(|target| mounts::at(target).len() == 1));
+}
+
+#[tokio::test]
 async fn a_target_outside_of_the_kubelet_directory_is_invalid() {
     let driver = Driver::start().await;
     let volume = driver.create("v", &[]).await;

@@ -144,6 +144,20 @@ async fn reserved_bytes_are_not_promised_twice_and_are_free_again_after_a_deleti
 }
 
 #[tokio::test]
+async fn with_reserve_the_capacity_is_what_is_free_if_that_is_less() {
+    let driver = on_small("reserve").await;
+    let volume = driver.try_create(sized("v", MIB)).await.unwrap();
+    let target = driver.publish(&volume, "a", &[]).await;
+    // These files belong to no volume, so no reservation covers them.
+    write_through(&server::exported("/small/filler"), 40 * MIB);
+    let free = available(&target);
+    assert!(free < 25 * MIB, "{free}");
+    assert_eq!(capacity(&driver, &[]).await, free);
+    let answer = driver.try_create(sized("large", free + 1)).await;
+    assert_refused(answer, Code::OutOfRange, &format!("{free} bytes"));
+}
+
+#[tokio::test]
 async fn reserved_bytes_survive_a_restart_of_the_controller() {
     let mut driver = on_small("reserve").await;
     driver.try_create(sized("one", 30 * MIB)).await.unwrap();

@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use nfs_subdir_csi::csi::proto::{self, Volume};
 use tonic::Code;
 
-use crate::fixture::{Driver, assert_refused, new_volume, server};
+use crate::fixture::{Driver, answer, assert_refused, new_volume, server};
+use crate::support;
 
 /// Mode, owner and group of the volume's directory.
 fn ownership(volume: &Volume) -> (u32, u32, u32) {
@@ -47,6 +48,28 @@ async fn a_repeated_create_keeps_what_a_pod_has_changed() {
     driver.create("v", &parameters).await;
     assert_eq!((ownership(&volume).1, ownership(&volume).2), (3000, 3000));
     assert_eq!(fs::read_to_string(directory.join("file")).unwrap(), "x");
+}
+
+#[tokio::test]
+async fn mode_owner_and_group_can_be_modified() {
+    let driver = Driver::start().await;
+    let volume = driver.create("v", &[]).await;
+    fs::write(server::directory(&volume).join("file"), "x").unwrap();
+    for (parameters, expected) in [
+        (&[("uid", "1000")][..], (0o770, 1000, 0)),
+        (&[("gid", "2000"), ("mountPermissions", "2750")], (0o2750, 1000, 2000)),
+        (&[], (0o2750, 1000, 2000)),
+    ] {
+        let request = proto::ControllerModifyVolumeRequest {
+            volume_id: volume.volume_id.clone(),
+            mutable_parameters: support::map(parameters),
+            ..Default::default()
+        };
+        answer(driver.controller_client().controller_modify_volume(request)).await.unwrap();
+        assert_eq!(ownership(&volume), expected, "{parameters:?}");
+    }
+    let file = server::directory(&volume).join("file").metadata().unwrap();
+    assert_eq!((file.uid(), file.gid()), (0, 0), "files in the volume are not changed");
 }
 
 #[tokio::test]
