@@ -45,10 +45,12 @@ sanity: deps build ## the whole of csi-sanity against the driver in the guest, o
 	csi-sanity/build
 	vm/at-once 'vm/run -t 600 -- csi-sanity/run $(DRIVER) 4.2' 'vm/run -t 600 -- csi-sanity/run $(DRIVER) 3'
 
-cluster: image ## a Kubernetes with the driver installed, on this machine; leaves it running and says how to use it
+cluster: ## a Kubernetes with the driver installed, on this machine; leaves it running and says how to use it
+	deploy/build-image --if-changed
 	e2e/cluster
 
-e2e: image ## the driver on a real Kubernetes: every example, restarts, 50 pods at once, uninstall
+e2e: ## the driver on a real Kubernetes: every example, restarts, 50 pods at once, uninstall
+	deploy/build-image --if-changed
 	e2e/run
 
 fuzz: deps ## a minute of coverage-guided fuzzing of everything that reads untrusted text

@@ -68,8 +68,9 @@ async fn a_name_in_use_with_another_owner_or_mode_already_exists() {
     let (uid, gid) = (own.uid().to_string(), own.gid().to_string());
     let owned = [("uid", uid.as_str()), ("gid", gid.as_str()), ("mountPermissions", "0750")];
     controller.create_volume(create("pvc-1", &with(&owned))).await.unwrap();
-    let (other_uid, other_gid) = ((own.uid() + 1).to_string(), (own.gid() + 1).to_string());
-    for other in [("uid", other_uid.as_str()), ("gid", &other_gid), ("mountPermissions", "0700")] {
+    let other_user = (own.uid() + 1).to_string();
+    let other_group = (own.gid() + 1).to_string();
+    for other in [("uid", other_user.as_str()), ("gid", &other_group), ("mountPermissions", "0700")] {
         let parameters: Vec<_> = owned.iter().filter(|(key, _)| *key != other.0).copied().collect();
         for changed in [parameters.clone(), [&parameters[..], &[other]].concat()] {
             let status = controller.create_volume(create("pvc-1", &with(&changed))).await.unwrap_err();
