@@ -161,7 +161,7 @@ fn a_dry_run_says_what_would_happen_and_writes_nothing() {
     let share = temporary.path().join("share");
     let before = listing(&share);
     let output = import_to_file(temporary.path(), &[]);
-    assert_eq!(output.status.code(), Some(1), "there are conflicts");
+    assert_eq!(output.status.code(), Some(1), "conflicts make the command fail");
     assert_eq!(listing(&share), before);
     for (name, words) in [
         ("pvc-1", "default/pvc-1-claim         default-data-pvc-1  5Gi       retain     to be imported"),
@@ -215,7 +215,7 @@ fn an_import_writes_only_records_and_repeating_it_changes_nothing() {
     );
     expected.push(format!("{state}/work"));
     assert_eq!(new.collect::<Vec<_>>(), expected);
-    assert!(before.iter().all(|entry| after.contains(entry)), "nothing that was there has changed");
+    assert!(before.iter().all(|entry| after.contains(entry)), "existing files have not changed");
 
     let record = json_of(&share.join(state).join("volumes/pvc-2.json"));
     assert_eq!(
@@ -279,7 +279,7 @@ fn an_import_without_conflicts_succeeds_and_prints_only_manifests() {
         })
     );
     let by_hand = &manifests["items"][3]["spec"]["csi"];
-    assert_eq!(by_hand["volumeAttributes"]["mountOptions"], "nfsvers=3,nolock", "how it was mounted is kept");
+    assert_eq!(by_hand["volumeAttributes"]["mountOptions"], "nfsvers=3,nolock", "the mount options are kept");
     assert_eq!(by_hand["nodePublishSecretRef"]["name"], "s");
 }
 
