@@ -1,7 +1,7 @@
-# The image: one static binary and nothing else. Built alike by buildah (`make image`), podman and docker:
+# The image contains one static binary and nothing else. buildah (`make image`), podman and docker can build it:
 #   docker buildx build --platform linux/amd64,linux/arm64 .
-# Any Debian with Rust, gcc and glibc's static libraries will do as builder; compilers for another architecture are
-# installed when one is asked for.
+# The builder can be any Debian image with Rust, gcc and the static libraries of glibc. The build installs a cross compiler if
+# it is for another architecture than the builder's.
 ARG BUILDER=docker.io/library/rust:1.95.0-bookworm
 FROM --platform=$BUILDPLATFORM $BUILDER AS build
 ARG BUILDARCH
@@ -10,14 +10,14 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY proto proto
 COPY src src
-# The crates, and what is built of them, are kept for the next build outside the image.
+# Crates and compiled crates are kept in caches outside the image, for the next build.
 RUN --mount=type=cache,id=nfs-subdir-csi-cargo,target=/cargo \
     --mount=type=cache,id=nfs-subdir-csi-target,target=/target \
     set -eu; \
     case "$TARGETARCH" in \
       amd64) gnu=x86_64 ;; \
       arm64) gnu=aarch64 ;; \
-      *) echo "no such architecture here: $TARGETARCH" >&2; exit 1 ;; \
+      *) echo "this architecture is not supported: $TARGETARCH" >&2; exit 1 ;; \
     esac; \
     target=$gnu-unknown-linux-gnu; \
     if [ "$TARGETARCH" != "$BUILDARCH" ]; then \
@@ -40,6 +40,6 @@ LABEL org.opencontainers.image.title="nfs-subdir-csi" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
 COPY --from=build /nfs-subdir-csi /nfs-subdir-csi
-# Root, because mount(2) is root's; `config check` and `probe` work as anybody.
+# mount(2) requires root. The commands `config check` and `probe` work for every user.
 USER 0:0
 ENTRYPOINT ["/nfs-subdir-csi"]

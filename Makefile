@@ -1,36 +1,50 @@
-# `make` alone lists the targets. Each installs what it lacks (Debian 12, as root).
+# `make` alone lists the targets. Each installs what it needs and does not find (on Debian 12, as root).
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-# Builds are kept outside the tree, so that a fresh clone is not a fresh build.
-export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nfs-subdir-csi/target
+# Builds are kept outside the tree, so that a fresh clone does not compile everything again.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nfs-subdir-csi
+export CARGO_TARGET_DIR ?= $(CACHE)/target
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-# The binary that ships: static, so that it runs in an empty image.
+# The binary that ships is static, so that it runs in an empty image.
 DRIVER := $(CARGO_TARGET_DIR)/$(HOST)/release/nfs-subdir-csi
 EXAMPLES := $(CARGO_TARGET_DIR)/release/examples
+SBOM := $(CACHE)/nfs-subdir-csi.cdx.json
+NOTES := /dev/stdout
 
-.PHONY: help deps build image demo test check manifests unit vm-test kernel sanity cluster e2e fuzz bench
+.PHONY: help deps build image demo test check deny manifests workflows doc unit vm-test kernel sanity cluster e2e fuzz bench \
+	msrv advisories versions release-check release-notes sbom
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## play a volume's life on a real NFS export and show each step
 	cargo build --release --example demo
 	vm/run -t 120 -- $(EXAMPLES)/demo $(DRIVER)
 
-test: ## everything that can fail: format, lints, unit, gRPC, guest, kernel, csi-sanity
-	@for phase in check unit vm-test kernel sanity; do \
+test: ## everything that can fail: check, rustdoc, unit and gRPC tests, the guest, kernel tests, csi-sanity
+	@for phase in check doc unit vm-test kernel sanity; do \
 	  begin=$$SECONDS; $(MAKE) --no-print-directory $$phase || exit; echo "make $$phase: $$((SECONDS - begin)) s"; \
 	done
 
-check: deps manifests ## format, clippy, shellcheck, manifests, and proto/csi.proto against CSI 1.12
+check: deps deny manifests workflows versions ## format, clippy, shellcheck, dependencies, manifests, workflows, version numbers, proto/
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	shellcheck $$(git ls-files -co --exclude-standard | xargs grep -lE '^#!(/bin/|/usr/bin/env )(ba)?sh|^# shellcheck shell=')
 	proto/check
 
-manifests: ## deploy/: Kubernetes' schemas, and a linter
+deny: ## the dependencies' licences, sources and duplicates; their advisories too, if the database is here
+	release/deny
+
+manifests: ## deploy/: the schemas of Kubernetes, and a linter
 	deploy/check
+
+workflows: ## .github/: actionlint, and the schemas of GitHub
+	.github/check
+
+# Public documentation may link to private items, because these are documented too.
+doc: ## rustdoc of everything, private items too; a warning is an error
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --lib --no-deps --document-private-items
 
 unit: deps ## tests without root: parsers, decisions, the services over a socket
 	cargo test --lib --bins --test grpc --test import --test layers --test docs
@@ -62,6 +76,24 @@ bench: build ## print NFS requests, tasks, times and sizes, each beside its floo
 	cargo build --release --example bench
 	vm/run -m 6G -t 1800 -- $(EXAMPLES)/bench $(DRIVER)
 
+msrv: ## compile with the oldest Rust that Cargo.toml allows; fails if that Rust is not installed
+	release/msrv
+
+advisories: ## fetch the database of advisories and compare the dependencies with it; needs github.com
+	release/deny --fetch
+
+versions: ## the version number is the same wherever it stands
+	release/versions
+
+release-check: versions image sbom ## what can be tried of a release without publishing anything
+	cargo test --test docs --test layers
+
+release-notes: ## what CHANGELOG.md says about this version; NOTES=FILE writes it there
+	release/notes >$(NOTES)
+
+sbom: ## the list of packages that are in the binary, as CycloneDX; SBOM=FILE writes it there
+	release/sbom $(SBOM)
+
 image: ## the container image, by buildah; BUILDER=IMAGE compiles in that image instead of on this machine's toolchain
 	deploy/build-image $(BUILDER)
 
@@ -73,3 +105,4 @@ deps: ## install what is missing
 	@vm/install
 	@type -P shellcheck >/dev/null || { apt-get update && apt-get install -y --no-install-recommends shellcheck; }
 	@type -P cargo >/dev/null || { echo 'no cargo here: install Rust 1.91 or newer (https://rustup.rs)' >&2; exit 1; }
+	@{ cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1 || rustup component add rustfmt clippy

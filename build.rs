@@ -1,8 +1,8 @@
-//! Generates the gRPC code from `proto/*.proto`, with a compiler written in Rust: no `protoc` is needed.
+//! Generates the gRPC code from `proto/*.proto`. The compiler is written in Rust, so that no `protoc` is needed.
 //!
-//! Messages that hold a field marked `csi_secret` get a `Debug` of their own that leaves the value out.
-//! Which fields those are is read from the option in the proto file, so a secret that a later CSI version
-//! adds is covered on the day the file changes.
+//! A message with a field that is marked `csi_secret` gets a `Debug` implementation that does not print the value.
+//! The marks are read from the proto file, so that a secret which a later CSI version adds is hidden as soon as that
+//! file is updated.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .btree_map(".")
         .build_transport(false)
-        // A call that this driver does not offer is answered UNIMPLEMENTED.
+        // A call that this driver does not implement answers UNIMPLEMENTED.
         .generate_default_stubs(true)
         .skip_debug(skip_debug)
         .compile_fds(compiler.file_descriptor_set())?;
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The messages of `csi.v1` that have at least one field with the `csi_secret` option set.
+/// Returns the messages of `csi.v1` that have at least one field with the option `csi_secret`.
 fn messages_with_secrets(pool: &DescriptorPool) -> Vec<MessageDescriptor> {
     let secrets =
         |message: &MessageDescriptor| message.fields().any(|field| is_secret(pool, &field.options()));
@@ -46,7 +46,7 @@ fn is_secret(pool: &DescriptorPool, options: &DynamicMessage) -> bool {
     matches!(options.get_extension(&extension).as_ref(), Value::Bool(true))
 }
 
-/// `impl Debug` for one message: every field as the derived one would print it, secrets as `[redacted]`.
+/// Writes `impl Debug` for a message. It prints every field as a derived one would, and `[redacted]` for a secret.
 fn redacting_debug(message: &MessageDescriptor) -> String {
     let pool = message.parent_pool();
     let mut code = String::new();
@@ -55,7 +55,7 @@ fn redacting_debug(message: &MessageDescriptor) -> String {
     writeln!(code, "    fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {{").unwrap();
     write!(code, "        f.debug_struct(\"{name}\")").unwrap();
     for field in message.fields() {
-        // A field within a `oneof` is printed by that `oneof`'s own type.
+        // A field of a `oneof` is printed by the type of that `oneof`.
         if field.containing_oneof().is_some() {
             continue;
         }

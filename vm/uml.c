@@ -1,13 +1,14 @@
 /*
- * Preloaded into User-Mode-Linux: mends two things in its use of ptrace.
+ * This library is preloaded into User-Mode-Linux and corrects two things in its use of ptrace.
  *
- * 1. The guest's processes are host processes held by ptrace. If User-Mode-Linux dies by SIGKILL they would be let go and run on natively,
- *    their next system calls going to the host. PTRACE_O_EXITKILL has the kernel kill them with their tracer.
+ * 1. The processes of the guest are host processes that are controlled through ptrace. If User-Mode-Linux is killed by SIGKILL, the
+ *    kernel would release them, and their next system calls would go to the host. PTRACE_O_EXITKILL makes the kernel kill them
+ *    together with their tracer.
  *
- * 2. The registers of a guest's process are set with PTRACE_SETREGSET from a buffer of a fixed size that is enough for AVX-512. Linux
- *    takes only buffers of exactly the size of the processor's whole state, which is larger with AMX, and the guest panics at
- *    its first process. Here the buffer is filled up with zeros, which is what the rest holds anyway: a program has
- *    AMX only after asking the kernel for it, and User-Mode-Linux does not pass such a request on.
+ * 2. User-Mode-Linux sets the registers of a process with PTRACE_SETREGSET, from a buffer whose fixed size is enough for AVX-512.
+ *    Linux accepts only a buffer of exactly the size of the processor's whole state, which is larger with AMX, and the guest panics
+ *    at its first process. Here the buffer is extended with zeros, which is what the rest contains anyway: a program gets AMX only
+ *    by asking the kernel for it, and User-Mode-Linux does not pass such a request on.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -52,7 +53,7 @@ long ptrace(int request, int pid, unsigned long addr, void *data)
 	long value;
 
 	if (request >= PEEKTEXT && request <= PEEKUSER) {
-		/* The system call stores what it read, the library's function returns it. */
+		/* The system call stores the value that it reads; the function of the library returns it. */
 		if (syscall(SYS_ptrace, request, pid, addr, &value) < 0)
 			return -1;
 		errno = 0;
