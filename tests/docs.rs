@@ -103,12 +103,17 @@ fn each_row_of_the_semantics_names_tests_that_there_are() {
 
 #[test]
 fn a_test_that_is_not_there_is_noticed() {
-    for gone in
-        ["grpc::lists::no_such_test", "grpc::nothing::x", "kernel::policies::read", "csi::dispatcher::tests::x"]
-    {
+    for gone in [
+        "grpc::lists::no_such_test",
+        "grpc::nothing::x",
+        "kernel::policies::read",
+        "csi::dispatcher::tests::x",
+    ] {
         assert!(check_test(gone).is_err(), "{gone}");
     }
-    for there in ["grpc::lists", "volume::name::sub_dir::tests::ordinary_names_are_taken", "csi::dispatcher::tests"] {
+    for there in
+        ["grpc::lists", "volume::name::sub_dir::tests::ordinary_names_are_taken", "csi::dispatcher::tests"]
+    {
         check_test(there).unwrap();
     }
 }

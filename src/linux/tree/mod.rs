@@ -1,0 +1,6 @@
+//! Whole directory trees: copying, removing and unpacking them.
+
+pub mod copy;
+mod queue;
+pub mod remove;
+pub mod unpack;
