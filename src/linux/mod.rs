@@ -1,20 +1,27 @@
-//! The only code that speaks to the kernel: directory handles, mounts, the mount table, NFS.
+//! The only code that speaks to the kernel: directory handles, NFS, mounts, and whole directory trees.
 //!
 //! Plain synchronous Rust. It knows nothing of CSI or of volumes, and imports nothing from the rest of the
 //! crate. A function that may block for as long as an NFS server is silent says so.
+//!
+//! The parts build on each other in this order: `error`, `sync`, `process`, `raw`; then [`dir`]; then [`nfs`];
+//! then [`mount`] and [`tree`].
 
 pub mod dir;
 mod error;
 pub mod mount;
 pub mod nfs;
 mod process;
+mod raw;
+mod sync;
 pub mod tree;
 
-pub use dir::attributes::Attributes;
+pub use dir::metadata::Attributes;
 pub use dir::{Dir, revalidate};
 pub use error::{Result, SysError};
 pub use mount::{ExportRoot, MountTable, Mounter, fake, mountinfo, namespace};
 pub use nfs::options::{self as nfs_options, BindFlags, NfsOptions};
 pub use nfs::{MountError, NfsSource};
 pub use process::{clear_umask, raise_open_files, unique};
+pub use raw::FileKind;
+pub use sync::lock;
 pub use tree::{copy, remove, unpack};

@@ -1,8 +1,18 @@
-//! Directories by their handles: opening, changing and describing what is in them.
+//! Directories as open handles, and what a caller can do with their entries.
+//!
+//! A tenant can change a tree at any moment. So no path is resolved twice, and no path is given to the kernel
+//! without a directory handle that it must stay beneath.
 
-pub mod attributes;
+mod attributes;
+mod contents;
+mod entries;
 mod handle;
+pub mod metadata;
 pub mod revalidate;
+mod status;
 
-pub(in crate::linux) use handle::single;
-pub use handle::{Dir, Entry, Usage};
+pub use contents::Entry;
+pub use handle::Dir;
+pub use status::Usage;
+
+pub(in crate::linux) use handle::proc_path;

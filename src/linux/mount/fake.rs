@@ -1,22 +1,23 @@
-//! A [`Mounter`] for tests without root: directories are real, the mount table is in memory.
+//! A [`Mounter`] for tests without root: the directories are real, the mount table is in memory.
 //!
-//! It serves decisions, never as proof that something works: what the kernel does is tested in the kernel tests.
+//! It is for tests of the driver's decisions. What the kernel does is tested in `tests/kernel`.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use nix::errno::Errno;
 
+use super::mounter::{ExportRoot, Mounter};
 use super::mountinfo::{Mount, MountTable};
-use super::{ExportRoot, Mounter};
 use crate::linux::dir::Dir;
 use crate::linux::error::{Result, SysError};
 use crate::linux::nfs::options::{BindFlags, NfsOptions};
 use crate::linux::nfs::{MountError, NfsSource};
+use crate::linux::sync::lock;
 
-/// Exports are directories of this machine, given by [`FakeMounter::serve`].
+/// Its exports are local directories, named with [`FakeMounter::serve`].
 #[derive(Debug, Default)]
 pub struct FakeMounter(Mutex<State>);
 
@@ -28,7 +29,7 @@ struct State {
 }
 
 impl FakeMounter {
-    /// From now on `source` (`server:/share`) is the directory `path`.
+    /// Makes the local directory `path` the export `source` (`server:/share`).
     pub fn serve(&self, source: &str, path: &Path) {
         self.state().exports.insert(source.to_owned(), path.to_owned());
     }
@@ -40,7 +41,7 @@ impl FakeMounter {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

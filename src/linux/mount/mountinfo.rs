@@ -1,7 +1,7 @@
 //! The kernel's table of mounts, `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
 //!
-//! Reading it asks no file system anything, so it works while an NFS server is dead. It is the only way this
-//! driver learns what is mounted where.
+//! Reading it sends no request to any file system, so it works while an NFS server is dead. The driver has no other
+//! way to find out what is mounted where.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -14,22 +14,23 @@ const MOUNTINFO: &str = "/proc/self/mountinfo";
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// `major:minor` of the superblock: equal for all mounts of one export with the same NFS options.
+    /// `major:minor` of the superblock. It is the same for all mounts of one export with the same NFS options.
     pub device: String,
-    /// Where it is mounted.
+    /// The mount point.
     pub mount_point: PathBuf,
     /// Options of this mount alone, such as `ro` and `nosuid`.
     pub options: Vec<String>,
-    /// Whether what is mounted below appears in other mount namespaces too (`shared:` tag).
+    /// Whether mounts below this one propagate to other mount namespaces (tag `shared:`).
     pub shared: bool,
-    /// File system type: `nfs4`, `nfs`, `ext4` …
+    /// File system type, such as `nfs4`, `nfs` or `ext4`.
     pub fs_type: String,
-    /// What is mounted. For NFS the server, share *and* directory, such as `10.0.0.5:/srv/k8s/volume`.
+    /// What is mounted. For a bind mount of a directory on NFS this includes the directory, for example
+    /// `10.0.0.5:/srv/k8s/volume`.
     pub source: OsString,
 }
 
 impl Mount {
-    /// Whether the option is set on this mount.
+    /// Whether this mount has the option.
     #[must_use]
     pub fn has(&self, option: &str) -> bool {
         self.options.iter().any(|own| own == option)
@@ -42,7 +43,7 @@ impl Mount {
     }
 }
 
-/// All mounts, in the order the kernel lists them: a later one covers an earlier one at the same place.
+/// All mounts, in the kernel's order. If two have the same mount point, the later one covers the earlier one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MountTable(Vec<Mount>);
 
@@ -53,25 +54,25 @@ impl MountTable {
         Ok(Self::parse(&text))
     }
 
-    /// Parses the file's content. A line that is not of the documented form is passed over.
+    /// Parses the content of the file. Ignores a line that does not have the documented form.
     #[must_use]
     pub fn parse(text: &[u8]) -> Self {
         Self(text.split(|&byte| byte == b'\n').filter_map(parse_line).collect())
     }
 
-    /// The topmost mount at exactly this place.
+    /// The topmost mount with exactly this mount point.
     #[must_use]
     pub fn at(&self, place: &Path) -> Option<&Mount> {
         self.0.iter().rev().find(|mount| mount.mount_point == place)
     }
 
-    /// How many mounts lie on each other at exactly this place.
+    /// The number of mounts with exactly this mount point.
     #[must_use]
     pub fn count_at(&self, place: &Path) -> usize {
         self.0.iter().filter(|mount| mount.mount_point == place).count()
     }
 
-    /// The mount that a path lies on.
+    /// The mount that `path` is on.
     #[must_use]
     pub fn holding(&self, path: &Path) -> Option<&Mount> {
         path.ancestors().find_map(|place| self.at(place))
@@ -96,7 +97,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let mount_point = PathBuf::from(unescape(fields.nth(1)?));
     let options = text(fields.next()?).split(',').map(str::to_owned).collect();
     let shared = fields.by_ref().take_while(|&field| field != b"-").any(|tag| tag.starts_with(b"shared:"));
-    // `any` stops at the first match, before the separator; skip to it. Without a match it is behind us.
+    // `any` stops at the first match, which is before the separator `-`. Without a match it has consumed the separator.
     if shared {
         fields.by_ref().find(|&field| field == b"-")?;
     }
@@ -109,7 +110,7 @@ fn text(field: &[u8]) -> String {
     String::from_utf8_lossy(field).into_owned()
 }
 
-/// Undoes the kernel's escapes: a backslash and three octal digits stand for one byte.
+/// Replaces the kernel's escapes. Each is a backslash and three octal digits, and means one byte.
 fn unescape(field: &[u8]) -> OsString {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -126,8 +127,8 @@ fn unescape(field: &[u8]) -> OsString {
     OsString::from_vec(bytes)
 }
 
-/// Whether `source` is the directory `sub_dir` of the mount whose own source is `share`, as the kernel writes
-/// both.
+/// Whether `source` is the directory `sub_dir` of the mount with the source `share`. Both sources are in the
+/// kernel's form.
 #[must_use]
 pub fn is_below(source: &OsString, share: &[u8], sub_dir: &Path) -> bool {
     let share = share.strip_suffix(b"/").unwrap_or(share);
@@ -179,7 +180,7 @@ not a mount line
     }
 
     #[test]
-    fn a_path_lies_on_its_nearest_mount() {
+    fn a_path_is_on_its_nearest_mount() {
         let table = MountTable::parse(LINES.as_bytes());
         assert_eq!(table.holding(Path::new("/var/lib/kubelet/pods/x")).unwrap().fs_type, "tmpfs");
         assert_eq!(table.holding(Path::new("/var/lib")).unwrap().fs_type, "overlay");

@@ -1,8 +1,8 @@
 //! A mount namespace of the driver's own (mount_namespaces(7)).
 //!
-//! Export mounts live in it and nowhere else: no path of the host leads to a whole share, and when the driver
-//! ends, however it ends, the kernel takes them away. The binds at the target paths are another matter: they
-//! lie below the kubelet directory, whose mount stays shared with the host, and so live on there.
+//! Only this namespace has the export mounts. So no path on the host leads to a whole share, and the kernel unmounts
+//! them when the driver ends, even if it is killed. The bind mounts at target paths are different: they are below the
+//! kubelet directory, whose mount stays shared with the host, so they stay when the driver ends.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,40 +13,40 @@ use nix::sched::{CloneFlags, unshare};
 use super::mountinfo::MountTable;
 use crate::linux::error::SysError;
 
-/// Why the driver cannot have a namespace as it needs it.
+/// Why the driver cannot create the namespace that it needs.
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
-    /// A system call failed; without `CAP_SYS_ADMIN` the first one does.
+    /// A system call failed. Without `CAP_SYS_ADMIN` that is the first one.
     #[error(transparent)]
     Sys(#[from] SysError),
-    /// What the driver mounts for itself would appear below the shared mount of the kubelet directory.
+    /// The driver's own mounts would propagate to the host, because they are on the same mount as the kubelet directory.
     #[error(
         "the state directory {state_dir} and the kubelet directory {kubelet_dir} lie on one mount ({mount}): \
-         put the state directory on another one, such as a tmpfs at /run"
+         put the state directory on another mount, such as a tmpfs at /run"
     )]
     SameMount {
-        /// The driver's own directory.
+        /// The driver's state directory.
         state_dir: PathBuf,
-        /// kubelet's.
+        /// The kubelet directory.
         kubelet_dir: PathBuf,
-        /// The mount point that holds both.
+        /// The mount point of both.
         mount: PathBuf,
     },
-    /// Pods would never see what the driver binds.
+    /// Pods would not see the bind mounts of the driver.
     #[error(
         "the kubelet directory {kubelet_dir} lies on a mount that is not shared ({mount}), so no pod would see a \
          volume: mount it into the container with mountPropagation: Bidirectional"
     )]
     NotShared {
-        /// kubelet's directory.
+        /// The kubelet directory.
         kubelet_dir: PathBuf,
-        /// The mount point that holds it.
+        /// Its mount point.
         mount: PathBuf,
     },
 }
 
-/// Moves the calling process into a mount namespace of its own, in which mounts below `state_dir` stay private
-/// and mounts below `kubelet_dir` reach the host. Must be called before the process has a second thread.
+/// Moves the calling process into a new mount namespace. There, mounts below `state_dir` stay private and mounts
+/// below `kubelet_dir` propagate to the host. Must be called before the process has a second thread.
 pub fn enter(state_dir: &Path, kubelet_dir: Option<&Path>) -> Result<(), NamespaceError> {
     let state_dir = make_and_resolve(state_dir)?;
     unshare(CloneFlags::CLONE_NEWNS).map_err(|e| SysError::new("unshare", "mount namespace", e))?;
@@ -65,8 +65,8 @@ pub fn enter(state_dir: &Path, kubelet_dir: Option<&Path>) -> Result<(), Namespa
             return Err(NamespaceError::SameMount { state_dir, kubelet_dir, mount });
         }
     }
-    // A slave: unmounts on the host still arrive here, so nothing of the host's is kept busy; mounts made here
-    // do not travel back.
+    // As a slave, this mount still receives unmounts of the host, so the driver keeps no file system of the host busy.
+    // Mounts made here do not propagate to the host.
     mount(None::<&str>, state_mount, None::<&str>, MsFlags::MS_SLAVE, None::<&str>)
         .map_err(|e| SysError::new("make private", state_mount.display().to_string(), e))?;
     Ok(())

@@ -1,7 +1,11 @@
-//! NFS exports: the options that a mount takes, the server's answer to a ping, and mount(2).
+//! NFS exports: their mount options, the check that a server answers, and mount(2).
 
+mod error;
 mod mount;
 pub mod options;
 mod rpc_ping;
+mod source;
 
-pub use mount::{MountError, NfsSource, mount, mount_first};
+pub use error::MountError;
+pub use mount::{mount, mount_first};
+pub use source::NfsSource;

@@ -1,8 +1,10 @@
-//! Tasks that make more tasks, worked on by several threads.
+//! A queue of tasks for several threads. A task may add more tasks.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 
-/// The newest task comes first: a tree is walked deep before wide, so that few directories are open at once.
+use crate::linux::sync::{lock, wait};
+
+/// The newest task is done first. So a tree is walked depth first, and few directories are open at the same time.
 pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
@@ -10,9 +12,9 @@ pub(super) struct Queue<T> {
 
 struct State<T> {
     tasks: Vec<T>,
-    /// Tasks that are being worked on, each of which may add some.
+    /// Tasks that a thread works on now. Each of them may add more tasks.
     working: usize,
-    /// Threads that wait for a task. If there is none, nobody is woken, which would be a system call.
+    /// Threads that wait for a task. If there are none, no wake-up is needed, which saves a system call.
     idle: usize,
     stopped: bool,
 }
@@ -23,7 +25,7 @@ impl<T: Send> Queue<T> {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Adds tasks; the last of them is the next to be worked on.
+    /// Adds tasks. The last one is done next.
     pub(super) fn push(&self, tasks: impl IntoIterator<Item = T>) {
         let mut state = self.state();
         if !state.stopped {
@@ -32,12 +34,12 @@ impl<T: Send> Queue<T> {
         }
     }
 
-    /// Tasks that nobody works on yet.
+    /// The number of tasks that no thread works on yet.
     pub(super) fn waiting(&self) -> usize {
         self.state().tasks.len()
     }
 
-    /// Drops what waits and whatever will be added.
+    /// Drops all waiting tasks, and all tasks that will be added later.
     pub(super) fn stop(&self) {
         let mut state = self.state();
         state.stopped = true;
@@ -47,8 +49,8 @@ impl<T: Send> Queue<T> {
         drop(tasks);
     }
 
-    /// Works on tasks with `threads` threads, the caller's among them, until none is left and nobody can add one. The
-    /// others are started when `worth_help` tasks wait: most trees are small.
+    /// Does all tasks with up to `threads` threads, the caller included. Returns when no task is left and none can be
+    /// added. More threads than the caller's are started when `worth_help` tasks wait, because most trees are small.
     pub(super) fn work(&self, threads: usize, worth_help: usize, task: impl Fn(T) + Sync) {
         std::thread::scope(|scope| {
             let mut alone = true;
@@ -63,7 +65,7 @@ impl<T: Send> Queue<T> {
         });
     }
 
-    /// `seen` is told how many more tasks wait.
+    /// Calls `seen` with the number of waiting tasks before each task.
     fn work_alone(&self, task: &impl Fn(T), mut seen: impl FnMut(usize)) {
         loop {
             let mut state = self.state();
@@ -76,7 +78,7 @@ impl<T: Send> Queue<T> {
                     return;
                 }
                 state.idle += 1;
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = wait(&self.changed, state);
                 state.idle -= 1;
             };
             let waiting = state.tasks.len();
@@ -94,18 +96,18 @@ impl<T: Send> Queue<T> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
-/// Ends the work on a task, also if that panics: the other threads would wait for it for ever.
+/// Ends the work on a task, also if the task panics. Otherwise the other threads would wait for it for ever.
 struct End<'a, T: Send>(&'a Queue<T>);
 
 impl<T: Send> Drop for End<'_, T> {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.working -= 1;
-        // New tasks have been told of; the last one's end is what those who find none wait for.
+        // Idle threads have been woken for new tasks already. At the end of the last task they have to return.
         if state.working == 0 {
             self.0.wake(&state);
         }
@@ -118,7 +120,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     #[test]
-    fn every_task_and_every_task_of_a_task_is_done() {
+    fn every_task_and_every_task_that_a_task_adds_is_done() {
         let (queue, done) = (Queue::new(), AtomicU32::new(0));
         queue.push([12]);
         queue.work(4, 1, |depth: u32| {
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_when_it_is_stopped_is_not_done() {
+    fn tasks_that_wait_when_the_queue_is_stopped_are_not_done() {
         let (queue, done) = (Queue::new(), AtomicU32::new(0));
         queue.push(0..1000);
         queue.work(1, 1, |_| {

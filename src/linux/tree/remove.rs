@@ -1,30 +1,31 @@
-//! Removing a directory tree by directory handles, with several threads at once.
+//! Removing a directory tree by directory handles, with several threads.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::queue::Queue;
 use crate::linux::dir::{Dir, Entry};
 use crate::linux::error::{Result, SysError};
 use crate::linux::process::unique;
+use crate::linux::sync::{into_inner, lock};
 
-/// Threads for one large tree. Each waits for the server most of the time.
+/// Threads for one large tree. Each of them waits for the server most of the time.
 const WORKERS: usize = 4;
-/// Directories that wait before more threads than the caller's are started: most deleted volumes are small.
+/// The number of waiting directories at which more threads than the caller's are started. Most volumes are small.
 const WORTH_HELP: usize = 8;
-/// Levels entered from one starting point. A directory deeper down is moved up first, so that a tree of any
-/// depth needs a bounded number of open handles.
+/// Levels that are entered below the top. A deeper directory is first moved up, so that a tree of any depth needs a
+/// bounded number of open handles.
 const DEPTH: usize = 32;
-/// Directories that wait for a worker. More are left where they are and found when theirs is read again.
+/// The most directories in the queue. Further ones are found later, when their parent directory is read again.
 const LONGEST_QUEUE: usize = 10_000;
-/// Directories with no more entries are not worth being read twice.
+/// A directory with at most this many entries is not read twice.
 const SMALL: usize = 32;
-/// How often one directory is read again because something was in it still.
+/// How often one directory is read again because it was not empty.
 const PASSES: usize = 1000;
 
-/// How fast entries are removed.
+/// How fast entries may be removed.
 #[derive(Debug)]
 pub struct Pace {
     interval: Duration,
@@ -32,20 +33,20 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// At most so many entries a second; `None` for as many as it takes.
+    /// At most `per_second` entries in a second; `None` for no limit.
     #[must_use]
     pub fn new(per_second: Option<u32>) -> Self {
         let interval = per_second.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.max(1));
         Self { interval, next: Mutex::new(Instant::now()) }
     }
 
-    /// Waits for the turn of the next entry.
+    /// Waits until the next entry may be removed.
     fn wait(&self) {
         if self.interval.is_zero() {
             return;
         }
         let turn = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = lock(&self.next);
             let turn = (*next).max(Instant::now());
             *next = turn + self.interval;
             turn
@@ -54,18 +55,18 @@ impl Pace {
     }
 }
 
-/// Removes the entry `name` of `parent` with everything in it. Links are removed, never followed. What cannot
-/// be removed stays, the rest goes; every failure is returned.
+/// Removes the entry `name` of `parent` with everything in it. Symbolic links are removed, never followed. If an entry
+/// cannot be removed, the others are removed nevertheless; all failures are returned.
 ///
-/// NFS requests: two READDIR for a few hundred entries, then one REMOVE each. The second reading is what makes the
-/// client know the entries by then; without it each costs a LOOKUP too.
+/// NFS requests: two READDIR for a few hundred entries, then one REMOVE for each entry. The second READDIR gives the
+/// client the attributes of the entries. Without it, each entry would also cost a LOOKUP.
 pub fn remove_tree(parent: &Dir, name: &OsStr, pace: &Pace) -> Result<(), Vec<SysError>> {
     let dir = parent.open_dir(".").map_err(|error| vec![error])?;
     let top = Arc::new(Position::new(dir, OsString::new(), None));
     let removal = Removal { parent, pace, queue: Queue::new(), failures: Mutex::default() };
     removal.queue(&top, name.to_owned());
     removal.queue.work(WORKERS, WORTH_HELP, |waiting| removal.enter(waiting));
-    let failures = removal.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let failures = into_inner(removal.failures);
     if failures.is_empty() { Ok(()) } else { Err(failures) }
 }
 
@@ -73,11 +74,12 @@ pub fn remove_tree(parent: &Dir, name: &OsStr, pace: &Pace) -> Result<(), Vec<Sy
 struct Position {
     dir: Dir,
     name: OsString,
-    /// `None` for the directory that holds the tree.
+    /// The parent directory; `None` for the directory that contains the tree.
     above: Option<Arc<Position>>,
     depth: usize,
-    /// What keeps it from being removed: its own reading, and each directory below it that waits or is worked on.
+    /// Work that must end before the directory can be removed: reading it, and emptying each directory in it.
     below: AtomicUsize,
+    /// How often the directory was read again.
     passes: AtomicUsize,
 }
 
@@ -88,7 +90,7 @@ impl Position {
     }
 }
 
-/// A directory that waits for a worker.
+/// A directory that waits to be emptied.
 struct Waiting {
     above: Arc<Position>,
     name: OsString,
@@ -103,14 +105,14 @@ struct Removal<'a> {
 
 impl Removal<'_> {
     fn failures(&self) -> MutexGuard<'_, Vec<SysError>> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.failures)
     }
 
     fn enter(&self, Waiting { above, name }: Waiting) {
         match above.dir.open_dir(&name) {
             Ok(dir) => self.empty(&Arc::new(Position::new(dir, name, Some(above)))),
             Err(error) => {
-                // No directory (any more): the entry itself goes.
+                // The entry is not a directory, or no longer. Remove the entry itself.
                 let removed = if error.is_unsafe_path() { above.dir.remove_file(&name) } else { Err(error) };
                 self.note(removed);
                 self.done_below(&above);
@@ -118,7 +120,7 @@ impl Removal<'_> {
         }
     }
 
-    /// Removes what is no directory, and queues what is.
+    /// Removes the entries of the directory, and queues the entries that are directories.
     fn empty(&self, place: &Arc<Position>) {
         let mut first = Vec::new();
         let mut count = 0;
@@ -159,7 +161,8 @@ impl Removal<'_> {
         }
     }
 
-    /// Something below the place is done. After the last of it the place itself is removed, and so on upwards.
+    /// Takes note that one piece of work for `place` has ended. After the last one, removes the directory itself, which
+    /// is one ended piece of work of its parent.
     fn done_below(&self, place: &Arc<Position>) {
         if place.below.fetch_sub(1, Ordering::SeqCst) != 1 {
             return;
@@ -167,7 +170,7 @@ impl Removal<'_> {
         let Some(above) = &place.above else { return };
         self.pace.wait();
         match above.dir.remove_dir(&place.name) {
-            // Entries that the reading passed over, as NFS may when the directory changes under it; or new ones.
+            // Entries that were not listed, which can happen on NFS while a directory changes, or new entries.
             Err(error)
                 if error.is_not_empty()
                     && self.failures().is_empty()
@@ -181,7 +184,7 @@ impl Removal<'_> {
         self.done_below(above);
     }
 
-    /// Makes a directory that is too deep an entry of the tree's own parent, and queues it there.
+    /// Moves a directory that is too deep to the directory that contains the tree, and queues it there.
     fn move_up(&self, place: &Arc<Position>, name: &OsStr) {
         let up = OsString::from(format!("deep.{:x}", unique()));
         match place.dir.rename(name, self.parent, &up) {
@@ -196,7 +199,7 @@ impl Removal<'_> {
         }
     }
 
-    /// What is gone already is as good as removed.
+    /// Records a failure. An entry that does not exist any more counts as removed.
     fn note(&self, result: Result<()>) {
         match result {
             Err(error) if !error.is_not_found() => self.failures().push(error),
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deep_and_wide_tree_goes_and_what_links_point_to_stays() {
+    fn a_deep_and_wide_tree_is_removed_and_the_targets_of_links_stay() {
         let temporary = tempfile::tempdir().unwrap();
         let outside = temporary.path().join("outside");
         std::fs::create_dir(&outside).unwrap();
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_the_place_of_the_tree_is_removed_itself() {
+    fn a_link_in_place_of_the_tree_is_removed_itself() {
         let temporary = tempfile::tempdir().unwrap();
         let outside = tempfile::tempdir().unwrap();
         std::fs::write(outside.path().join("canary"), "").unwrap();
@@ -253,13 +256,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_removed_already() {
+    fn a_tree_that_does_not_exist_is_removed_already() {
         let temporary = tempfile::tempdir().unwrap();
         remove(&Dir::open(temporary.path()).unwrap(), "absent").unwrap();
     }
 
     #[test]
-    fn a_pace_bounds_how_many_go_in_a_second() {
+    fn a_pace_limits_the_entries_removed_in_a_second() {
         let pace = Pace::new(Some(1000));
         let begun = Instant::now();
         (0..50).for_each(|_| pace.wait());

@@ -1,34 +1,36 @@
-//! One entry that is no directory.
+//! Copying one entry that is not a directory.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use nix::errno::Errno as Nix;
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
-use rustix::fs::FileType;
-use rustix::io::Errno;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, readlinkat};
+use nix::sys::stat::{Mode, SFlag, makedev, mknodat};
+use nix::unistd::symlinkat;
 
 use super::failure::{Failure, Outcome, of_source, system};
 use super::position::Position;
+use super::request::DeviceNodes;
 use super::state::CopyState;
-use super::{DeviceNodes, file_data, hard_links, xattr};
-use crate::linux::dir::attributes::{Attributes, Freshness, Metadata, entry_handle};
+use super::{file_data, hard_links, xattr};
+use crate::linux::dir::metadata::{Attributes, Freshness, Metadata};
+use crate::linux::error::{Result as SysResult, SysError};
+use crate::linux::raw::FileKind;
 
-/// CopyJobs a regular file: its content up to the length it has when it is opened, or, where the server clones it, as it
-/// is at that moment.
+/// Copies a regular file: its content up to the length that it has when it is opened, or, if the server clones it, its
+/// content at that moment.
 ///
-/// NFS 4.2 requests for a small file that is cloned: OPEN, OPEN, CLONE, SETATTR of the times, CLOSE, CLOSE; and
-/// LISTXATTRS and GETACL, without which nobody knows that it has none.
+/// NFS 4.2 requests for a small file that is cloned: OPEN, OPEN, CLONE, SETATTR of the times, CLOSE, CLOSE, and also
+/// LISTXATTRS and GETACL, to find out whether it has attributes and a list.
 pub(super) fn copy_file(run: &CopyState, place: &Position, name: &OsStr) -> Outcome {
     let source = match open_source(run, place, name) {
         Err(error) => return Err(unopened(place, name, error)),
         Ok(source) => source,
     };
-    // Over NFS opening has brought these from the server.
+    // Over NFS, opening the file has brought these from the server.
     let metadata = Metadata::of(&source, Freshness::Cached).map_err(of_source("stat"))?;
-    if metadata.kind != FileType::RegularFile {
+    if metadata.kind != FileKind::File {
         return Err(Failure::Changed);
     }
     let made = if metadata.links > 1 {
@@ -38,22 +40,22 @@ pub(super) fn copy_file(run: &CopyState, place: &Position, name: &OsStr) -> Outc
         true
     };
     run.counts.file(if made { metadata.allocated } else { 0 });
-    run.order.progress.add_file();
+    run.request.progress.add_file();
     Ok(())
 }
 
-/// Opens a file with `O_DIRECT` where there is such a thing: the NFS 4 client then asks for no delegation. One costs a
-/// DELEGRETURN when there are some thousand, and whoever writes to the file has to wait until it is called back.
-fn open_source(run: &CopyState, place: &Position, name: &OsStr) -> crate::linux::error::Result<OwnedFd> {
-    // A FIFO put in the file's place must not hold anybody.
+/// Opens a file with `O_DIRECT` if the file system supports it. Then the NFS 4 client requests no delegation. A delegation
+/// costs a DELEGRETURN once there are some thousand, and a program that writes to the file has to wait for its recall.
+fn open_source(run: &CopyState, place: &Position, name: &OsStr) -> SysResult<OwnedFd> {
+    // Non-blocking: opening a FIFO that somebody put in the file's place must not block.
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let open = |more| place.from.openat2("open", Path::new(name), flags | more, Mode::empty());
-    let direct = run.order.means.direct();
+    let direct = run.request.means.direct();
     if !direct.worth_trying() {
         return open(OFlag::empty());
     }
     match open(OFlag::O_DIRECT) {
-        Err(error) if error.errno() == Some(Nix::EINVAL) => {
+        Err(error) if error.errno() == Some(Errno::EINVAL) => {
             direct.refuse();
             open(OFlag::empty())
         }
@@ -61,14 +63,14 @@ fn open_source(run: &CopyState, place: &Position, name: &OsStr) -> crate::linux:
     }
 }
 
-/// What it means that a file could not be opened.
-fn unopened(place: &Position, name: &OsStr, error: crate::linux::error::SysError) -> Failure {
+/// Translates the error of opening a file of the source.
+fn unopened(place: &Position, name: &OsStr, error: SysError) -> Failure {
     match error.errno() {
-        Some(Nix::ENOENT | Nix::ESTALE) => Failure::Vanished,
-        // A link; a socket; a device.
-        Some(Nix::ELOOP | Nix::ENXIO | Nix::ENODEV) => Failure::Changed,
-        Some(Nix::EACCES | Nix::EPERM) => match Metadata::of_entry(&place.from, name, Freshness::Now) {
-            Ok(metadata) if metadata.kind != FileType::RegularFile => Failure::Changed,
+        Some(Errno::ENOENT | Errno::ESTALE) => Failure::Vanished,
+        // It is now a symbolic link, a socket or a device.
+        Some(Errno::ELOOP | Errno::ENXIO | Errno::ENODEV) => Failure::Changed,
+        Some(Errno::EACCES | Errno::EPERM) => match Metadata::of_entry(&place.from, name, Freshness::Now) {
+            Ok(metadata) if metadata.kind != FileKind::File => Failure::Changed,
             _ => error.into(),
         },
         _ => error.into(),
@@ -91,9 +93,8 @@ fn make_file(
         }
         filled => {
             filled?;
-            // Over NFS a full disk may be reported only here.
-            nix::unistd::close(target)
-                .map_err(|errno| system("close")(Errno::from_raw_os_error(errno as i32)))
+            // NFS may report a full disk only here.
+            nix::unistd::close(target).map_err(system("close"))
         }
     }
 }
@@ -113,14 +114,14 @@ fn fill(
         let now = Metadata::of(target, Freshness::Now).map_err(system("stat"))?;
         attributes.apply_owner_and_mode(target, &now.attributes, OsStr::new(""))?;
     }
-    // Last: what is still to be written would change them.
+    // Last, because the calls above change the times.
     Ok(attributes.apply_times(target, OsStr::new(""))?)
 }
 
-/// Makes an empty file and tells what it is like.
+/// Creates an empty file. Returns it with its present attributes.
 ///
-/// Not with `O_EXCL`, which costs a SETATTR over NFS. That the file is new shows by its times: those of a finished one
-/// have been set, and setting them changed its ctime.
+/// The first attempt is without `O_EXCL`, which costs one more SETATTR over NFS. The times tell whether the file is new:
+/// the mtime of a complete copy was set, which made its ctime differ.
 fn create(run: &CopyState, place: &Position, name: &OsStr, mode: u32) -> Outcome<(OwnedFd, Attributes)> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let open =
@@ -128,16 +129,16 @@ fn create(run: &CopyState, place: &Position, name: &OsStr, mode: u32) -> Outcome
     match open(OFlag::empty()) {
         Ok(file) => {
             let found = Metadata::of(&file, Freshness::Cached).map_err(system("stat"))?;
-            let new = found.kind == FileType::RegularFile
+            let new = found.kind == FileKind::File
                 && (found.size, found.links) == (0, 1)
                 && found.attributes.mtime == found.ctime;
             if new {
                 return Ok((file, found.attributes));
             }
         }
-        // Something that cannot be opened for writing: no file.
+        // An entry with this name exists that cannot be opened for writing.
         Err(error)
-            if matches!(error.errno(), Some(Nix::EISDIR | Nix::ELOOP | Nix::ENXIO | Nix::EACCES))
+            if matches!(error.errno(), Some(Errno::EISDIR | Errno::ELOOP | Errno::ENXIO | Errno::EACCES))
                 && place.to.is_dir(name)?.is_some() => {}
         Err(error) => return Err(error.into()),
     }
@@ -147,10 +148,10 @@ fn create(run: &CopyState, place: &Position, name: &OsStr, mode: u32) -> Outcome
     Ok((file, found.attributes))
 }
 
-/// CopyJobs a symbolic link, FIFO, socket or device node.
+/// Copies a symbolic link, FIFO, socket or device node.
 pub(super) fn copy_other(run: &CopyState, place: &Position, name: &OsStr, metadata: &Metadata) -> Outcome {
-    let is_device = matches!(metadata.kind, FileType::CharacterDevice | FileType::BlockDevice);
-    if is_device && run.order.devices == DeviceNodes::Skip {
+    let is_device = matches!(metadata.kind, FileKind::CharacterDevice | FileKind::BlockDevice);
+    if is_device && run.request.devices == DeviceNodes::Skip {
         run.counts.skipped();
         return Ok(());
     }
@@ -161,36 +162,37 @@ pub(super) fn copy_other(run: &CopyState, place: &Position, name: &OsStr, metada
         true
     };
     run.counts.other(if made { metadata.allocated } else { 0 });
-    run.order.progress.add_file();
+    run.request.progress.add_file();
     Ok(())
 }
+
+/// The operation in messages about device nodes.
+const MAKE_DEVICE: &str = "make device node (needs CAP_MKNOD)";
 
 fn make_other(run: &CopyState, place: &Position, name: &OsStr, metadata: &Metadata) -> Outcome {
     let error = |op| move |errno: Errno| place.to.error(op, name, errno);
     let attributes = &metadata.attributes;
-    if metadata.kind == FileType::Symlink {
-        let target = match rustix::fs::readlinkat(&place.from, name, Vec::new()) {
-            Err(Errno::INVAL) => return Err(Failure::Changed),
+    if metadata.kind == FileKind::Symlink {
+        let target = match readlinkat(&place.from, name) {
+            Err(Errno::EINVAL) => return Err(Failure::Changed),
             target => target.map_err(of_source("read link"))?,
         };
         run.make(place, name, || {
-            rustix::fs::symlinkat(&target, &place.to, name).map_err(error("make symbolic link"))
+            symlinkat(target.as_os_str(), &place.to, name).map_err(error("make symbolic link"))
         })?;
         return Ok(attributes.apply_to_entry(&place.to, name)?);
     }
-    let (op, device) = match metadata.kind {
-        FileType::Fifo => ("make FIFO", 0),
-        FileType::Socket => ("make socket", 0),
-        FileType::CharacterDevice | FileType::BlockDevice => {
-            let (major, minor) = metadata.node;
-            ("make device node (needs CAP_MKNOD)", rustix::fs::makedev(major, minor))
-        }
-        _ => return Err(system("copy an entry of unknown kind")(Errno::OPNOTSUPP)),
+    let (op, kind) = match metadata.kind {
+        FileKind::Fifo => ("make FIFO", SFlag::S_IFIFO),
+        FileKind::Socket => ("make socket", SFlag::S_IFSOCK),
+        FileKind::CharacterDevice => (MAKE_DEVICE, SFlag::S_IFCHR),
+        FileKind::BlockDevice => (MAKE_DEVICE, SFlag::S_IFBLK),
+        _ => return Err(system("copy an entry of unknown kind")(Errno::EOPNOTSUPP)),
     };
-    let mode = rustix::fs::Mode::from_raw_mode(attributes.mode);
-    run.make(place, name, || {
-        rustix::fs::mknodat(&place.to, name, metadata.kind, mode, device).map_err(error(op))
-    })?;
+    let (major, minor) = metadata.node;
+    let device = makedev(major.into(), minor.into());
+    let mode = Mode::from_bits_truncate(attributes.mode);
+    run.make(place, name, || mknodat(&place.to, name, kind, mode, device).map_err(error(op)))?;
     attributes.apply_to_entry(&place.to, name)?;
     if copy_list_of_other(run, place, name, metadata)? {
         attributes.apply_to_entry(&place.to, name)?;
@@ -198,18 +200,18 @@ fn make_other(run: &CopyState, place: &Position, name: &OsStr, metadata: &Metada
     Ok(())
 }
 
-/// The access control list of what cannot be opened without effect. Returns whether one was set.
+/// Copies the access control list of an entry that cannot be opened without effect. Returns whether a list was set.
 fn copy_list_of_other(run: &CopyState, place: &Position, name: &OsStr, metadata: &Metadata) -> Outcome<bool> {
-    let source = match entry_handle(&place.from, name) {
+    let source = match place.from.open_entry(name) {
         Err(error) if error.is_not_found() || error.is_stale() => return Ok(false),
         handle => handle?,
     };
     let now = Metadata::of(&source, Freshness::Cached).map_err(of_source("stat"))?;
     if (now.device, now.inode) != (metadata.device, metadata.inode) {
-        // Replaced since: what is copied is the one before.
+        // The entry has been replaced. The copy is of the earlier one.
         return Ok(false);
     }
-    let target = entry_handle(&place.to, name)?;
+    let target = place.to.open_entry(name)?;
     let (from, to) = (xattr::Handle::of_entry(&source), xattr::Handle::of_entry(&target));
     match xattr::copy(run, &from, &to, metadata, false) {
         Err(Failure::Vanished) => Ok(false),

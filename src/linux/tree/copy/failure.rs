@@ -1,21 +1,21 @@
-//! What can come between an entry and its copy.
+//! Reasons why an entry is not in the copy.
 
-use rustix::io::Errno;
+use nix::errno::Errno;
 
 use crate::linux::error::SysError;
 
 /// Why an entry is not in the copy.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It was removed meanwhile, as temporary files are. No harm.
+    /// The entry was removed during the copy, as temporary files are. The copy goes on.
     Vanished,
-    /// It is of another kind by now. It is looked at anew.
+    /// The entry was replaced by one of another kind. It has to be examined again.
     Changed,
-    /// Somebody wants the copy to end, or it has failed elsewhere.
+    /// The copy was cancelled, or has failed elsewhere.
     Stopped,
-    /// The path of a directory that is nested too deeply.
+    /// A directory is nested too deeply. Holds its path.
     TooDeep(String),
-    /// Anything else.
+    /// Any other failure.
     System(SysError),
 }
 
@@ -27,15 +27,16 @@ impl From<SysError> for Failure {
 
 pub(super) type Outcome<T = ()> = Result<T, Failure>;
 
-/// Tells a removed source from other failures of `op`. `ESTALE`: another client of the NFS server removed it.
+/// Makes a failure of `op` on the source. A source that was removed is [`Failure::Vanished`]. `ESTALE` means that another
+/// client of the NFS server removed it.
 pub(super) fn of_source(op: &'static str) -> impl Fn(Errno) -> Failure {
     move |errno| match errno {
-        Errno::NOENT | Errno::STALE => Failure::Vanished,
+        Errno::ENOENT | Errno::ESTALE => Failure::Vanished,
         errno => system(op)(errno),
     }
 }
 
-/// A failure of `op`. The path is filled in where it is known.
+/// Makes a failure of `op`. The caller adds the path.
 pub(super) fn system(op: &'static str) -> impl Fn(Errno) -> Failure {
     move |errno| Failure::System(SysError::new(op, String::new(), errno))
 }

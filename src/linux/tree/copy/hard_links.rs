@@ -1,5 +1,5 @@
-//! Inodes with several names, within constant memory: the first copy of one gets a second name in
-//! [`CopyRequest::links`](super::CopyRequest), by which the others find it.
+//! Files with several hard links, in constant memory. The first copy of an inode gets a second name in
+//! [`CopyRequest::links`](super::CopyRequest). The other names are then linked to it.
 
 use std::ffi::OsStr;
 
@@ -8,9 +8,10 @@ use nix::errno::Errno;
 use super::failure::Outcome;
 use super::position::Position;
 use super::state::{CopyState, LockKey};
-use crate::linux::dir::attributes::Metadata;
+use crate::linux::dir::metadata::Metadata;
+use crate::linux::error::SysError;
 
-/// Links the copy of the inode to `name`, or has `make` make that copy. Returns whether it was made.
+/// Links `name` to the existing copy of the inode, or calls `make` to create the copy. Returns whether it was created.
 pub(super) fn copy(
     run: &CopyState,
     place: &Position,
@@ -18,19 +19,19 @@ pub(super) fn copy(
     metadata: &Metadata,
     make: impl FnOnce() -> Outcome,
 ) -> Outcome<bool> {
-    let links = run.order.links;
+    let links = run.request.links;
     let key = key(metadata);
-    let _turn = run.busy.take(LockKey::Inode(key.clone()));
+    let _guard = run.locks.lock(LockKey::Inode(key.clone()));
     run.check_cancelled()?;
     let mut linked = links.link(&key, &place.to, name);
-    if linked.as_ref().is_err_and(crate::linux::error::SysError::is_taken) {
+    if linked.as_ref().is_err_and(SysError::is_taken) {
         run.move_away(&place.to, name)?;
         linked = links.link(&key, &place.to, name);
     }
     match linked {
         Ok(()) => return Ok(false),
         Err(error) if error.is_not_found() => {}
-        // This copy has as many names as the file system allows: the next one is another file.
+        // The copy has as many hard links as the file system allows. The next name becomes a new file.
         Err(error) if error.errno() == Some(Errno::EMLINK) => links.remove_file(&key)?,
         Err(error) => return Err(error.into()),
     }
@@ -39,8 +40,8 @@ pub(super) fn copy(
     Ok(true)
 }
 
-/// The time and the size are in it so that an inode number that was given to another file meanwhile, or a file that was
-/// changed between two of its names, makes a separate copy and no wrong one.
+/// The name of an inode's copy in the directory `links`. It contains size and mtime, so that the names become separate
+/// copies if the inode number was reused or the file was changed between two of its names.
 fn key(metadata: &Metadata) -> String {
     let ((major, minor), modified) = (metadata.device, metadata.attributes.mtime);
     format!(

@@ -1,4 +1,4 @@
-//! A directory of the source and its copy.
+//! A directory of the source together with its copy.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -6,28 +6,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::linux::dir::Dir;
-use crate::linux::dir::attributes::Metadata;
+use crate::linux::dir::metadata::Metadata;
 use crate::linux::error::SysError;
 
-/// As many bytes at the end of a long path are told.
+/// Messages show this many bytes at the end of a long path.
 const LONGEST_PATH: usize = 1000;
 
 pub(super) struct Position {
     pub(super) from: Dir,
     pub(super) to: Dir,
-    /// As it was when the directory was entered.
+    /// The source's metadata when the walk entered it.
     pub(super) metadata: Metadata,
-    /// `None` for the top.
+    /// The parent directory; `None` for the top.
     pub(super) above: Option<Arc<Position>>,
     pub(super) depth: usize,
-    /// The top's is its whole path.
+    /// The name in the parent directory. For the top, its whole path.
     name: OsString,
-    /// What keeps it from being finished: its own reading, and everything below it that waits or is worked on.
+    /// Work that must end before the directory is complete: reading it, and every task for its entries.
     pending: AtomicUsize,
 }
 
 impl Position {
-    /// The labels of the two handles are to be empty: with whole paths, memory would grow with the square of the depth.
+    /// The two handles must have empty labels. Otherwise the labels' memory would grow with the square of the depth.
     pub(super) fn new(
         from: Dir,
         to: Dir,
@@ -47,21 +47,21 @@ impl Position {
         self.pending.fetch_add(more, Ordering::SeqCst);
     }
 
-    /// One thing is done. Whether it was the last.
+    /// Takes note that one piece of work has ended. Returns whether it was the last.
     pub(super) fn one_done(&self) -> bool {
         self.pending.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
-    /// Says in an error which entry of the source it is about; `name` may be `.`.
+    /// Puts the path of the entry `name` into `error`; `.` is this directory.
     pub(super) fn locate(&self, mut error: SysError, name: &OsStr) -> SysError {
         let path = self.path_of(name);
-        let told = error.path.as_str();
-        let detail = if told.is_empty() || told == name.to_string_lossy() { "" } else { told };
+        let given = error.path.as_str();
+        let detail = if given.is_empty() || given == name.to_string_lossy() { "" } else { given };
         error.path = if detail.is_empty() { path } else { format!("{path} ({detail})") };
         error
     }
 
-    /// The path of an entry for a person to read, its beginning left out if it is very long.
+    /// The path of the entry `name` for messages. The beginning of a very long path is replaced by `...`.
     pub(super) fn path_of(&self, name: &OsStr) -> String {
         let mut names = Vec::new();
         if name != "." {
@@ -87,7 +87,7 @@ impl Position {
     }
 }
 
-/// A chain of thousands of places must not be dropped by recursion.
+/// Drops the parents in a loop. Recursion over thousands of levels would overflow the stack.
 impl Drop for Position {
     fn drop(&mut self) {
         let mut next = self.above.take();

@@ -1,8 +1,8 @@
-//! How far a copy is, and the way to stop it.
+//! The progress of a copy, and the way to cancel it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Shared by the copy with whoever wants to know or to stop it.
+/// Shared between the copy and the code that observes or cancels it.
 #[derive(Debug, Default)]
 pub struct Progress {
     files: AtomicU64,
@@ -11,19 +11,19 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Entries that are done and are no directories.
+    /// Entries that are complete, without directories.
     #[must_use]
     pub fn files(&self) -> u64 {
         self.files.load(Ordering::Relaxed)
     }
 
-    /// Bytes of content that are in the copy, holes left out.
+    /// Bytes of content in the copy, without holes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Has the copy end soon, with [`super::CopyError::Cancelled`].
+    /// Makes the copy end soon, with [`CopyError::Cancelled`](super::CopyError::Cancelled).
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }

@@ -1,37 +1,52 @@
-//! One copy under way: what its threads share.
+//! The state of one copy, which its threads share.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use super::default_acls::DefaultAcls;
 use super::failure::{Failure, Outcome};
-use super::keyed_lock::KeyedLock;
 use super::position::Position;
-use super::walk::Task;
-use super::xattr::PlainLists;
-use super::{CopyError, CopyRequest, Summary};
+use super::request::{CopyError, CopyRequest, Summary};
+use crate::linux::dir::Dir;
+use crate::linux::error::SysError;
+use crate::linux::process::unique;
+use crate::linux::raw::FileKind;
+use crate::linux::sync::{into_inner, lock};
+use crate::linux::tree::keyed_lock::KeyedLock;
 use crate::linux::tree::queue::Queue;
 
-/// Something that only one thread may work on.
+/// A piece of work. A directory puts at most one page of its entries into the queue at a time, so the length of the
+/// queue depends on the depth of the tree and not on its size.
+pub(super) enum Task {
+    /// Read the next page of the directory.
+    Read(Arc<Position>),
+    /// Copy the directory of this name.
+    Enter(Arc<Position>, OsString),
+    /// Copy these entries. They were not directories when they were listed.
+    Entries(Arc<Position>, Vec<(OsString, FileKind)>),
+}
+
+/// Something that only one thread may work on at a time.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) enum LockKey {
-    /// A name in a place, which is named by its address.
+    /// A name in a directory. The directory is identified by the address of its [`Position`].
     Name(usize, OsString),
-    /// An inode with several names, by its name in [`CopyRequest::links`].
+    /// An inode with several hard links, identified by its name in [`CopyRequest::links`].
     Inode(String),
 }
 
 pub(super) struct CopyState<'a> {
-    pub(super) order: &'a CopyRequest<'a>,
+    pub(super) request: &'a CopyRequest<'a>,
     pub(super) queue: Queue<Task>,
-    pub(super) busy: KeyedLock<LockKey>,
-    pub(super) plain: PlainLists,
+    pub(super) locks: KeyedLock<LockKey>,
+    pub(super) default_acls: DefaultAcls,
     pub(super) counts: Counts,
     failures: Mutex<Vec<Failure>>,
     stopped: AtomicBool,
 }
 
-/// A [`Summary`] that threads add to.
+/// A [`Summary`] that several threads add to.
 #[derive(Default)]
 pub(super) struct Counts {
     files: AtomicU64,
@@ -43,25 +58,25 @@ pub(super) struct Counts {
 }
 
 impl<'a> CopyState<'a> {
-    pub(super) fn new(order: &'a CopyRequest<'a>) -> Self {
+    pub(super) fn new(request: &'a CopyRequest<'a>) -> Self {
         Self {
-            order,
+            request,
             queue: Queue::new(),
-            busy: KeyedLock::new(),
-            plain: PlainLists::default(),
+            locks: KeyedLock::new(),
+            default_acls: DefaultAcls::default(),
             counts: Counts::default(),
             failures: Mutex::default(),
             stopped: AtomicBool::new(false),
         }
     }
 
-    /// Asked between entries and between pieces of a large file.
+    /// Fails if the copy has to end. Called between entries and between pieces of a large file.
     pub(super) fn check_cancelled(&self) -> Outcome {
-        let stopped = self.stopped.load(Ordering::Relaxed) || self.order.progress.is_cancelled();
+        let stopped = self.stopped.load(Ordering::Relaxed) || self.request.progress.is_cancelled();
         if stopped { Err(Failure::Stopped) } else { Ok(()) }
     }
 
-    /// Takes note of what became of an entry. A failure ends the whole copy.
+    /// Records the outcome for one entry. A failure ends the whole copy.
     pub(super) fn note(&self, place: &Position, name: &OsStr, outcome: Outcome) {
         let failure = match outcome {
             Ok(()) => return,
@@ -73,13 +88,35 @@ impl<'a> CopyState<'a> {
     }
 
     pub(super) fn fail(&self, failure: Failure) {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
+        lock(&self.failures).push(failure);
         self.stopped.store(true, Ordering::Relaxed);
         self.queue.stop();
     }
 
+    /// Creates the entry `name` of the copy with `make`. If the name exists, the directory listing has shown it twice,
+    /// and the existing entry is an older state. It is moved away; a thread that still writes to it has it open.
+    pub(super) fn make(
+        &self,
+        place: &Position,
+        name: &OsStr,
+        make: impl Fn() -> Result<(), SysError>,
+    ) -> Outcome {
+        match make() {
+            Err(error) if error.is_taken() => {
+                self.move_away(&place.to, name)?;
+                Ok(make()?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Moves an older state of an entry out of the copy.
+    pub(super) fn move_away(&self, dir: &Dir, name: &OsStr) -> Outcome {
+        Ok(dir.rename(name, self.request.links, format!("old.{:x}", unique()))?)
+    }
+
     pub(super) fn conclude(self) -> Result<Summary, CopyError> {
-        let failures = self.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let failures = into_inner(self.failures);
         let (mut errors, mut too_deep, stopped) = (Vec::new(), None, !failures.is_empty());
         for failure in failures {
             match failure {

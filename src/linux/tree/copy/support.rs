@@ -1,23 +1,23 @@
-//! How content gets from one file into another, and what the pair of file systems has been found to know.
+//! What a pair of file systems supports for copying the content of a file, as far as it has been tried.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use rustix::io::Errno;
+use nix::errno::Errno;
 
-/// What the pair of file systems can do. Kept by the caller for as long as the exports are mounted, so that it is
-/// learned once and not for each file.
+/// What a pair of file systems supports. The caller keeps it while the exports are mounted, so that each strategy is
+/// tried once and not for each file.
 #[derive(Debug)]
 pub struct Support {
     clone: Strategy,
     copy: Strategy,
-    /// Whether the file systems can tell where holes are; looked up before the first copy by the server.
+    /// Whether the file systems can find holes. Set before the first copy by the server.
     holes: OnceLock<bool>,
     /// Opening files with `O_DIRECT`.
     direct: Strategy,
 }
 
-/// Something that a file system may know.
+/// A way to copy content, which a file system may support.
 #[derive(Debug)]
 pub(super) struct Strategy(AtomicU8);
 
@@ -26,20 +26,20 @@ const WORKED: u8 = 1;
 const REFUSED: u8 = 2;
 
 impl Support {
-    /// Both trees lie on one export: cloning (`FICLONE`, NFS 4.2 CLONE) and copying by the server
-    /// (`copy_file_range`, NFS 4.2 COPY) are tried until refused for good.
+    /// Both trees are on one export. Cloning (`FICLONE`, NFS 4.2 CLONE) and copying by the server (`copy_file_range`,
+    /// NFS 4.2 COPY) are tried until the file system says that it does not support them.
     #[must_use]
     pub const fn same_export() -> Self {
         Self::new(Strategy::untried(), Strategy::untried())
     }
 
-    /// As [`Support::same_export`], but nothing is cloned.
+    /// As [`Support::same_export`], but without cloning.
     #[must_use]
     pub const fn without_clone() -> Self {
         Self::new(Strategy::refused(), Strategy::untried())
     }
 
-    /// The trees lie on two exports: every byte is read and written.
+    /// The trees are on two exports. All content is read and written.
     #[must_use]
     pub const fn across() -> Self {
         Self::new(Strategy::refused(), Strategy::refused())
@@ -49,7 +49,7 @@ impl Support {
         Self { clone, copy, holes: OnceLock::new(), direct: Strategy::untried() }
     }
 
-    /// What has worked so far, for logs: `clone`, `copy` or `read and write`.
+    /// The best strategy that has worked so far, for logs: `clone`, `copy` or `read and write`.
     #[must_use]
     pub fn used(&self) -> &'static str {
         if self.clone.worked() {
@@ -73,8 +73,8 @@ impl Support {
         &self.direct
     }
 
-    /// Whether the server is to copy. `knows_holes` finds out whether holes can be asked for; without that there is no
-    /// copying by the server either.
+    /// Whether to let the server copy. `knows_holes` tests whether the file systems can find holes; if they cannot, the
+    /// server cannot copy either.
     pub(super) fn copies(&self, knows_holes: impl FnOnce() -> bool) -> bool {
         self.copy.worth_trying() && *self.holes.get_or_init(knows_holes)
     }
@@ -101,21 +101,21 @@ impl Strategy {
         self.0.store(WORKED, Ordering::Relaxed);
     }
 
-    /// The file system is not asked again. It counts only if it never worked: some file systems know a call and say
-    /// of single files that they do not.
+    /// Stops trying this strategy, unless it has worked before: some file systems support a call in general and answer
+    /// for single files that they do not.
     pub(super) fn refuse(&self) {
         let _ = self.0.compare_exchange(UNTRIED, REFUSED, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Takes note of an error. Whether it only means that the content has to get there in another way.
+    /// Records an error. Returns whether it only means that another strategy has to be used.
     pub(super) fn is_unable(&self, errno: Errno) -> bool {
         match errno {
-            Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS => {
+            Errno::EOPNOTSUPP | Errno::ENOTTY | Errno::ENOSYS => {
                 self.refuse();
                 true
             }
-            // This file or these two: on two file systems of one export, not aligned, immutable, a swap file.
-            Errno::XDEV | Errno::INVAL | Errno::PERM | Errno::TXTBSY => true,
+            // Only for these files: they are on two file systems of one export, not aligned, immutable, or swap files.
+            Errno::EXDEV | Errno::EINVAL | Errno::EPERM | Errno::ETXTBSY => true,
             _ => false,
         }
     }

@@ -1,8 +1,8 @@
-//! Where members are made: the directories between the top and the present one.
+//! Creating the members of an archive by directory handles.
 //!
-//! A directory gets its attributes when it is left, because what is made in it changes its times. One that is entered
-//! again gets back the times it had. So nothing has to be remembered of a directory that is not being worked in,
-//! whatever the order of members.
+//! The directories between the top and the present member are open. A directory gets its attributes when it is left,
+//! because new entries change its times. A directory that is entered again gets back the times that it had. So nothing has
+//! to be remembered about other directories, in whatever order the members come.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,32 +10,32 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
-use rustix::fs::FileType;
+use nix::sys::stat::{Mode, SFlag, mknodat};
+use nix::unistd::symlinkat;
 
+use super::error::{UnpackError, shown};
 use super::member::{Member, MemberPath};
-use super::{UnpackError, shown};
 use crate::linux::dir::Dir;
-use crate::linux::dir::attributes::Attributes;
+use crate::linux::dir::metadata::Attributes;
 use crate::linux::error::{Result as SysResult, SysError};
 
-/// The mode of a directory that the archive does not name but has something in.
+/// Mode of a directory that the archive has entries in, but no member for.
 const UNNAMED: u32 = 0o755;
-/// The mode of what is being made: nobody else's until it is whole.
+/// Modes of incomplete files and directories: nobody else can use them.
 const DRAFT: u32 = 0o600;
 const DRAFT_DIRECTORY: u32 = 0o700;
 
 pub(super) struct Places<'a> {
     top: &'a Dir,
     label: &'a str,
-    /// From the top down to the directory where the last member was made.
+    /// The open directories from the top to the parent of the last member.
     levels: Vec<Level>,
 }
 
 struct Level {
     name: Vec<u8>,
     dir: Dir,
-    /// What the directory gets when it is left.
+    /// What to set when the directory is left.
     then: Option<Then>,
 }
 
@@ -45,7 +45,7 @@ enum Then {
 }
 
 impl<'a> Places<'a> {
-    /// Members are made in `top`; `label` is the archive's name in messages.
+    /// Creates members in `top`. `label` is the archive's name in messages.
     pub(super) fn new(top: &'a Dir, label: &'a str) -> Result<Self, UnpackError> {
         let dir = top.open_dir(".").map_err(UnpackError::Sys)?.with_label("");
         Ok(Self { top, label, levels: vec![Level { name: Vec::new(), dir, then: None }] })
@@ -75,7 +75,7 @@ impl<'a> Places<'a> {
         Ok(())
     }
 
-    /// Makes an empty file, to be written.
+    /// Creates an empty file that can be written.
     pub(super) fn make_file(&mut self, member: &Member) -> Result<File, UnpackError> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(DRAFT);
@@ -84,26 +84,22 @@ impl<'a> Places<'a> {
 
     pub(super) fn make_symlink(&mut self, member: &Member, target: &[u8]) -> Result<(), UnpackError> {
         self.make(member, |dir, name| {
-            rustix::fs::symlinkat(os(target), dir, name).map_err(|errno| dir.error("symlink", name, errno))
+            symlinkat(os(target), dir, name).map_err(|errno| dir.error("symlink", name, errno))
         })?;
         self.set_attributes(member)
     }
 
     pub(super) fn make_fifo(&mut self, member: &Member) -> Result<(), UnpackError> {
-        let mode = rustix::fs::Mode::from_raw_mode(DRAFT);
+        let mode = Mode::from_bits_truncate(DRAFT);
         self.make(member, |dir, name| {
-            rustix::fs::mknodat(dir, name, FileType::Fifo, mode, 0)
-                .map_err(|errno| dir.error("mknod", name, errno))
+            mknodat(dir, name, SFlag::S_IFIFO, mode, 0).map_err(|errno| dir.error("mknod", name, errno))
         })?;
         self.set_attributes(member)
     }
 
     pub(super) fn make_hard_link(&mut self, member: &Member, target: &MemberPath) -> Result<(), UnpackError> {
         let nothing = || {
-            self.malformed(
-                member,
-                "it is a link to nothing that the archive has before it, or to a directory",
-            )
+            self.malformed(member, "its target is not an earlier member of the archive, or is a directory")
         };
         let Some((parent, target_name)) = target.split().filter(|_| *target != member.path) else {
             return Err(nothing());
@@ -123,7 +119,7 @@ impl<'a> Places<'a> {
         self.make(member, |dir, name| from.link(os(target_name), dir, name))
     }
 
-    /// Gives every directory its attributes that has not got them yet.
+    /// Sets the attributes of all directories that are still open.
     pub(super) fn leave_all(mut self) -> Result<(), UnpackError> {
         while let Some(level) = self.levels.pop() {
             level.leave().map_err(|error| {
@@ -135,8 +131,8 @@ impl<'a> Places<'a> {
         Ok(())
     }
 
-    /// Goes to the member's directory and makes the member there. What has its name already is replaced, unless it is a
-    /// directory.
+    /// Enters the member's parent directory and creates the member with `make`. Replaces an existing entry, unless that is
+    /// a directory.
     fn make<T>(
         &mut self,
         member: &Member,
@@ -164,11 +160,11 @@ impl<'a> Places<'a> {
 
     /// The directory that was entered last.
     fn dir(&self) -> &Dir {
-        // The top is left with `leave_all` only, which takes everything.
+        // There is always one level: only `leave_all` removes the top, and it consumes `self`.
         &self.levels[self.levels.len() - 1].dir
     }
 
-    /// Goes to the directory `path`, which is made as far as it is not there.
+    /// Enters the directory `path`. Creates the components that do not exist.
     fn enter(&mut self, path: &MemberPath, member: &Member) -> Result<(), UnpackError> {
         let common =
             self.levels[1..].iter().zip(path.components()).take_while(|(level, name)| level.name == *name);
@@ -182,7 +178,7 @@ impl<'a> Places<'a> {
                 }
                 Err(error) if error.is_unsafe_path() => {
                     return Err(
-                        self.malformed(member, "its path leads through something that is no directory")
+                        self.malformed(member, "its path leads through something that is not a directory")
                     );
                 }
                 opened => {
@@ -196,7 +192,7 @@ impl<'a> Places<'a> {
         Ok(())
     }
 
-    /// Leaves all but the first `keep` levels.
+    /// Leaves all levels except the first `keep`.
     fn leave(&mut self, keep: usize, member: &Member) -> Result<(), UnpackError> {
         while self.levels.len() > keep
             && let Some(level) = self.levels.pop()
@@ -211,7 +207,7 @@ impl<'a> Places<'a> {
         UnpackError::Malformed { archive: self.label.to_owned(), member, reason: reason.to_owned() }
     }
 
-    /// The error of a system call, with a path that can be shown.
+    /// The error of a system call, with a path that is safe to show.
     pub(super) fn failed(&self, member: &Member, error: SysError) -> UnpackError {
         self.failed_at(member.path.as_bytes(), error)
     }
@@ -232,8 +228,7 @@ impl Level {
     }
 }
 
-/// Opens a directory without a label, which would be as long as the whole path, for each level; `failed` puts the path
-/// into errors.
+/// Opens a directory without a label. A label would hold the whole path for each level. `failed` adds the path to errors.
 fn open(dir: &Dir, name: &[u8]) -> SysResult<Dir> {
     Ok(dir.open_dir(os(name))?.with_label(""))
 }

@@ -1,28 +1,28 @@
-//! One member of an archive, checked: what it is, where it belongs, what it is to have.
+//! One member of an archive after checking: its kind, its path and its attributes.
 
 use tar_core::parse::ParsedEntry;
 use tar_core::{EntryType, PaxExtensions, SparseEntry};
 
-use crate::linux::dir::attributes::{Attributes, Time};
+use crate::linux::dir::metadata::{Attributes, Time};
 
-/// Directories that may be nested in an archive.
+/// The deepest nesting of directories in an archive.
 const DEEPEST: usize = 512;
 
-/// What a member is.
+/// The kind of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     Directory,
     File,
-    /// Another name for the member of this path.
+    /// Another name for the member with this path.
     HardLink(MemberPath),
-    /// With the text it holds.
+    /// With its target.
     Symlink(Vec<u8>),
     Fifo,
     Device,
 }
 
-/// A path below the directory that an archive is unpacked into: plain components with one slash between, no `.` or
-/// `..`, no NUL. Empty for that directory itself.
+/// A path below the directory that an archive is unpacked into: components with one slash between them, without `.`,
+/// `..` and NUL. Empty for that directory itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MemberPath(Vec<u8>);
 
@@ -31,15 +31,15 @@ pub(super) struct Member {
     pub(super) path: MemberPath,
     pub(super) kind: Kind,
     pub(super) attributes: Attributes,
-    /// Bytes of content that follow the headers.
+    /// Bytes of content after the headers.
     pub(super) size: u64,
-    /// Bytes of the file it makes.
+    /// Length of the file in bytes, with its holes.
     pub(super) length: u64,
-    /// Where the content goes: in order, not overlapping, within the length, of that size together.
+    /// Where the content goes. The extents are in order, do not overlap, lie within `length`, and add up to `size`.
     pub(super) extents: Vec<Extent>,
 }
 
-/// A part of a file that is not a hole.
+/// A part of a file that is not a hole, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extent {
     pub(super) offset: u64,
@@ -47,18 +47,18 @@ pub(super) struct Extent {
 }
 
 impl MemberPath {
-    /// Takes a path as an archive gives it, `./` before and `/` after it left away, or says why it is none.
+    /// Parses a path of an archive, with or without `./` at its begin and `/` at its end. Otherwise says what is wrong.
     pub(super) fn parse(path: &[u8]) -> Result<Self, String> {
         if path.starts_with(b"/") {
             return Err("the path is absolute".to_owned());
         }
         if path.contains(&0) {
-            return Err("there is a NUL in the path".to_owned());
+            return Err("the path contains a NUL".to_owned());
         }
         let parts: Vec<&[u8]> =
             path.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
         if parts.contains(&&b".."[..]) {
-            return Err("there is a `..` in the path".to_owned());
+            return Err("the path contains `..`".to_owned());
         }
         if parts.len() > DEEPEST {
             return Err(format!("it is nested more than {DEEPEST} directories deep"));
@@ -74,7 +74,7 @@ impl MemberPath {
         self.0.split(|&byte| byte == b'/').filter(|part| !part.is_empty())
     }
 
-    /// The path of the directory that it lies in, and its name there. `None` for the top itself.
+    /// The path of the parent directory, and the name in it. `None` for the top itself.
     pub(super) fn split(&self) -> Option<(Self, &[u8])> {
         let slash = self.0.iter().rposition(|&byte| byte == b'/');
         let (parent, name) = slash.map_or((&[][..], &self.0[..]), |at| (&self.0[..at], &self.0[at + 1..]));
@@ -83,12 +83,12 @@ impl MemberPath {
 }
 
 impl Member {
-    /// What `entry` says. `sparse` is the map of a file with holes, and its length.
+    /// Checks `entry`. `sparse` is the map and the length of a file with holes.
     pub(super) fn parse(entry: &ParsedEntry, sparse: Option<(&[SparseEntry], u64)>) -> Result<Self, String> {
         let path = MemberPath::parse(&entry.path)?;
         let target = || match entry.link_target.as_deref() {
             Some(target) if !target.contains(&0) => Ok(target),
-            _ => Err("it is a link to nothing".to_owned()),
+            _ => Err("it is a link without a target".to_owned()),
         };
         let kind = match entry.entry_type {
             EntryType::Directory => Kind::Directory,
@@ -105,7 +105,7 @@ impl Member {
             }
         };
         if kind != Kind::Directory && (path.as_bytes().is_empty() || entry.path.ends_with(b"/")) {
-            return Err("it is no directory and has the name of one".to_owned());
+            return Err("it is not a directory, but its path is that of one".to_owned());
         }
         let (extents, length) = match sparse {
             Some((map, length)) => (extents(map, entry.size, length)?, length),
@@ -121,21 +121,21 @@ fn extents(map: &[SparseEntry], size: u64, length: u64) -> Result<Vec<Extent>, S
     for part in map {
         let after =
             part.offset.checked_add(part.length).filter(|&after| part.offset >= end && after <= length);
-        end = after.ok_or("its map of holes has parts that overlap or lie outside the file")?;
+        end = after.ok_or("parts in its map of holes overlap or lie outside the file")?;
         sum += part.length;
     }
     if sum != size {
-        return Err("its map of holes does not fit its size".to_owned());
+        return Err("its map of holes does not match its size".to_owned());
     }
     Ok(map.iter().map(|part| Extent { offset: part.offset, length: part.length }).collect())
 }
 
 fn attributes(entry: &ParsedEntry) -> Result<Attributes, String> {
-    // 2^32 - 1 would mean to chown(2) that the owner is to stay as it is.
+    // chown(2) takes 2^32 - 1 as "leave the owner unchanged".
     let id = |id: u64| u32::try_from(id).ok().filter(|&id| id != u32::MAX);
     let owner = id(entry.uid).zip(id(entry.gid));
-    let (uid, gid) = owner.ok_or("its owner's number is no number of an owner")?;
-    // A negative number in the header's field comes as its two's complement.
+    let (uid, gid) = owner.ok_or("the number of its owner is not valid")?;
+    // The parser returns a negative number of the header field as its two's complement.
     let mut mtime = Time { seconds: entry.mtime.cast_signed(), nanoseconds: 0 };
     for record in PaxExtensions::new(entry.pax.unwrap_or_default()) {
         let record = record.map_err(|error| error.to_string())?;
@@ -143,10 +143,10 @@ fn attributes(entry: &ParsedEntry) -> Result<Attributes, String> {
         match record.key_bytes() {
             b"mtime" => {
                 let time = record.value().ok().and_then(parse_time);
-                mtime = time.ok_or("its time is no time")?;
+                mtime = time.ok_or("its time is not valid")?;
             }
             b"uid" | b"gid" | b"size" if number().is_none() => {
-                return Err("a number in its extended header is none".to_owned());
+                return Err("a number in its extended header is not valid".to_owned());
             }
             _ => {}
         }
@@ -154,7 +154,7 @@ fn attributes(entry: &ParsedEntry) -> Result<Attributes, String> {
     Ok(Attributes { mode: entry.mode & 0o7777, uid, gid, atime: mtime, mtime })
 }
 
-/// Seconds since 1970 as a decimal fraction, as extended headers have them.
+/// Parses a time of an extended header: seconds since 1970 as a decimal fraction.
 fn parse_time(text: &str) -> Option<Time> {
     const SECOND: u32 = 1_000_000_000;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_kept_below_the_top_or_refused() {
+    fn a_path_stays_below_the_top_or_is_refused() {
         for (path, plain) in
             [("./a/b", "a/b"), ("a//b/", "a/b"), (".", ""), ("./", ""), ("..a/...", "..a/...")]
         {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn times_before_1970_round_down() {
+    fn times_before_1970_are_rounded_down() {
         let time = |seconds, nanoseconds| Some(Time { seconds, nanoseconds });
         for (text, expected) in [
             ("0", time(0, 0)),

@@ -1,21 +1,21 @@
-//! The content of a file, its holes left out, and what makes a file complete.
+//! Writing the content of a file without its holes, and completing the file.
 
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
-use super::UnpackError;
+use super::error::UnpackError;
 use super::member::Member;
 use super::stream::Stream;
 use crate::linux::error::{Result as SysResult, SysError};
 use crate::linux::tree::copy::Progress;
 
-/// Bytes written at a time. As many zeros become a hole.
+/// Bytes that are written at once. A part that has only zeros becomes a hole.
 const PART: usize = 128 * 1024;
 static ZEROS: [u8; PART] = [0; PART];
 
-/// How much content may still be written.
+/// The limit of content, and how much of it is used.
 pub(super) struct Room<'a> {
     limit: Option<u64>,
     used: u64,
@@ -44,7 +44,7 @@ impl<'a> Room<'a> {
     }
 }
 
-/// Writes the member's content into `file`, which is empty. `failed` makes an error of a system call's.
+/// Writes the member's content into the empty file `file`. `failed` translates the error of a system call.
 pub(super) fn write<R: Read>(
     member: &Member,
     stream: &mut Stream<R>,
@@ -71,7 +71,7 @@ pub(super) fn write<R: Read>(
     Ok(())
 }
 
-/// Gives the file its length, where it ends with a hole, and its attributes, and waits until the server has it all on
+/// Sets the file's length, if it ends with a hole, and its attributes. Waits until the server has written everything to
 /// stable storage.
 pub(super) fn finish(member: &Member, file: File) -> SysResult<()> {
     let name = std::ffi::OsStr::from_bytes(member.path.as_bytes());

@@ -1,13 +1,14 @@
-//! Unpacking a tar archive that nobody vouches for, beneath a directory handle.
+//! Unpacking an untrusted tar archive beneath a directory handle.
 //!
-//! `tar-core` reads the headers; every file, directory and link is made here, by handles. Memory does not depend on
-//! the archive: the headers of one member (at most 2 MiB), one open handle for each level of directories (at most
-//! 512), and two buffers.
+//! The crate `tar-core` parses the headers. Every file, directory and link is created here, by handles. The memory is
+//! bounded for any archive: the headers of one member (at most 2 MiB), one open handle for each level of directories
+//! (at most 512), and two buffers.
 //!
-//! Restored are files with their holes, directories, symbolic and hard links, FIFOs; of each the mode, the owner by
-//! number and the time of the last change. Device nodes are left out and counted. Anything else that an archive may
-//! hold is an error. Extended attributes are not restored.
+//! What is restored: files with their holes, directories, symbolic links, hard links and FIFOs, each with mode, numeric
+//! owner and time of last change. Device nodes are left out and counted. Extended attributes are not restored. Any other
+//! kind of member is an error.
 
+mod error;
 mod extract;
 mod member;
 mod member_data;
@@ -27,25 +28,25 @@ use nix::sys::stat::Mode;
 
 use super::copy::Progress;
 use crate::linux::dir::Dir;
-use crate::linux::error::{Result, SysError};
+use crate::linux::error::Result;
+use error::shown;
 use extract::Places;
 use member::{Kind, Member};
 use member_data::Room;
-use stream::Stream;
+use stream::{READ, Stream};
 
-/// Bytes read from an archive at a time.
-const READ: usize = 256 * 1024;
+pub use error::UnpackError;
 
-/// How an archive is packed.
+/// How an archive is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
-    /// It is a plain tar stream.
+    /// Not compressed: a plain tar stream.
     None,
-    /// It is one or more gzip members.
+    /// One or more gzip members.
     Gzip,
 }
 
-/// An archive, open for reading.
+/// An archive that is open for reading.
 #[derive(Debug)]
 pub struct Archive {
     file: File,
@@ -58,50 +59,21 @@ pub struct Archive {
 /// What was unpacked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Names of regular files. A file with several counts for each.
+    /// Names of regular files. A file with several hard links counts once for each.
     pub files: u64,
-    /// Directories that the archive names. One that it names twice counts twice.
+    /// Members that are directories. A directory with two members counts twice.
     pub directories: u64,
     /// Symbolic links and FIFOs.
     pub others: u64,
-    /// Bytes written as content, holes left out.
+    /// Bytes of content that were written, without holes.
     pub bytes: u64,
-    /// Device nodes, which were left out.
+    /// Device nodes. They are left out.
     pub skipped: u64,
 }
 
-/// Why an archive was not unpacked. What there is of it is for the caller to remove.
-#[derive(Debug, thiserror::Error)]
-pub enum UnpackError {
-    /// [`Progress::cancel`] was called.
-    #[error("unpacking was cancelled")]
-    Cancelled,
-    /// The archive is damaged, cut off, or made to do harm.
-    #[error("archive {archive}{}: {reason}", member.as_ref().map_or(String::new(), |member| format!(", member {member}")))]
-    Malformed {
-        /// Where the archive is.
-        archive: String,
-        /// The member it is wrong at, control characters escaped; `None` if it is not one member's.
-        member: Option<String>,
-        /// What is wrong.
-        reason: String,
-    },
-    /// There is more content than is to be written.
-    #[error("archive {archive}: there are more than {limit} bytes in it")]
-    TooLarge {
-        /// Where the archive is.
-        archive: String,
-        /// The most bytes that were to be written.
-        limit: u64,
-    },
-    /// A system call failed. Control characters in the path are escaped.
-    #[error(transparent)]
-    Sys(SysError),
-}
-
 impl Archive {
-    /// Opens the file `name` in `dir`. `None` if there is no regular file of that name. No link is followed, and a FIFO
-    /// cannot hold the caller.
+    /// Opens the file `name` in `dir`. `None` if there is no regular file of that name. Does not follow a symbolic link
+    /// and does not block on a FIFO.
     pub fn open(dir: &Dir, name: impl AsRef<Path>, compression: Compression) -> Result<Option<Self>> {
         let name = name.as_ref();
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
@@ -115,14 +87,14 @@ impl Archive {
         Ok(metadata.is_file().then(|| Self { file, size: metadata.len(), modified, compression, label }))
     }
 
-    /// Bytes that the archive itself takes up. Of a plain one the content is smaller; of a compressed one nothing is
-    /// known until it is unpacked.
+    /// Size of the archive file in bytes. The content of an uncompressed archive is smaller. For a compressed archive the
+    /// size of the content is unknown until it is unpacked.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// When the archive was written: nanoseconds since 1970-01-01 UTC; 0 where nobody knows.
+    /// Time of last change of the archive file in nanoseconds since 1970-01-01 UTC; 0 if it is unknown.
     #[must_use]
     pub fn modified_ns(&self) -> u64 {
         self.modified
@@ -130,9 +102,8 @@ impl Archive {
             .map_or(0, |age| age.as_nanos().try_into().unwrap_or(u64::MAX))
     }
 
-    /// Unpacks everything into `into`, an empty directory that nobody else can reach, and gives that the attributes that
-    /// the archive has for its top. Ends with an error where more than `limit` bytes of content would be written. Blocks
-    /// for as long as it takes.
+    /// Unpacks everything into `into`, an empty directory that no tenant can reach. `into` gets the attributes that the
+    /// archive has for its top directory. Fails if the content has more than `limit` bytes. Blocks until it is done.
     pub fn unpack(self, into: &Dir, limit: Option<u64>, progress: &Progress) -> Result<Summary, UnpackError> {
         match self.compression {
             Compression::None => unpack(self.file, &self.label, into, limit, progress),
@@ -144,7 +115,7 @@ impl Archive {
     }
 }
 
-/// Unpacks a plain tar stream, which messages call `label`. See [`Archive::unpack`].
+/// Unpacks an uncompressed tar stream. `label` is its name in messages. See [`Archive::unpack`].
 pub fn unpack(
     archive: impl Read,
     label: &str,
@@ -200,14 +171,4 @@ fn unpack_member<R: Read>(
         Kind::Device => summary.skipped += 1,
     }
     Ok(())
-}
-
-/// `path` as it may stand in a log and on a terminal: control characters escaped, the end of a long one left out.
-fn shown(path: &[u8]) -> String {
-    const LONGEST: usize = 300;
-    let mut text = String::new();
-    for c in String::from_utf8_lossy(path).chars().take(LONGEST) {
-        if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
-    }
-    text
 }

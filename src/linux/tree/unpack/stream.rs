@@ -1,17 +1,19 @@
-//! An archive as a sequence of members, each with its content.
+//! Reading an archive as a sequence of members, each with its content.
 
 use std::io::Read;
 
 use tar_core::parse::{Limits, ParseEvent, Parser};
 
+use super::error::{UnpackError, shown};
 use super::member::Member;
-use super::{READ, UnpackError, shown};
 use crate::linux::error::SysError;
 use crate::linux::tree::copy::Progress;
 
-/// The unit that an archive is made of.
+/// Bytes that are read from an archive at once.
+pub(super) const READ: usize = 256 * 1024;
+/// Bytes in one block of an archive.
 const BLOCK: usize = 512;
-/// Bytes that the headers of one member may take up.
+/// The most bytes that the headers of one member may have.
 const LONGEST_HEADERS: usize = 2 * 1024 * 1024;
 
 pub(super) struct Stream<'a, R> {
@@ -20,7 +22,7 @@ pub(super) struct Stream<'a, R> {
     progress: &'a Progress,
     parser: Parser,
     headers: Vec<u8>,
-    /// Bytes of the present member's content that are still to be read, and those that fill its last block.
+    /// Bytes of the present member's content that have not been read yet, and bytes that fill its last block.
     content: u64,
     padding: u64,
 }
@@ -28,13 +30,13 @@ pub(super) struct Stream<'a, R> {
 impl<'a, R: Read> Stream<'a, R> {
     pub(super) fn new(archive: R, label: &'a str, progress: &'a Progress) -> Self {
         let mut parser = Parser::new(Limits::default());
-        // It takes times before 1970 for errors; what may not be ignored, `Member::parse` looks at.
+        // The parser treats times before 1970 as errors. `Member::parse` checks the extended headers itself.
         parser.set_ignore_pax_errors(true);
         Self { archive, label, progress, parser, headers: Vec::new(), content: 0, padding: 0 }
     }
 
-    /// The next member, after whatever of the present one's content has not been read. `None` after the last, once it
-    /// is certain that the archive is whole.
+    /// The next member. Skips content of the present member that has not been read. `None` after the last member, when
+    /// the archive has been checked to its end.
     pub(super) fn next(&mut self) -> Result<Option<Member>, UnpackError> {
         self.pass_over(self.content + self.padding)?;
         (self.content, self.padding) = (0, 0);
@@ -44,7 +46,7 @@ impl<'a, R: Read> Stream<'a, R> {
             self.read_headers(wanted)?;
             let (member, consumed) = match self.parser.parse(&self.headers) {
                 Ok(ParseEvent::NeedData { min_bytes }) => {
-                    // Whole blocks, and no more than it needs: after the headers comes the content.
+                    // Read only whole blocks that the parser needs, because the content follows the headers.
                     wanted = (min_bytes / BLOCK * BLOCK).max(self.headers.len() + BLOCK);
                     continue;
                 }
@@ -56,9 +58,7 @@ impl<'a, R: Read> Stream<'a, R> {
                     (member.map_err(|reason| (shown(&entry.path), reason)), consumed)
                 }
                 Ok(ParseEvent::GlobalExtensions { .. }) => {
-                    return Err(
-                        self.malformed("there is a header for all members in it, which cannot be restored")
-                    );
+                    return Err(self.malformed("it has a header for all members, which cannot be restored"));
                 }
                 Ok(ParseEvent::End { .. }) => return self.finish().map(|()| None),
                 Err(error) => return Err(self.malformed(error.to_string())),
@@ -77,7 +77,7 @@ impl<'a, R: Read> Stream<'a, R> {
         }
     }
 
-    /// Fills `buffer` with the present member's content: as much as there is in it.
+    /// Reads content of the present member into `buffer`. Returns how many bytes; fewer than asked only at its end.
     pub(super) fn read_content(&mut self, buffer: &mut [u8]) -> Result<usize, UnpackError> {
         let length = usize::try_from(self.content).map_or(buffer.len(), |left| left.min(buffer.len()));
         self.read_exact(&mut buffer[..length])?;
@@ -109,8 +109,8 @@ impl<'a, R: Read> Stream<'a, R> {
         Ok(())
     }
 
-    /// Reads to the end of the file. That makes sure of the checksum of a compressed archive; and zeros with something
-    /// behind them are no end but a hole, such as two writers of one file leave.
+    /// Reads to the end of the file. This checks the checksum of a compressed archive. It also finds data after the end
+    /// marker, which is made of zeros: two programs that write the same file can leave such a gap in the middle.
     fn finish(&mut self) -> Result<(), UnpackError> {
         let mut buffer = vec![0; READ];
         loop {
@@ -119,8 +119,9 @@ impl<'a, R: Read> Stream<'a, R> {
                 return Ok(());
             }
             if buffer[..length].iter().any(|&byte| byte != 0) {
-                return Err(self
-                    .malformed("something comes after its end: it was written by two at once, or damaged"));
+                return Err(self.malformed(
+                    "data follows its end marker: it is damaged, or two programs wrote it at the same time",
+                ));
             }
         }
     }
@@ -142,7 +143,7 @@ impl<'a, R: Read> Stream<'a, R> {
             }
             match self.archive.read(buffer) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                // What the kernel said; anything else comes from decompressing.
+                // An error of the kernel. All other errors come from decompressing.
                 Err(error) if error.raw_os_error().is_some() => {
                     return Err(UnpackError::Sys(SysError::new("read", self.label, error)));
                 }

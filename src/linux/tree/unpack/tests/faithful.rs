@@ -1,4 +1,4 @@
-//! Archives of real trees: what comes out is what went in.
+//! Archives of real trees: the result equals the original.
 
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,7 +10,7 @@ use std::process::Command;
 use super::super::{Archive, Compression};
 use super::*;
 
-/// A tree with every kind of entry that an archive can hold.
+/// A tree with every kind of entry that an archive can have.
 fn tree() -> tempfile::TempDir {
     let temporary = tempfile::tempdir().unwrap();
     let at = |path: &str| temporary.path().join(path);
@@ -48,7 +48,7 @@ fn tree() -> tempfile::TempDir {
     ] {
         std::fs::set_permissions(at(path), std::fs::Permissions::from_mode(mode)).unwrap();
     }
-    // The innermost last, the top at the very end.
+    // From the inside to the outside, because setting a time changes that of the parent directory.
     for (path, seconds) in [
         ("dir/file", 1),
         ("dir/setuid", -90_000),
@@ -71,7 +71,7 @@ fn tree() -> tempfile::TempDir {
     temporary
 }
 
-/// Everything that an archive keeps of a tree.
+/// All facts of a tree that an archive preserves.
 fn facts(top: &Path, nanoseconds: bool) -> BTreeMap<PathBuf, String> {
     let mut all = BTreeMap::new();
     let mut first_names = BTreeMap::new();
@@ -135,10 +135,10 @@ fn unpack_file(archive: &Path, compression: Compression) -> (Setup, Summary) {
 }
 
 #[test]
-fn what_tar_packed_comes_out_as_it_was() {
+fn a_tree_packed_by_tar_is_restored_exactly() {
     let tree = tree();
     for (arguments, compression, nanoseconds) in [
-        // As csi-driver-nfs calls it.
+        // As csi-driver-nfs calls tar.
         (&["-cz"][..], Compression::Gzip, false),
         (&["-c"], Compression::None, false),
         (&["-c", "--format=posix"], Compression::None, true),
@@ -158,7 +158,7 @@ fn what_tar_packed_comes_out_as_it_was() {
 }
 
 #[test]
-fn directories_keep_their_times_in_whatever_order_members_come() {
+fn directories_keep_their_times_in_any_order_of_members() {
     let members = [
         file("a/b/1", "x"),
         dir("a"),
@@ -180,7 +180,7 @@ fn directories_keep_their_times_in_whatever_order_members_come() {
 /// Its files are `.` (mode 02775), `a-dir/` (0750) with `file` ("hello\n", 04755, 1000:1001), a link to it, a FIFO, a
 /// name of 160 bytes with a line feed and one of 120 characters beyond ASCII.
 #[test]
-fn what_go_packed_comes_out_as_it_was() {
+fn a_tree_packed_by_go_is_restored_exactly() {
     let setup = Setup::new();
     let mut plain = Vec::new();
     flate2::read::GzDecoder::new(&include_bytes!("go.tar.gz")[..]).read_to_end(&mut plain).unwrap();
@@ -203,8 +203,8 @@ fn what_go_packed_comes_out_as_it_was() {
 }
 
 #[test]
-fn the_size_in_an_extended_header_is_the_one_that_counts() {
-    // So go files of 8 GiB and more, which an ordinary header has no room for.
+fn the_size_in_an_extended_header_takes_precedence() {
+    // Files of 8 GiB and more are stored in this way, because the field of an ordinary header is too small.
     let content = "x".repeat(3000);
     let big = [pax("size", b"3000"), header(b'0', b"big", b"", 0), padded(content.as_bytes())].concat();
     let setup = Setup::new();

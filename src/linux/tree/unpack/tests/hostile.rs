@@ -1,4 +1,4 @@
-//! Archives that are damaged, or made to do harm.
+//! Archives that are damaged or malicious.
 
 use std::fs::File;
 use std::io::Read;
@@ -29,13 +29,13 @@ fn nothing_is_written_through_a_link() {
         let link = symlink("a", &make(&setup));
         for member in [file("a/x", "bad"), file("a/canary", "bad"), dir("a/x"), hard_link("a/x", "b")] {
             let reason = setup.refused(&archive(&[file("b", ""), link.clone(), member]));
-            assert!(reason.ends_with("leads through something that is no directory"), "{reason}");
+            assert!(reason.ends_with("leads through something that is not a directory"), "{reason}");
         }
     }
 }
 
 #[test]
-fn what_has_the_name_of_a_link_replaces_the_link() {
+fn a_member_with_the_name_of_a_link_replaces_the_link() {
     let setup = Setup::new();
     setup.unpack(&archive(&[symlink("a", "../canary"), file("a", "new")])).unwrap();
     assert_eq!(setup.read("a"), "new");
@@ -65,7 +65,7 @@ fn a_later_file_replaces_an_earlier_one_and_not_its_other_names() {
 }
 
 #[test]
-fn a_directory_is_replaced_by_nothing() {
+fn nothing_replaces_a_directory() {
     for member in [file("d", "x"), symlink("d", "../out2"), hard_link("d", "f"), header(b'6', b"d", b"", 0)] {
         let setup = Setup::new();
         let reason = setup.refused(&archive(&[file("f", ""), dir("d"), file("d/x", "kept"), member]));
@@ -78,7 +78,7 @@ fn a_directory_is_replaced_by_nothing() {
 }
 
 #[test]
-fn a_hard_link_leads_to_an_earlier_file_of_the_archive_or_nowhere() {
+fn a_hard_link_must_lead_to_an_earlier_file_of_the_archive() {
     let setup = Setup::new();
     let outside = setup.temporary.path().join("canary").display().to_string();
     for target in [&outside, "../canary", "absent", "d", "s/canary", "self", ".", "f/x"] {
@@ -88,14 +88,14 @@ fn a_hard_link_leads_to_an_earlier_file_of_the_archive_or_nowhere() {
 }
 
 #[test]
-fn a_file_is_no_directory() {
+fn a_file_cannot_serve_as_a_directory() {
     let setup = Setup::new();
     setup.refused(&archive(&[file("a", "x"), file("a/b", "x")]));
     setup.refused(&archive(&[header(b'6', b"p", b"", 0), file("p/b", "x")]));
 }
 
 #[test]
-fn an_archive_that_is_cut_off_anywhere_is_refused() {
+fn an_archive_truncated_anywhere_is_refused() {
     let whole = archive(&[dir("."), file("a", "content"), pax("mtime", b"5.5"), file("b", "")]);
     let setup = Setup::new();
     for length in (0..whole.len()).filter(|length| length % 64 == 0 || matches!(length % 512, 1 | 511)) {
@@ -111,7 +111,7 @@ fn an_archive_that_is_cut_off_anywhere_is_refused() {
 }
 
 #[test]
-fn what_comes_after_the_end_may_only_be_zeros() {
+fn only_zeros_may_follow_the_end() {
     let whole = archive(&[file("a", "content")]);
     Setup::new().unpack(&[whole.clone(), vec![0; 9000]].concat()).unwrap();
     for end in [vec![1], [vec![0; 400_000], vec![1]].concat(), whole.clone()] {
@@ -153,7 +153,7 @@ fn only_a_regular_file_is_an_archive() {
 }
 
 #[test]
-fn sizes_that_are_not_there_cost_nothing() {
+fn false_sizes_cost_no_memory() {
     let setup = Setup::new();
     for size in [1 << 20, 1 << 40, i64::MAX as u64, u64::MAX - 600, u64::MAX] {
         for kind in [b'0', b'2', b'5', b'L', b'K', b'x', b'g', b'S'] {
@@ -162,7 +162,7 @@ fn sizes_that_are_not_there_cost_nothing() {
         let number = size.to_string();
         setup.refused(&[pax("size", number.as_bytes()), file("a", "x"), vec![b'x'; 4096]].concat());
     }
-    // Names without end, as a compressed archive may have them in a few bytes.
+    // Endless names: a compressed archive can have them in a few bytes.
     let endless = || std::io::repeat(b'x').take(1 << 40);
     let into = Dir::open(&setup.out()).unwrap();
     for kind in [b'L', b'x'] {
@@ -173,7 +173,7 @@ fn sizes_that_are_not_there_cost_nothing() {
 }
 
 #[test]
-fn maps_of_holes_that_do_not_fit_are_refused() {
+fn maps_of_holes_that_do_not_match_are_refused() {
     let sparse = |map: &[(u64, u64)], real: u64, extended: u8| {
         let mut block = header(b'S', b"a", b"", 512);
         block[257..265].copy_from_slice(b"ustar  \0");
@@ -193,7 +193,7 @@ fn maps_of_holes_that_do_not_fit_are_refused() {
     for (map, real) in [(&[(4096, 512)][..], 4096), (&[(0, 300), (200, 212)], 4096), (&[(0, 100)], 4096)] {
         setup.refused(&archive(&[sparse(map, real, 0), content.clone()]));
     }
-    // A file of 8 EiB: the file system decides, and nobody reads all of its zeros.
+    // A file of 8 EiB: the file system may refuse it, but its zeros are not written.
     let _ = setup.unpack(&archive(&[sparse(&[(0, 512)], i64::MAX as u64, 0), content.clone()]));
     // A map that never ends.
     let mut more = vec![0; 512];
@@ -202,7 +202,7 @@ fn maps_of_holes_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn headers_that_nobody_writes_are_refused() {
+fn unusual_headers_are_refused() {
     let setup = Setup::new();
     let chain = (0..10).map(|_| pax("comment", b"x")).collect::<Vec<_>>().concat();
     setup.refused(&archive(&[chain, file("a", "")]));
@@ -244,7 +244,7 @@ fn device_nodes_are_left_out_and_counted() {
 }
 
 #[test]
-fn more_content_than_there_is_room_for_is_not_written() {
+fn content_over_the_limit_is_not_written() {
     let members = archive(&[file("a", "12345"), file("b", "12345")]);
     Setup::new().unpack_with(&members, Some(10), &Progress::default()).unwrap();
     let setup = Setup::new();
@@ -253,7 +253,7 @@ fn more_content_than_there_is_room_for_is_not_written() {
 }
 
 #[test]
-fn cancelling_ends_it() {
+fn unpacking_can_be_cancelled() {
     let progress = Progress::default();
     progress.cancel();
     let result = Setup::new().unpack_with(&archive(&[file("a", "")]), None, &progress);
@@ -261,7 +261,7 @@ fn cancelling_ends_it() {
 }
 
 #[test]
-fn a_failed_system_call_is_told_from_a_bad_archive_and_its_path_can_be_shown() {
+fn a_failed_system_call_is_not_reported_as_a_bad_archive_and_its_path_is_safe_to_show() {
     let setup = Setup::new();
     let long = "x".repeat(256);
     let result = setup.unpack(&archive(&[pax("path", format!("\x1b[31m/{long}").as_bytes()), file("a", "")]));

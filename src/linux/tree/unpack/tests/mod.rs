@@ -1,4 +1,4 @@
-//! Archives made byte by byte, and what must not change around the directory they are unpacked into.
+//! Archives that are made byte by byte. Around the directory that they are unpacked into, nothing may change.
 
 mod faithful;
 mod hostile;
@@ -12,7 +12,7 @@ use super::{Summary, UnpackError, unpack};
 use crate::linux::dir::Dir;
 use crate::linux::tree::copy::Progress;
 
-/// Where the archive's content goes, and its neighbours, which are none of its business.
+/// The directory to unpack into, and directories beside it that must not change.
 struct Setup {
     temporary: tempfile::TempDir,
     before: BTreeMap<PathBuf, String>,
@@ -43,7 +43,7 @@ impl Setup {
         std::fs::read_to_string(self.path(path)).unwrap()
     }
 
-    /// Unpacks, and makes sure that the neighbours are as they were.
+    /// Unpacks, and checks that the directories beside are unchanged.
     fn unpack(&self, archive: &[u8]) -> Result<Summary, UnpackError> {
         self.unpack_with(archive, None, &Progress::default())
     }
@@ -59,7 +59,7 @@ impl Setup {
         result
     }
 
-    /// Why the archive is refused.
+    /// The reason why the archive is refused.
     fn refused(&self, archive: &[u8]) -> String {
         match self.unpack(archive) {
             Err(error @ UnpackError::Malformed { .. }) => error.to_string(),
@@ -91,7 +91,7 @@ fn neighbours(top: &Path) -> BTreeMap<PathBuf, String> {
     all
 }
 
-/// A header in the ustar form, which says that `size` bytes follow.
+/// A header in ustar form for a member with `size` bytes of content.
 fn header(kind: u8, name: &[u8], link: &[u8], size: u64) -> Vec<u8> {
     let mut block = vec![0; 512];
     let mut put = |at: usize, text: &[u8]| block[at..at + text.len()].copy_from_slice(text);
@@ -113,7 +113,7 @@ fn header(kind: u8, name: &[u8], link: &[u8], size: u64) -> Vec<u8> {
     block
 }
 
-/// Writes the checksum that fits.
+/// Writes the correct checksum.
 fn seal(block: &mut [u8]) {
     block[148..156].copy_from_slice(b"        ");
     let sum: u32 = block[..512].iter().map(|&byte| u32::from(byte)).sum();

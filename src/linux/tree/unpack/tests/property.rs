@@ -1,10 +1,10 @@
-//! Whatever an archive holds, nothing outside its directory changes, and nothing panics.
+//! For any archive, nothing outside the target directory changes, and nothing panics.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Names that lead to each other, to links and outside.
+/// Names that lead to each other, to links, and out of the directory.
 fn any_name() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => "[abs](/[abs]){0,3}/?",
@@ -48,7 +48,7 @@ proptest! {
         for (at, byte) in changes {
             let at = at.index(archive.len());
             archive[at] = byte;
-            // With a checksum that fits, so that the change is seen.
+            // Correct the checksum, so that the change itself is examined.
             let block = at / 512 * 512;
             seal(&mut archive[block..block + 512]);
         }

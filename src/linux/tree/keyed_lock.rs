@@ -1,10 +1,12 @@
-//! What is being worked on, so that no two threads make the same thing.
+//! Locks that are named by keys, so that two threads never work on the same entry.
 
 use std::collections::HashSet;
 use std::hash::Hash;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 
-/// A set of things, each of which one thread has.
+use crate::linux::sync::{lock, wait};
+
+/// The set of keys that are locked now. Each key is locked by one thread.
 pub(super) struct KeyedLock<K> {
     state: Mutex<State<K>>,
     freed: Condvar,
@@ -12,13 +14,13 @@ pub(super) struct KeyedLock<K> {
 
 struct State<K> {
     keys: HashSet<K>,
-    /// Threads that wait. Mostly none: then nobody is woken, which would be a system call for each entry.
+    /// Threads that wait. Usually there are none; then no wake-up is needed, which saves a system call for each entry.
     waiting: usize,
 }
 
-/// The right to work on one thing, for as long as this lives.
+/// Keeps one key locked until it is dropped.
 pub(super) struct Guard<'a, K: Eq + Hash> {
-    busy: &'a KeyedLock<K>,
+    locks: &'a KeyedLock<K>,
     key: K,
 }
 
@@ -27,30 +29,30 @@ impl<K: Eq + Hash + Clone> KeyedLock<K> {
         Self { state: Mutex::new(State { keys: HashSet::new(), waiting: 0 }), freed: Condvar::new() }
     }
 
-    /// Waits until no other thread has `key`.
-    pub(super) fn take(&self, key: K) -> Guard<'_, K> {
+    /// Locks `key`. Waits while another thread has locked it.
+    pub(super) fn lock(&self, key: K) -> Guard<'_, K> {
         let mut state = self.state();
         while !state.keys.insert(key.clone()) {
             state.waiting += 1;
-            state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = wait(&self.freed, state);
             state.waiting -= 1;
         }
-        Guard { busy: self, key }
+        Guard { locks: self, key }
     }
 }
 
 impl<K: Eq + Hash> KeyedLock<K> {
     fn state(&self) -> MutexGuard<'_, State<K>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
 impl<K: Eq + Hash> Drop for Guard<'_, K> {
     fn drop(&mut self) {
-        let mut state = self.busy.state();
+        let mut state = self.locks.state();
         state.keys.remove(&self.key);
         if state.waiting > 0 {
-            self.busy.freed.notify_all();
+            self.locks.freed.notify_all();
         }
     }
 }
@@ -61,15 +63,15 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     #[test]
-    fn one_thing_is_worked_on_by_one_thread_at_a_time() {
-        let (busy, inside, turns) =
+    fn a_key_is_locked_by_one_thread_at_a_time() {
+        let (locks, inside, turns) =
             (KeyedLock::new(), [AtomicU32::new(0), AtomicU32::new(0)], AtomicU32::new(0));
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for round in 0..2000 {
                         let key = round % 2;
-                        let _turn = busy.take(key);
+                        let _guard = locks.lock(key);
                         assert_eq!(inside[key].fetch_add(1, Ordering::SeqCst), 0);
                         std::thread::yield_now();
                         inside[key].fetch_sub(1, Ordering::SeqCst);
