@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::dispatcher::{Dispatcher, Work, respond};
+use super::encode::{encode_volume, signed};
 use super::proto;
 use super::proto::controller_service_capability::{Rpc, Type, rpc};
 use super::proto::list_volumes_response;
 use super::proto::validate_volume_capabilities_response::Confirmed;
-use super::{deadline, decode, snapshot};
+use super::{deadline, decode};
 use crate::volume::controller::create::NewVolume;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeHandle;
@@ -59,7 +60,7 @@ impl proto::controller_server::Controller for Controller {
             // A lane of its own: calls that wait for long copies may not keep short ones out.
             let lane = if new.source.is_some() { format!("copies to {export}") } else { export };
             Ok(Work::new(handle.to_string(), lane, move || {
-                let volume = Some(encode(&volumes.create(&new, timeout)?));
+                let volume = Some(encode_volume(&volumes.create(&new, timeout)?));
                 Ok(proto::CreateVolumeResponse { volume })
             }))
         };
@@ -110,7 +111,7 @@ impl proto::controller_server::Controller for Controller {
             Ok(Work::new(guard, "lists", move || {
                 let page = volumes.list(&request.starting_token, limit)?;
                 let entry = |volume: &Volume| list_volumes_response::Entry {
-                    volume: Some(encode(volume)),
+                    volume: Some(encode_volume(volume)),
                     status: Some(list_volumes_response::VolumeStatus::default()),
                 };
                 Ok(proto::ListVolumesResponse {
@@ -134,7 +135,7 @@ impl proto::controller_server::Controller for Controller {
                 let handle = VolumeHandle::parse(&id).ok_or_else(|| volumes::not_found(&id))?;
                 let volume = Volume::new(handle, &volumes.find(&id)?);
                 Ok(proto::ControllerGetVolumeResponse {
-                    volume: Some(encode(&volume)),
+                    volume: Some(encode_volume(&volume)),
                     status: Some(proto::controller_get_volume_response::VolumeStatus::default()),
                 })
             }))
@@ -261,26 +262,12 @@ fn new_volume(request: proto::CreateVolumeRequest, volumes: &Volumes) -> Result<
         change: Change::parse(&request.mutable_parameters)?,
         capacity: decode::capacity_range(request.capacity_range.as_ref())?,
         name: request.name,
-        source: snapshot::source(request.volume_content_source)?,
+        source: decode::source(request.volume_content_source)?,
         parameters,
         export,
         options,
         secret,
     })
-}
-
-fn encode(volume: &Volume) -> proto::Volume {
-    proto::Volume {
-        volume_id: volume.handle.to_string(),
-        volume_context: volume.context.to_map(),
-        capacity_bytes: signed(volume.capacity_bytes),
-        content_source: volume.source.as_ref().map(snapshot::encode_source),
-        ..Default::default()
-    }
-}
-
-pub(super) fn signed(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn validate(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::linux::nfs_options;
 use crate::volume::error::{Error, Result};
+use crate::volume::name::source::Source;
 use crate::volume::policy::access_mode::AccessMode;
 use crate::volume::share::capacity::CapacityRange;
 
@@ -93,6 +94,22 @@ pub fn capacity_range(range: Option<&proto::CapacityRange>) -> Result<CapacityRa
     range.map_or(Ok(CapacityRange::default()), |range| {
         CapacityRange::new(range.required_bytes, range.limit_bytes)
     })
+}
+
+/// What CreateVolume is to fill a volume with.
+pub(super) fn source(source: Option<proto::VolumeContentSource>) -> Result<Option<Source>> {
+    use proto::volume_content_source::Type;
+    let Some(source) = source else { return Ok(None) };
+    match source.r#type.ok_or(Error::Missing("volume_content_source.type"))? {
+        Type::Snapshot(snapshot) => {
+            required("volume_content_source.snapshot_id", &snapshot.snapshot_id)?;
+            Ok(Some(Source::Snapshot(snapshot.snapshot_id)))
+        }
+        Type::Volume(volume) => {
+            required("volume_content_source.volume_id", &volume.volume_id)?;
+            Ok(Some(Source::Volume(volume.volume_id)))
+        }
+    }
 }
 
 #[cfg(test)]

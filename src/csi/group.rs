@@ -6,9 +6,10 @@ use tonic::{Request, Response, Status};
 
 use super::controller::Controller;
 use super::dispatcher::{Work, respond};
+use super::encode::encode_group;
 use super::proto;
 use super::proto::group_controller_service_capability::{Rpc, Type, rpc};
-use super::snapshot::{encode_group, snapshot_request};
+use super::snapshot::snapshot_request;
 use super::{deadline, decode};
 use crate::volume::error::{Error, Result};
 use crate::volume::name::snapshot_handle::Kind;

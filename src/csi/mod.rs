@@ -5,6 +5,7 @@ pub mod controller;
 pub mod deadline;
 pub mod decode;
 pub mod dispatcher;
+pub mod encode;
 pub mod group;
 pub mod guard;
 pub mod identity;

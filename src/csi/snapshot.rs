@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::controller::{Controller, signed};
+use super::controller::Controller;
 use super::dispatcher::Work;
+use super::encode::encode_snapshot;
 use super::proto;
 use super::proto::list_snapshots_response::Entry;
 use super::{deadline, decode};
-use crate::volume::controller::snapshot::{Group, Snapshot};
+use crate::volume::controller::snapshot::Snapshot;
 use crate::volume::controller::snapshot_take::SnapshotRequest;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::snapshot_handle::Kind;
 use crate::volume::name::snapshot_handle::SnapshotHandle;
-use crate::volume::name::source::Source;
 use crate::volume::policy::parameters::SnapshotParameters;
 use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
 
@@ -34,7 +34,7 @@ impl Controller {
             // A lane of its own: calls that wait for long copies may not keep short ones out.
             let lane = format!("snapshots of {}", new.export_id()?);
             Ok(Work::new(format!("snapshot {}", new.name), lane, move || {
-                let snapshot = Some(encode(&volumes.take_snapshot(&new, timeout)?));
+                let snapshot = Some(encode_snapshot(&volumes.take_snapshot(&new, timeout)?));
                 Ok(proto::CreateSnapshotResponse { snapshot })
             }))
         };
@@ -80,7 +80,7 @@ impl Controller {
                     }
                 };
                 let fits = |snapshot: &&Snapshot| source.is_empty() || snapshot.source == source;
-                let entry = |snapshot: &Snapshot| Entry { snapshot: Some(encode(snapshot)) };
+                let entry = |snapshot: &Snapshot| Entry { snapshot: Some(encode_snapshot(snapshot)) };
                 Ok(proto::ListSnapshotsResponse {
                     entries: snapshots.iter().filter(fits).map(entry).collect(),
                     next_token: next.unwrap_or_default(),
@@ -101,7 +101,7 @@ impl Controller {
             let secret = decode::secret_options(&request.secrets);
             let guard = format!("get snapshot {id} {}", crate::linux::unique());
             Ok(Work::new(guard, lane_of(&id), move || {
-                let snapshot = Some(encode(&volumes.find_snapshot(&id, secret.as_deref())?));
+                let snapshot = Some(encode_snapshot(&volumes.find_snapshot(&id, secret.as_deref())?));
                 Ok(proto::GetSnapshotResponse { snapshot })
             }))
         };
@@ -123,58 +123,6 @@ pub(super) fn snapshot_request(
         decode::secret_options(secrets).into_iter().chain(parameters.mount_options).collect();
     let mount_options = (!options.is_empty()).then(|| options.join(","));
     Ok(SnapshotRequest { kind, name, sources, export: parameters.export, mount_options })
-}
-
-/// What CreateVolume is to fill a volume with.
-pub(super) fn source(source: Option<proto::VolumeContentSource>) -> Result<Option<Source>> {
-    use proto::volume_content_source::Type;
-    let Some(source) = source else { return Ok(None) };
-    match source.r#type.ok_or(Error::Missing("volume_content_source.type"))? {
-        Type::Snapshot(snapshot) => {
-            decode::required("volume_content_source.snapshot_id", &snapshot.snapshot_id)?;
-            Ok(Some(Source::Snapshot(snapshot.snapshot_id)))
-        }
-        Type::Volume(volume) => {
-            decode::required("volume_content_source.volume_id", &volume.volume_id)?;
-            Ok(Some(Source::Volume(volume.volume_id)))
-        }
-    }
-}
-
-/// What a volume was filled with, for CreateVolume's answer.
-pub(super) fn encode_source(source: &Source) -> proto::VolumeContentSource {
-    use proto::volume_content_source::{SnapshotSource, Type, VolumeSource};
-    let kind = match source {
-        Source::Snapshot(id) => Type::Snapshot(SnapshotSource { snapshot_id: id.clone() }),
-        Source::Volume(id) => Type::Volume(VolumeSource { volume_id: id.clone() }),
-    };
-    proto::VolumeContentSource { r#type: Some(kind) }
-}
-
-fn encode(snapshot: &Snapshot) -> proto::Snapshot {
-    proto::Snapshot {
-        size_bytes: signed(snapshot.size_bytes),
-        snapshot_id: snapshot.id.clone(),
-        source_volume_id: snapshot.source.clone(),
-        creation_time: Some(timestamp(snapshot.created_ns)),
-        // What is not whole is not there.
-        ready_to_use: true,
-        group_snapshot_id: snapshot.group.as_ref().map(ToString::to_string).unwrap_or_default(),
-    }
-}
-
-pub(super) fn encode_group(group: &Group) -> proto::VolumeGroupSnapshot {
-    proto::VolumeGroupSnapshot {
-        group_snapshot_id: group.handle.to_string(),
-        snapshots: group.snapshots.iter().map(encode).collect(),
-        creation_time: Some(timestamp(group.created_ns)),
-        ready_to_use: true,
-    }
-}
-
-fn timestamp(nanoseconds: u64) -> prost_types::Timestamp {
-    let (seconds, rest) = (nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000);
-    prost_types::Timestamp { seconds: signed(seconds), nanos: i32::try_from(rest).unwrap_or(0) }
 }
 
 /// The lane of a call that names its snapshot by handle. A text that is no handle needs no server.

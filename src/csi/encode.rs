@@ -1,0 +1,56 @@
+//! From the domain's types to protobuf. Pure functions.
+
+use super::proto;
+use crate::volume::controller::snapshot::{Group, Snapshot};
+use crate::volume::name::source::Source;
+use crate::volume::volumes::Volume;
+
+pub(super) fn encode_volume(volume: &Volume) -> proto::Volume {
+    proto::Volume {
+        volume_id: volume.handle.to_string(),
+        volume_context: volume.context.to_map(),
+        capacity_bytes: signed(volume.capacity_bytes),
+        content_source: volume.source.as_ref().map(encode_source),
+        ..Default::default()
+    }
+}
+
+pub(super) fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// What a volume was filled with, for CreateVolume's answer.
+pub(super) fn encode_source(source: &Source) -> proto::VolumeContentSource {
+    use proto::volume_content_source::{SnapshotSource, Type, VolumeSource};
+    let kind = match source {
+        Source::Snapshot(id) => Type::Snapshot(SnapshotSource { snapshot_id: id.clone() }),
+        Source::Volume(id) => Type::Volume(VolumeSource { volume_id: id.clone() }),
+    };
+    proto::VolumeContentSource { r#type: Some(kind) }
+}
+
+pub(super) fn encode_snapshot(snapshot: &Snapshot) -> proto::Snapshot {
+    proto::Snapshot {
+        size_bytes: signed(snapshot.size_bytes),
+        snapshot_id: snapshot.id.clone(),
+        source_volume_id: snapshot.source.clone(),
+        creation_time: Some(timestamp(snapshot.created_ns)),
+        // What is not whole is not there.
+        ready_to_use: true,
+        group_snapshot_id: snapshot.group.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+pub(super) fn encode_group(group: &Group) -> proto::VolumeGroupSnapshot {
+    proto::VolumeGroupSnapshot {
+        group_snapshot_id: group.handle.to_string(),
+        snapshots: group.snapshots.iter().map(encode_snapshot).collect(),
+        creation_time: Some(timestamp(group.created_ns)),
+        ready_to_use: true,
+    }
+}
+
+fn timestamp(nanoseconds: u64) -> prost_types::Timestamp {
+    let (seconds, rest) = (nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000);
+    prost_types::Timestamp { seconds: signed(seconds), nanos: i32::try_from(rest).unwrap_or(0) }
+}

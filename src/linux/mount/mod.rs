@@ -1,0 +1,11 @@
+//! Mounts: of exports, of volumes at their target paths, and the kernel's table of all mounts.
+
+pub mod fake;
+mod mounter;
+pub mod mountinfo;
+pub mod namespace;
+mod system;
+
+pub use mounter::{ExportRoot, Mounter};
+pub use mountinfo::MountTable;
+pub use system::SysMounter;
