@@ -1,4 +1,4 @@
-//! Copying what [`super::content`] has found into a directory that is to become a volume or a snapshot.
+//! Copying what [`super::source`] has found into a directory that is to become a volume or a snapshot.
 
 use crate::linux::Dir;
 use crate::linux::copy::{self, CopyError, CopyRequest, Progress, Support};

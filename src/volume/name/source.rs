@@ -16,7 +16,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// What a copy from it is called in [`super::jobs::CopyJobs`].
+    /// What a copy from it is called in [`crate::volume::jobs::CopyJobs`].
     #[must_use]
     pub fn job_name(&self) -> String {
         match self {
