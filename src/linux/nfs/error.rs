@@ -59,6 +59,19 @@ pub enum MountError {
     Local(#[from] SysError),
 }
 
+impl MountError {
+    /// Whether no server answered, or none was found by its name.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Resolve { .. } | Self::Unreachable { .. } => true,
+            Self::Refused { reason, .. } => reason.kind() == io::ErrorKind::TimedOut,
+            Self::NoneOf(errors) => errors.iter().all(Self::is_unreachable),
+            Self::Version { .. } | Self::Local(_) => false,
+        }
+    }
+}
+
 /// What to check when mount(2) has failed with this errno.
 fn hint(reason: &io::Error, version: Version) -> &'static str {
     match (reason.raw_os_error().map(Errno::from_raw), version) {
