@@ -67,8 +67,8 @@ pub struct ImportArgs {
     pub driver_name: String,
 
     /// What becomes of a directory when its volume is deleted, where the old handle does not say
-    #[arg(long, default_value = "retain", value_enum)]
-    pub on_delete: Policy,
+    #[arg(long, default_value = "retain", value_name = "delete|retain|archive", value_parser = OnDelete::parse)]
+    pub on_delete: OnDelete,
 
     /// Options to mount the share with
     #[arg(long, value_delimiter = ',')]
@@ -89,27 +89,6 @@ pub struct ImportArgs {
     /// Write the records. Without it, say what would be done
     #[arg(long)]
     pub yes: bool,
-}
-
-/// Deletion policies, for the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Policy {
-    /// The directory is removed.
-    Delete,
-    /// It stays.
-    Retain,
-    /// It is renamed.
-    Archive,
-}
-
-impl From<Policy> for OnDelete {
-    fn from(policy: Policy) -> Self {
-        match policy {
-            Policy::Delete => Self::Delete,
-            Policy::Retain => Self::Retain,
-            Policy::Archive => Self::Archive,
-        }
-    }
 }
 
 /// What can be done with a configuration file.

@@ -3,7 +3,7 @@
 //! Plain synchronous Rust. It knows nothing of CSI or of volumes, and imports nothing from the rest of the
 //! crate. A function that may block for as long as an NFS server is silent says so.
 //!
-//! The parts build on each other in this order: `error`, `sync`, `process`, `raw`; then [`dir`]; then [`nfs`];
+//! The parts build on each other in this order: `error`, `process`, `raw`; then [`dir`]; then [`nfs`];
 //! then [`mount`] and [`tree`].
 
 pub mod dir;
@@ -12,7 +12,6 @@ pub mod mount;
 pub mod nfs;
 mod process;
 mod raw;
-mod sync;
 pub mod tree;
 
 pub use dir::metadata::Attributes;
@@ -23,5 +22,4 @@ pub use nfs::options::{self as nfs_options, BindFlags, NfsOptions};
 pub use nfs::{MountError, NfsSource};
 pub use process::{clear_umask, raise_open_files, unique};
 pub use raw::FileKind;
-pub use sync::lock;
 pub use tree::{copy, remove, unpack};

@@ -2,8 +2,10 @@
 //! when what it makes is deleted.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::linux::copy::Progress;
 
@@ -91,7 +93,7 @@ impl CopyJobs {
             if left.is_zero() {
                 return Err(Error::Busy(job.describe()));
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.changed.wait_for(&mut state, left);
         }
     }
 
@@ -116,7 +118,7 @@ impl CopyJobs {
             if left.is_zero() {
                 return Err(Error::Busy("a copy into it is being ended".to_owned()));
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.changed.wait_for(&mut state, left);
         }
     }
 
@@ -170,22 +172,22 @@ impl CopyJobs {
             }
             if state.running < state.at_once {
                 state.running += 1;
-                *lock(&job.started) = true;
+                *job.started.lock() = true;
                 return true;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut state);
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.state.lock()
     }
 }
 
 impl CopyJob {
     fn describe(&self) -> String {
         let seconds = self.begun.elapsed().as_secs_f64();
-        if !*lock(&self.started) {
+        if !*self.started.lock() {
             return format!("the copy has been waiting for {seconds:.0} s for others to end; ask again");
         }
         let (files, bytes) = (self.progress.files(), self.progress.bytes());
@@ -193,10 +195,6 @@ impl CopyJob {
         let rate = bytes as f64 / seconds.max(0.001) / f64::from(1 << 20);
         format!("copying for {seconds:.0} s: {files} files, {bytes} bytes, {rate:.1} MiB/s; ask again")
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
