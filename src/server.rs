@@ -4,9 +4,11 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
+use crate::authority::AnyAuthority;
 use crate::csi::controller::Controller;
 use crate::csi::dispatcher::blocking;
 use crate::csi::identity::Identity;
@@ -38,7 +40,8 @@ pub async fn run(
     role: Role,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?);
+    let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?)
+        .map(|stream| stream.map(AnyAuthority::new));
     let exports = match &role {
         Role::Controller(controller) => Arc::clone(&controller.volumes.exports),
         Role::Node(node) => Arc::clone(&node.publisher.volumes.exports),

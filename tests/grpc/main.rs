@@ -13,6 +13,7 @@ mod registration;
 mod settings;
 #[path = "../support/mod.rs"]
 mod support;
+mod transport;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
