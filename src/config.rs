@@ -128,6 +128,16 @@ pub struct Common {
     #[arg(long, env = "CALL_TIMEOUT", default_value = "90", value_name = "SECONDS", value_parser = seconds)]
     pub call_timeout: Duration,
 
+    /// How long another process that works on a share may give no sign of life until what it has begun is removed
+    #[arg(
+        long,
+        env = "ABANDONED_AFTER",
+        default_value = "60",
+        value_name = "SECONDS",
+        value_parser = seconds_above_zero
+    )]
+    pub abandoned_after: Duration,
+
     /// How log lines look
     #[arg(long, env = "LOG_FORMAT", default_value = "human", value_enum)]
     pub log_format: LogFormat,
@@ -191,6 +201,10 @@ fn node_id(text: &str) -> Result<String, String> {
 fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.parse::<u32>().map_err(|_| "a whole number of seconds".to_owned())?;
     Ok(Duration::from_secs(number.into()))
+}
+
+fn seconds_above_zero(text: &str) -> Result<Duration, String> {
+    seconds(text).and_then(|time| if time.is_zero() { Err("at least 1".to_owned()) } else { Ok(time) })
 }
 
 #[cfg(test)]

@@ -130,11 +130,9 @@ fn compose(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<Role> {
     let dispatcher = Dispatcher::new(common.call_timeout);
     let copies = Arc::new(CopyJobs::default());
     let settings = live_settings(common, &dispatcher, &copies)?;
-    let volumes = Volumes {
-        settings,
-        exports: Arc::new(Exports::new(Arc::clone(&mounter), common.export_linger)),
-        copies,
-    };
+    let exports = Exports::new(Arc::clone(&mounter), common.export_linger);
+    let volumes =
+        Volumes { settings, exports: Arc::new(exports.with_abandoned_after(common.abandoned_after)), copies };
     Ok(match node {
         None => Role::Controller(Controller { dispatcher, volumes: Arc::new(volumes) }),
         Some(args) => {

@@ -50,7 +50,7 @@ pub async fn run(
         let volumes = Arc::clone(&controller.volumes);
         tokio::spawn(blocking(move || {
             for error in volumes.resume() {
-                tracing::warn!(%error, "the trash of an export cannot be looked at now");
+                tracing::warn!(%error, "cannot look now for deleted volumes of an export");
             }
         }));
     }

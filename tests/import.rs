@@ -209,11 +209,10 @@ fn an_import_writes_only_records_and_repeating_it_changes_nothing() {
         after.iter().filter(|entry| !before.contains(entry)).map(|entry| entry.split(' ').next().unwrap());
     let state = ".nfs-subdir-csi";
     let mut expected = vec![state.to_owned()];
-    expected.extend(["trash", "volumes"].map(|name| format!("{state}/{name}")));
+    expected.extend(["processes", "volumes"].map(|name| format!("{state}/{name}")));
     expected.extend(
         ["old", "pvc-1", "pvc-2", "pvc-3", "static"].map(|name| format!("{state}/volumes/{name}.json")),
     );
-    expected.push(format!("{state}/work"));
     assert_eq!(new.collect::<Vec<_>>(), expected);
     assert!(before.iter().all(|entry| after.contains(entry)), "existing files have not changed");
 

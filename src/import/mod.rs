@@ -94,7 +94,7 @@ fn write_records(share: &Dir, plan: &mut Plan) -> anyhow::Result<()> {
         }
     }
     bar.finish_and_clear();
-    Ok(())
+    Ok(state.close()?)
 }
 
 /// A progress bar on standard error, if that is a terminal.

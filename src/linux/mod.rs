@@ -14,12 +14,12 @@ mod process;
 mod raw;
 pub mod tree;
 
-pub use dir::metadata::Attributes;
+pub use dir::metadata::{Attributes, Metadata, Time};
 pub use dir::{Dir, revalidate};
 pub use error::{Result, SysError};
 pub use mount::{ExportRoot, MountTable, Mounter, fake, mountinfo, namespace};
 pub use nfs::options::{self as nfs_options, BindFlags, NfsOptions};
 pub use nfs::{MountError, NfsSource};
-pub use process::{clear_umask, raise_open_files, unique};
+pub use process::{clear_umask, host_name, raise_open_files, unique, unique_text};
 pub use raw::FileKind;
 pub use tree::{copy, remove, unpack};

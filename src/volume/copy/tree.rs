@@ -12,8 +12,6 @@ use crate::volume::name::handle::VolumeKey;
 use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::state_dir::StateDir;
-use crate::volume::share::state_dir::remove_draft;
-use crate::volume::share::trash;
 use crate::volume::volumes::Volumes;
 
 /// How many failures of one copy an error message contains.
@@ -51,12 +49,11 @@ impl Volumes {
         let tree = location.open(from)?.ok_or_else(|| gone(from))?;
         let across = Support::across();
         let means = if from.is_same_export(to) { to.means() } else { &across };
-        let links_name = trash::name_of(key);
-        let links = state.work().open_or_make_dir(&links_name, 0o700)?;
+        let (links_draft, links) = state.draft_dir(key.as_str(), 0o700)?;
         let devices = self.settings.get().device_nodes;
         let order = CopyRequest { from: &tree, to: into, links: &links, means, devices, progress };
         let copied = copy::copy_tree(&order).map_err(explain);
-        let cleaned = remove_draft(state, &links_name);
+        let cleaned = links_draft.remove();
         let summary = match (copied, cleaned) {
             (Ok(summary), Ok(())) => summary,
             (Ok(_), Err(failure)) => return Err(failure),

@@ -65,7 +65,7 @@ impl std::fmt::Debug for PrivateOptions {
 /// The administrator's policy for an export.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExportPolicy {
-    /// How long deleted volumes stay in the trash.
+    /// How long deleted volumes are kept.
     pub trash_retention: Duration,
     /// The meaning of a volume's capacity.
     pub capacity: CapacityPolicy,
@@ -175,6 +175,18 @@ impl ResolvedExport {
 }
 
 impl Settings {
+    /// The longest retention and the slowest pace of all exports. It is for what lies on a share without terms of its own,
+    /// since one share can be reached by several names.
+    #[must_use]
+    pub fn strictest_policy(&self) -> ExportPolicy {
+        let policies = || self.exports.values().map(|export| export.policy).chain([self.inline_policy]);
+        ExportPolicy {
+            trash_retention: policies().map(|policy| policy.trash_retention).max().unwrap_or_default(),
+            removals_per_second: policies().filter_map(|policy| policy.removals_per_second).min(),
+            ..ExportPolicy::default()
+        }
+    }
+
     /// Finds out where an export is and what its policy is.
     pub fn resolve(&self, id: &ExportRef) -> Result<ResolvedExport> {
         match id {

@@ -14,7 +14,8 @@ use crate::volume::name::export::Export;
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::name::sub_dir::check_component;
-use crate::volume::share::trash;
+use crate::volume::policy::settings::ExportPolicy;
+use crate::volume::share::state_dir::StateDir;
 
 /// The parts of such a handle.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,13 +80,13 @@ impl CsiDriverNfsSnapshotHandle {
         Ok(None)
     }
 
-    /// Moves the archives of the snapshot to `trash`, and removes the snapshot's directory if nothing else is in it. If the snapshot does
-    /// not exist, nothing is done. Returns whether something was moved to the trash.
+    /// Deletes the archives of the snapshot, and removes the snapshot's directory if nothing else is in it. If the snapshot does
+    /// not exist, nothing is done. Returns whether something was deleted.
     ///
     /// Whatever the handle says, this moves only entries with the names of archives, and only out of a directory whose name has the form
     /// that csi-snapshotter gives to snapshots. It removes that directory with rmdir(2), which fails if the directory is not empty.
     /// So neither a forged handle nor a race can remove a volume.
-    pub fn discard(&self, share: &Dir, trash: &Dir) -> Result<bool> {
+    pub fn discard(&self, share: &Dir, state: &StateDir, policy: ExportPolicy) -> Result<bool> {
         let name = self.snapshot.as_str();
         let dir = match share.open_place(name) {
             Err(error) if error.is_not_found() => return Ok(false),
@@ -100,11 +101,9 @@ impl CsiDriverNfsSnapshotHandle {
         }
         let mut discarded = false;
         for (archive, _) in self.archives() {
-            match dir.is_dir(&archive)? {
-                Some(false) => dir.rename(&archive, trash, trash::name_of(&VolumeKey::of_name(name)))?,
-                Some(true) | None => continue,
+            if dir.is_dir(&archive)? == Some(false) {
+                discarded |= state.discard(&dir, &archive, &VolumeKey::of_name(name), policy)?;
             }
-            discarded = true;
         }
         match share.remove_dir(name) {
             Err(error) if error.is_not_empty() => {
@@ -137,19 +136,19 @@ mod tests {
     struct Share {
         temporary: tempfile::TempDir,
         dir: Dir,
-        trash: Dir,
+        state: StateDir,
     }
 
     /// A share with a snapshot, and beside it a volume that looks like a snapshot.
     fn share() -> Share {
         let temporary = tempfile::tempdir().unwrap();
-        for dir in [NAME, "ns-claim-pvc-1", ".nfs-subdir-csi/trash"] {
+        for dir in [NAME, "ns-claim-pvc-1"] {
             std::fs::create_dir_all(temporary.path().join(dir)).unwrap();
         }
         let dir = Dir::open(temporary.path()).unwrap().with_label("nas:/share");
-        let trash = dir.open_dir(".nfs-subdir-csi/trash").unwrap();
+        let state = StateDir::create(&dir).unwrap();
         std::fs::write(temporary.path().join("ns-claim-pvc-1/pvc-1.tar"), "canary").unwrap();
-        Share { temporary, dir, trash }
+        Share { temporary, dir, state }
     }
 
     impl Share {
@@ -162,11 +161,11 @@ mod tests {
         }
 
         fn discard(&self, snapshot: &str, source: &str) -> Result<bool> {
-            handle(snapshot, source).discard(&self.dir, &self.trash)
+            handle(snapshot, source).discard(&self.dir, &self.state, ExportPolicy::default())
         }
 
-        fn in_trash(&self) -> usize {
-            self.trash.entries(10).unwrap().len()
+        fn deleted(&self) -> usize {
+            self.state.existing_deleted().unwrap().map_or(0, |deleted| deleted.entries(10).unwrap().len())
         }
     }
 
@@ -275,16 +274,16 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_goes_to_the_trash_and_is_gone_the_second_time() {
+    fn a_snapshot_is_deleted_and_is_gone_the_second_time() {
         let share = share();
         share.put(&format!("{NAME}/pvc-1.tar.gz"), b"x");
         share.put(&format!("{NAME}/pvc-1.tar"), b"x");
         assert!(share.discard(NAME, "pvc-1").unwrap());
         assert!(!share.has(NAME));
-        assert_eq!(share.in_trash(), 2);
+        assert_eq!(share.deleted(), 2);
         assert!(!share.discard(NAME, "pvc-1").unwrap());
         assert!(!share.discard("never-there", "pvc-1").unwrap());
-        assert_eq!(share.in_trash(), 2);
+        assert_eq!(share.deleted(), 2);
     }
 
     #[test]
@@ -307,7 +306,7 @@ mod tests {
         std::fs::create_dir(share.temporary.path().join(format!("{NAME}/pvc-1.tar"))).unwrap();
         assert!(!share.discard(NAME, "pvc-1").unwrap());
         assert!(share.has(&format!("{NAME}/data")) && share.has(&format!("{NAME}/pvc-1.tar")));
-        assert_eq!(share.in_trash(), 0);
+        assert_eq!(share.deleted(), 0);
     }
 
     #[test]

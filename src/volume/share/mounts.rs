@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::linux::copy::Support;
-use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, NfsSource, SysError, unique};
+use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, NfsSource, SysError};
 
 use crate::volume::error::Result;
 use crate::volume::name::export::ExportRef;
 use crate::volume::policy::settings::{ExportPolicy, ResolvedExport};
+use crate::volume::share::process_dir::ABANDONED_AFTER;
+use crate::volume::share::reaper::Reaper;
 use crate::volume::share::state_dir::StateDir;
-use crate::volume::share::trash::Reaper;
 
 /// For how long a count of promises that nobody uses is taken for right.
 const COUNT_HOLDS: Duration = Duration::from_mins(1);
@@ -27,8 +28,7 @@ pub struct Exports {
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
     /// Exports that were named inline, since the process began.
     inline_used: Mutex<BTreeSet<ExportRef>>,
-    /// A number of [`unique`] older than anything this process writes.
-    process_began: u64,
+    abandoned_after: Duration,
 }
 
 /// Where the export is, and how it is mounted.
@@ -43,7 +43,7 @@ pub struct MountedExport {
     state: Mutex<Option<Arc<StateDir>>>,
     reaper: Mutex<Option<Reaper>>,
     idle_since: Mutex<Option<Instant>>,
-    process_began: u64,
+    abandoned_after: Duration,
     promises: Arc<Promises>,
     key: Key,
     means: Support,
@@ -71,12 +71,14 @@ impl MountedExport {
         &self.root.mount_point
     }
 
-    /// The driver's own directory on the share, with its trash being emptied from now on.
+    /// The driver's own directory on the share. It is made if it is not there.
     pub fn state(&self) -> Result<Arc<StateDir>> {
         let mut state = self.state.lock();
         match &*state {
             Some(state) => Ok(Arc::clone(state)),
-            None => Ok(Arc::clone(state.insert(Arc::new(StateDir::create(self.share())?)))),
+            None => Ok(Arc::clone(state.insert(Arc::new(
+                StateDir::create(self.share())?.with_abandoned_after(self.abandoned_after),
+            )))),
         }
     }
 
@@ -84,7 +86,8 @@ impl MountedExport {
     pub fn existing_state(&self) -> Result<Option<Arc<StateDir>>> {
         let mut state = self.state.lock();
         if state.is_none() {
-            *state = StateDir::open(self.share())?.map(Arc::new);
+            let opened = StateDir::open(self.share())?;
+            *state = opened.map(|state| Arc::new(state.with_abandoned_after(self.abandoned_after)));
         }
         Ok(state.clone())
     }
@@ -123,17 +126,29 @@ impl MountedExport {
         self.key.0 == other.key.0
     }
 
-    /// Has what an earlier process left in the trash removed, unless this one has begun already.
-    pub fn reap_once(&self, state: &StateDir, policy: ExportPolicy) {
+    /// Has what earlier processes left removed, unless that has begun already.
+    pub fn reap_once(&self, state: &Arc<StateDir>, legacy: ExportPolicy) {
         if self.reaper.lock().is_none() {
-            self.reap(state, policy);
+            self.reap(state, Some(legacy));
         }
     }
 
-    /// Has the trash emptied in the background, as the policy says.
-    pub fn reap(&self, state: &StateDir, policy: ExportPolicy) {
-        let start = || Reaper::start(Arc::clone(&state.trash), Arc::clone(state.work()), self.process_began);
-        self.reaper.lock().get_or_insert_with(start).wake(policy);
+    /// Has what is deleted and what is abandoned removed in the background. `legacy` is for what version 0.1.0 has deleted
+    /// ([`Reaper::wake`]). A thread that cannot be started is tried again at the next call.
+    pub fn reap(&self, state: &Arc<StateDir>, legacy: Option<ExportPolicy>) {
+        let mut reaper = self.reaper.lock();
+        if reaper.is_none() {
+            match Reaper::start(Arc::clone(state)) {
+                Ok(started) => *reaper = Some(started),
+                Err(error) => {
+                    tracing::error!(%error, "cannot start the reaper; deleted volumes are removed after the next try");
+                    return;
+                }
+            }
+        }
+        if let Some(reaper) = &*reaper {
+            reaper.wake(legacy);
+        }
     }
 }
 
@@ -146,8 +161,14 @@ impl Exports {
             linger,
             slots: Mutex::default(),
             inline_used: Mutex::default(),
-            process_began: unique(),
+            abandoned_after: ABANDONED_AFTER,
         }
+    }
+
+    /// Sets after how long without a sign of life another process counts as dead, and this one to others.
+    #[must_use]
+    pub fn with_abandoned_after(self, abandoned_after: Duration) -> Self {
+        Self { abandoned_after, ..self }
     }
 
     /// Does `work` with the export mounted with `options`. If the server no longer knows the handles the mount
@@ -207,7 +228,7 @@ impl Exports {
             state: Mutex::default(),
             reaper: Mutex::default(),
             idle_since: Mutex::default(),
-            process_began: self.process_began,
+            abandoned_after: self.abandoned_after,
             promises: self.promises_of(&key.0),
             key: key.clone(),
             means: Support::same_export(),
