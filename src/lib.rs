@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! main ─► server ─► csi ─► volume ─► linux        arrows never turn back
-//!         config, config_file, endpoint, authority, telemetry: used by main and server; import ─► volume, linux
+//!         config, config_file, endpoint, telemetry: used by main; import ─► volume, linux
 //! ```
 //!
 //! | folder | what it owns | what it may not know |
@@ -15,7 +15,6 @@
 //! To read it in ten minutes: `csi/node.rs`, `volume/publish.rs`, `linux/mount.rs`; then `csi/controller.rs`,
 //! `volume/provision.rs`, `volume/delete.rs`.
 
-pub mod authority;
 pub mod config;
 pub mod config_file;
 pub mod csi;

@@ -32,15 +32,14 @@ const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
 /// A connection whose requests all have a valid authority.
-pub struct AnyAuthority {
+pub(super) struct AnyAuthority {
     stream: UnixStream,
     requests: Requests,
 }
 
 impl AnyAuthority {
     /// Wraps a new connection, from which nothing has been read yet.
-    #[must_use]
-    pub fn new(stream: UnixStream) -> Self {
+    pub(super) fn new(stream: UnixStream) -> Self {
         Self { stream, requests: Requests::default() }
     }
 }

@@ -1,5 +1,7 @@
 //! Serves the CSI services on a socket until told to stop.
 
+mod authority;
+
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +10,8 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
-use crate::authority::AnyAuthority;
+use authority::AnyAuthority;
+
 use crate::csi::controller::Controller;
 use crate::csi::dispatcher::blocking;
 use crate::csi::identity::Identity;
