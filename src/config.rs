@@ -67,8 +67,8 @@ pub struct ImportArgs {
     pub driver_name: String,
 
     /// What becomes of a directory when its volume is deleted, where the old handle does not say
-    #[arg(long, default_value = "retain", value_enum)]
-    pub on_delete: Policy,
+    #[arg(long, default_value = "retain", value_name = "delete|retain|archive", value_parser = OnDelete::parse)]
+    pub on_delete: OnDelete,
 
     /// Options to mount the share with
     #[arg(long, value_delimiter = ',')]
@@ -89,27 +89,6 @@ pub struct ImportArgs {
     /// Write the records. Without it, say what would be done
     #[arg(long)]
     pub yes: bool,
-}
-
-/// Deletion policies, for the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Policy {
-    /// The directory is removed.
-    Delete,
-    /// It stays.
-    Retain,
-    /// It is renamed.
-    Archive,
-}
-
-impl From<Policy> for OnDelete {
-    fn from(policy: Policy) -> Self {
-        match policy {
-            Policy::Delete => Self::Delete,
-            Policy::Retain => Self::Retain,
-            Policy::Archive => Self::Archive,
-        }
-    }
 }
 
 /// What can be done with a configuration file.
@@ -148,6 +127,16 @@ pub struct Common {
     /// After how long a call that still works is answered "ask again"
     #[arg(long, env = "CALL_TIMEOUT", default_value = "90", value_name = "SECONDS", value_parser = seconds)]
     pub call_timeout: Duration,
+
+    /// How long another process that works on a share may give no sign of life until what it has begun is removed
+    #[arg(
+        long,
+        env = "ABANDONED_AFTER",
+        default_value = "60",
+        value_name = "SECONDS",
+        value_parser = seconds_above_zero
+    )]
+    pub abandoned_after: Duration,
 
     /// How log lines look
     #[arg(long, env = "LOG_FORMAT", default_value = "human", value_enum)]
@@ -212,6 +201,10 @@ fn node_id(text: &str) -> Result<String, String> {
 fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.parse::<u32>().map_err(|_| "a whole number of seconds".to_owned())?;
     Ok(Duration::from_secs(number.into()))
+}
+
+fn seconds_above_zero(text: &str) -> Result<Duration, String> {
+    seconds(text).and_then(|time| if time.is_zero() { Err("at least 1".to_owned()) } else { Ok(time) })
 }
 
 #[cfg(test)]

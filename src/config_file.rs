@@ -241,7 +241,7 @@ limits:
         let text = error("exports:\n  - name: a\n    server: h\n    share: /s\n    mountOption: [ro]\n");
         assert!(text.contains("mountOption") && text.contains('5'), "{text}");
         for (text, word) in [
-            ("exports: [{name: A, server: h, share: /s}]", "no name of an export"),
+            ("exports: [{name: A, server: h, share: /s}]", "not a name for an export"),
             ("exports: [{name: a, share: /s}]", "no server"),
             ("exports: [{name: a, server: h, share: s}]", "absolute path"),
             ("exports: [{name: a, server: h, share: /s}, {name: a, server: h, share: /s}]", "twice"),

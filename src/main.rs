@@ -8,10 +8,10 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use nfs_subdir_csi::config::{Cli, Command, Common, ConfigCommand, NodeArgs};
-use nfs_subdir_csi::csi::controller::Controller;
 use nfs_subdir_csi::csi::call::dispatcher::Dispatcher;
-use nfs_subdir_csi::csi::identity::Identity;
 use nfs_subdir_csi::csi::call::lane::{THREADS, WIDTH};
+use nfs_subdir_csi::csi::controller::Controller;
+use nfs_subdir_csi::csi::identity::Identity;
 use nfs_subdir_csi::csi::node::Node;
 use nfs_subdir_csi::csi::probe::probe;
 use nfs_subdir_csi::csi::registration::Registration;
@@ -142,11 +142,9 @@ fn compose(common: &Common, node: Option<&NodeArgs>, dispatcher: Dispatcher) -> 
     let mounter: Arc<dyn Mounter> = Arc::new(SysMounter::new(resolve(&common.state_dir)?));
     let copies = Arc::new(CopyJobs::default());
     let settings = live_settings(common, &dispatcher, &copies)?;
-    let volumes = Volumes {
-        settings,
-        exports: Arc::new(Exports::new(Arc::clone(&mounter), common.export_linger)),
-        copies,
-    };
+    let exports = Exports::new(Arc::clone(&mounter), common.export_linger);
+    let volumes =
+        Volumes { settings, exports: Arc::new(exports.with_abandoned_after(common.abandoned_after)), copies };
     Ok(match node {
         None => Role::Controller(Controller { dispatcher, volumes: Arc::new(volumes) }),
         Some(args) => {

@@ -170,20 +170,20 @@ fn a_dry_run_says_what_would_happen_and_writes_nothing() {
         ("static", "by-hand "),
         ("old", "old  "),
         ("whole-share", "left alone: the share itself"),
-        ("elsewhere", "left alone: not below /srv: /other/x"),
-        ("prefix", "left alone: not below /srv: /srvx/y"),
+        ("elsewhere", "left alone: not within /srv: /other/x"),
+        ("prefix", "left alone: not within /srv: /srvx/y"),
         ("other-server", "left alone: on the server nas2"),
         ("local", "left alone: not on NFS"),
         ("hostile", "CONFLICT: sub-directory"),
         ("linked", "CONFLICT: a part of its path is a symbolic link"),
-        ("missing", "CONFLICT: the directory is not there"),
+        ("missing", "CONFLICT: the directory does not exist"),
         ("outer", "CONFLICT: the PersistentVolume inner has the directory outer/inner"),
         ("inner", "CONFLICT: the PersistentVolume outer has the directory outer"),
-        ("one", "CONFLICT: the PersistentVolume two has this directory too"),
-        ("two", "CONFLICT: the PersistentVolume one has this directory too"),
-        ("torn", "CONFLICT: its handle names nas:/srv/two-places, but pods are given nas:/srv/orphan"),
+        ("one", "CONFLICT: the PersistentVolume two has the same directory"),
+        ("two", "CONFLICT: the PersistentVolume one has the same directory"),
+        ("torn", "CONFLICT: its handle names nas:/srv/two-places, but its attributes name nas:/srv/orphan"),
         ("going", "CONFLICT: the PersistentVolume is being deleted"),
-        ("odd", "CONFLICT: its capacity \"lots\" is no number of bytes"),
+        ("odd", "CONFLICT: its capacity \"lots\" is not a number of bytes"),
     ] {
         let row = row(&output, name);
         assert!(row.contains(words), "{row}");
@@ -192,7 +192,7 @@ fn a_dry_run_says_what_would_happen_and_writes_nothing() {
     assert_eq!(orphans, "  archived-old (an archive)\n  ns/left\n  orphan\n  two-places\n");
     let said = text(&output.stderr);
     assert!(
-        said.contains("5 would be imported, 0 there already, 5 left alone, 10 in conflict; no record"),
+        said.contains("5 would be imported, 0 already imported, 5 left alone, 10 in conflict; no record"),
         "{said}"
     );
 }
@@ -209,11 +209,10 @@ fn an_import_writes_only_records_and_repeating_it_changes_nothing() {
         after.iter().filter(|entry| !before.contains(entry)).map(|entry| entry.split(' ').next().unwrap());
     let state = ".nfs-subdir-csi";
     let mut expected = vec![state.to_owned()];
-    expected.extend(["trash", "volumes"].map(|name| format!("{state}/{name}")));
+    expected.extend(["processes", "volumes"].map(|name| format!("{state}/{name}")));
     expected.extend(
         ["old", "pvc-1", "pvc-2", "pvc-3", "static"].map(|name| format!("{state}/volumes/{name}.json")),
     );
-    expected.push(format!("{state}/work"));
     assert_eq!(new.collect::<Vec<_>>(), expected);
     assert!(before.iter().all(|entry| after.contains(entry)), "existing files have not changed");
 
@@ -232,7 +231,7 @@ fn an_import_writes_only_records_and_repeating_it_changes_nothing() {
 
     let again = import_to_file(temporary.path(), &["--yes"]);
     assert!(row(&again, "pvc-1").ends_with("already imported"));
-    assert!(text(&again.stderr).contains("0 imported, 5 there already, 5 left alone, 10 in conflict"));
+    assert!(text(&again.stderr).contains("0 imported, 5 already imported, 5 left alone, 10 in conflict"));
     assert_eq!(listing(&share), after);
 }
 
@@ -304,8 +303,8 @@ fn a_directory_that_a_record_names_is_not_given_to_a_second_volume() {
     fs::write(volumes.join(format!("{key}.json")), record(handle, "pvc-2")).unwrap();
     let output = import_to_file(temporary.path(), &["--yes"]);
     for (name, words) in [
-        ("pvc-1", "CONFLICT: this driver's volume mine has this directory too"),
-        ("static", "CONFLICT: this driver's volume static of the same key has the directory elsewhere"),
+        ("pvc-1", "CONFLICT: this driver's volume mine has the same directory"),
+        ("static", "CONFLICT: this driver's volume static has the same key and the directory elsewhere"),
         ("pvc-2", "left alone: has a record under its old handle"),
         ("pvc-3", "imported"),
     ] {

@@ -18,7 +18,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, Timespec, Timestam
 use crate::common::{EXPORTED, SERVER, SHARE};
 use crate::gauges::{Cost, per_call};
 use crate::verdict::Verdict;
-use crate::{row, table};
+use crate::{network, row, table};
 
 const MOUNT: &str = "/run/bench-copy";
 const LARGE: u64 = 1 << 30;
@@ -58,11 +58,11 @@ pub(crate) async fn run(verdict: &mut Verdict) -> Result<()> {
     compare("mixed", &mut rows, &format!("a mixed tree of {files} files"), files, 3).await?;
 
     small_files(&source("far"), SMALL_FILES_FAR)?;
-    network(Some(ROUND_TRIP))?;
+    network::delay(Some(ROUND_TRIP))?;
     let title =
         format!("{SMALL_FILES_FAR} small files, {} µs to the server and back", ROUND_TRIP.as_micros());
     let far = compare("far", &mut rows, &title, SMALL_FILES_FAR, 4).await?;
-    network(None)?;
+    network::delay(None)?;
 
     table::print(&["", "time", "NFS requests a file", "times ours"], &rows);
     println!();
@@ -286,18 +286,6 @@ fn mixed(top: &Path) -> Result<u64> {
         rustix::fs::setxattr(dir.join("5"), "user.bench", b"value", no_flags)?;
     }
     Ok(DIRS * 22)
-}
-
-/// Gives the guest's loopback the delay of a network, or removes the delay.
-fn network(round_trip: Option<Duration>) -> Result<()> {
-    let loopback = |verb: &str, delay: &[&str]| -> Result<()> {
-        let status = Command::new("tc").args(["qdisc", verb, "dev", "lo", "root"]).args(delay).status()?;
-        ensure!(status.success(), "tc qdisc {verb} failed");
-        Ok(())
-    };
-    let Some(round_trip) = round_trip else { return loopback("del", &[]) };
-    ensure!(Command::new("modprobe").arg("sch_netem").status()?.success(), "no sch_netem in the guest");
-    loopback("add", &["netem", "delay", &format!("{}us", round_trip.as_micros() / 2)])
 }
 
 fn remove(parent: &Path, name: &str) -> Result<()> {

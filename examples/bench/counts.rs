@@ -128,7 +128,7 @@ async fn warm(stage: &Stage) -> Result<Vec<Line>> {
 /// remove them when it creates its first volume, so they are put aside until only their removal is measured.
 async fn removal(stage: &Stage, delete: &Cost) -> Result<(Running, Cost)> {
     let (trash, aside) =
-        (Path::new(common::STATE_DIR).join("trash"), Path::new(common::EXPORTED).join("aside"));
+        (Path::new(common::STATE_DIR).join("deleted"), Path::new(common::EXPORTED).join("aside"));
     std::fs::create_dir(&aside)?;
     move_all(&trash, &aside)?;
     let mut controller = Running::controller(stage).await?;

@@ -1,7 +1,7 @@
 //! Measures the driver: NFS requests, tasks, times and memory, each beside what the kernel alone needs.
 //!
 //! `vm/run -m 6G -t 1800 -- target/release/examples/bench DRIVER [SECTION...]`, or `make bench`. Sections: counts, latency,
-//! many, footprint, deletion, listing, copying; all of them without an argument. The exit status is 1 if a count misses its
+//! many, far, footprint, deletion, listing, copying; all of them without an argument. The exit status is 1 if a count misses its
 //! target.
 
 #[path = "../common/mod.rs"]
@@ -10,11 +10,13 @@ mod copying;
 mod counts;
 mod deletion;
 mod driver;
+mod far;
 mod footprint;
 mod gauges;
 mod latency;
 mod listing;
 mod many;
+mod network;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod table;
@@ -53,6 +55,9 @@ async fn measure(stage: &Stage, chosen: &[String], verdict: &mut Verdict) -> Res
     }
     if wanted("many") {
         many::run(stage, verdict).await?;
+    }
+    if wanted("far") {
+        far::run(stage, verdict).await?;
     }
     if wanted("footprint") {
         footprint::run(stage, verdict).await?;

@@ -164,9 +164,15 @@ pub fn on_server(volume: &proto::Volume) -> PathBuf {
     Path::new(EXPORTED).join(volume.volume_context.get("subDir").map_or("", String::as_str))
 }
 
-/// How many deleted volumes are still in the trash, counted on the server.
+/// How many deleted volumes still wait to be removed or are being removed, counted on the server.
 pub fn in_trash() -> usize {
-    Path::new(STATE_DIR).join("trash").read_dir().map_or(0, Iterator::count)
+    let entries = |dir: &Path| -> Vec<PathBuf> {
+        dir.read_dir().into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    };
+    let processes = entries(&Path::new(STATE_DIR).join("processes"));
+    let working = processes.iter().flat_map(|process| entries(process));
+    entries(&Path::new(STATE_DIR).join("deleted")).len()
+        + working.filter(|path| !path.ends_with("alive")).count()
 }
 
 /// Waits until the trash is empty.

@@ -59,8 +59,9 @@ pub async fn probe(socket: &Path) -> Result<(), ProbeError> {
 async fn ask(socket: &Path) -> Result<Option<bool>, ProbeError> {
     let connect = async { Endpoint::try_from(format!("unix:{}", socket.display()))?.connect().await };
     let channel = connect.await.map_err(|error| ProbeError::Connect(root_cause(&error)))?;
-    let answer = IdentityClient::new(channel).probe(ProbeRequest {}).await.map_err(|status| {
-        ProbeError::Failed { code: status.code(), message: status.message().to_owned() }
-    })?;
+    let answer = IdentityClient::new(channel)
+        .probe(ProbeRequest {})
+        .await
+        .map_err(|status| ProbeError::Failed { code: status.code(), message: status.message().to_owned() })?;
     Ok(answer.into_inner().ready)
 }

@@ -35,7 +35,9 @@ pub enum CallError {
         longest: Duration,
     },
     /// Calls to as many exports as there are lanes are under way. The call has not begun.
-    #[error("calls to {0} exports are under way, which is as many as may be at once; this call was not begun; ask again")]
+    #[error(
+        "calls to {0} exports are under way, which is as many as may be at once; this call was not begun; ask again"
+    )]
     TooManyExports(usize),
     /// The work takes longer than the caller waits. It goes on.
     #[error("{}", slow(*waited, step, export.as_deref(), *unanswered))]
@@ -164,10 +166,7 @@ mod tests {
                 Code::Internal,
             ),
             (CallError::InFlight(Duration::ZERO), Code::Aborted),
-            (
-                CallError::Crowded { running: 16, lane: String::new(), longest: Duration::ZERO },
-                Code::Aborted,
-            ),
+            (CallError::Crowded { running: 16, lane: String::new(), longest: Duration::ZERO }, Code::Aborted),
             (CallError::TooManyExports(256), Code::Aborted),
             (slow_call(), Code::DeadlineExceeded),
             (CallError::Panicked, Code::Internal),

@@ -1,4 +1,4 @@
-//! Which directories of the share are whose.
+//! Which volume owns which directory of the share.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,24 +12,24 @@ use crate::volume::share::state_dir::StateDir;
 
 use super::printable::printable;
 
-/// Records read at a time.
+/// How many records are read at a time.
 const PAGE: usize = 1024;
 
-/// Whose a directory is.
+/// The owner of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Owner {
     /// The PersistentVolume in this row of the plan.
     Row(usize),
-    /// The volume of this driver that has this record.
+    /// The volume of this driver with this record.
     Record(VolumeKey),
 }
 
-/// Directories with their owners, in the order of their paths.
+/// Directories and their owners, sorted by path.
 #[derive(Debug, Default)]
 pub(super) struct Directories(BTreeMap<String, Vec<Owner>>);
 
 impl Directories {
-    /// Those of the volumes that have records already. Memory grows with their number: some hundred bytes each.
+    /// The directories of all volumes that have a record. Each takes some hundred bytes of memory.
     pub(super) fn recorded(state: Option<&StateDir>) -> Result<Self> {
         let mut directories = Self::default();
         let Some(state) = state else { return Ok(directories) };
@@ -53,7 +53,7 @@ impl Directories {
         }
     }
 
-    /// The owners of this directory, of those around it and of those in it.
+    /// The owners of this directory, of the directories that contain it, and of the directories within it.
     pub(super) fn owners_of(&self, sub_dir: &SubDir) -> impl Iterator<Item = (&str, &Owner)> {
         let path = sub_dir.as_str();
         let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
@@ -68,8 +68,8 @@ impl Directories {
         self.0.range(prefix.clone()..).take_while(move |(path, _)| path.starts_with(&prefix))
     }
 
-    /// Directories on the share that are nobody's and hold nobody's, in order, as a person may read them. Looks into
-    /// those only that hold somebody's.
+    /// The directories on the share that have no owner and contain no directory that has one, sorted, as text for a
+    /// terminal. Only directories that contain a directory with an owner are read.
     pub(super) fn orphans(&self, share: &Dir) -> Vec<String> {
         let mut orphans = Vec::new();
         self.walk(share, "", &mut orphans);
@@ -92,12 +92,12 @@ impl Directories {
             match dir.open_dir(&entry.name) {
                 Ok(inner) => self.walk(&inner, &format!("{path}/"), orphans),
                 Err(error) => {
-                    orphans.push(format!("{} (not looked into: {})", printable(&path), error.source));
+                    orphans.push(format!("{} (could not be opened: {})", printable(&path), error.source));
                 }
             }
         });
         if let Err(error) = seen {
-            orphans.push(format!("{} (not read to its end: {})", printable(prefix), error.source));
+            orphans.push(format!("{} (could not be read to its end: {})", printable(prefix), error.source));
         }
     }
 }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn owners_are_found_around_and_within_a_directory_and_not_beside_it() {
+    fn owners_are_found_above_and_within_a_directory_but_not_beside_it() {
         let mut directories = Directories::default();
         for (row, path) in ["a/b", "a/b/c/d", "a/b-2", "a/bc", "b", "a/b"].into_iter().enumerate() {
             directories.add(&dir(path), Owner::Row(row));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn orphans_are_named_at_every_depth_and_files_and_owned_directories_are_not() {
+    fn directories_without_an_owner_are_found_at_every_depth() {
         let temporary = tempfile::tempdir().unwrap();
         for path in ["ns/claim/inner", "ns/left", "archived-x", "bad\u{1b}[2J", ".nfs-subdir-csi", "empty"] {
             std::fs::create_dir_all(temporary.path().join(path)).unwrap();

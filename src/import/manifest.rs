@@ -1,4 +1,4 @@
-//! The PersistentVolumes that take the place of the old ones.
+//! The PersistentVolumes that replace the old ones.
 
 use serde_json::{Map, Value, json};
 
@@ -7,17 +7,17 @@ use crate::volume::volumes::context_of;
 use super::plan::{Plan, Row};
 use super::rules::Candidate;
 
-/// Names the driver that made a volume and is to delete it.
+/// The annotation that names the driver which created the volume and will delete it.
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
-/// Keeps the old reclaim policy in mind.
+/// The annotation that keeps the old reclaim policy.
 const OLD_POLICY: &str = "nfs-subdir.csi.dev/old-reclaim-policy";
-/// Annotations that were true of the old object only.
+/// Annotations that belong only to the old object.
 const OF_THE_OLD_OBJECT: [&str; 2] =
     ["kubectl.kubernetes.io/last-applied-configuration", "pv.kubernetes.io/migrated-to"];
 
-/// A `List` for `kubectl apply -f`. As JSON, which leaves no doubt about what is a text: kubectl reads YAML 1.1, where
-/// `yes` and `0777` are none. Each has the old one's name and claim: a PersistentVolume cannot be changed in its source,
-/// so the old object has to be deleted first.
+/// A `List` for `kubectl apply -f`. It is JSON, because kubectl reads YAML 1.1, in which `yes` and `0777` without quotes
+/// are not texts. Each PersistentVolume has the name and the claim of the old one. The source of a PersistentVolume
+/// cannot be changed, so the old object has to be deleted first.
 pub(super) fn list(plan: &Plan, driver: &str) -> anyhow::Result<String> {
     let wanted = plan.rows.iter().filter(|row| row.decision.has_manifest());
     let items: Vec<Value> =
@@ -31,11 +31,12 @@ fn manifest(row: &Row, candidate: &Candidate, driver: &str) -> Value {
     if !row.volume.metadata.labels.is_empty() {
         metadata.insert("labels".to_owned(), json!(row.volume.metadata.labels));
     }
-    // Among them those that name the secret for DeleteVolume.
+    // They include the annotations that name the secret for DeleteVolume.
     let mut annotations = row.volume.metadata.annotations.clone();
     annotations.retain(|key, _| !OF_THE_OLD_OBJECT.contains(&key.as_str()));
     annotations.insert(PROVISIONED_BY.to_owned(), driver.to_owned());
-    // Nothing is deleted before the operator has seen that all is well: a volume whose claim is gone would be at once.
+    // With the policy `Delete`, Kubernetes would at once delete a volume whose claim is gone. The operator sets that policy
+    // again after having seen that everything works.
     let mut spec = row.volume.spec.clone();
     let policy = spec.insert("persistentVolumeReclaimPolicy".to_owned(), json!("Retain"));
     if let Some(policy) = policy.as_ref().and_then(Value::as_str) {
@@ -46,14 +47,14 @@ fn manifest(row: &Row, candidate: &Candidate, driver: &str) -> Value {
     let nfs = spec.remove("nfs");
     let csi = spec.remove("csi");
     spec.insert("csi".to_owned(), source(candidate, driver, nfs.as_ref(), csi));
-    // The uid stays. The controller binds a claim that was bound before only to a volume that names its very uid.
+    // The uid stays: Kubernetes binds a claim that was bound before only to a volume that names the uid of the claim.
     if let Some(claim) = spec.get_mut("claimRef").and_then(Value::as_object_mut) {
         claim.remove("resourceVersion");
     }
     json!({ "apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec })
 }
 
-/// The CSI source: the old one's secrets and flags with this driver's handle and attributes.
+/// The CSI source: the secrets and flags of the old source, with the handle and attributes of this driver.
 fn source(candidate: &Candidate, driver: &str, nfs: Option<&Value>, csi: Option<Value>) -> Value {
     let mut source = match csi {
         Some(Value::Object(csi)) => csi,

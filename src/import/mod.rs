@@ -1,8 +1,8 @@
-//! `nfs-subdir-csi import`: volumes that the nfs-client provisioner or csi-driver-nfs made become volumes of this
-//! driver. A record is written for each; their directories are not touched.
+//! `nfs-subdir-csi import`: volumes that the nfs-client provisioner or csi-driver-nfs has created become volumes of this
+//! driver. A record is written for each volume. The directories are not changed.
 //!
-//! [`pvs`] reads the file, [`place`] finds each directory below the share, [`plan`] decides, [`directories`] knows
-//! whose each is; [`table`] and [`manifest`] say what came of it.
+//! [`pvs`] reads the file, [`place`] finds each directory on the share, [`directories`] knows the owner of each, [`plan`]
+//! decides, and [`table`] and [`manifest`] report the result.
 
 mod directories;
 mod manifest;
@@ -27,10 +27,11 @@ use crate::volume::share::state_dir::StateDir;
 use plan::Plan;
 use rules::{Decision, Rules};
 
-/// Directories without a PersistentVolume that are named in the report, at most.
+/// The most directories without a PersistentVolume that the report names.
 const ORPHANS_NAMED: usize = 50;
 
-/// Runs the command. The error is for the person at the terminal; conflicts are an error too, after the table.
+/// Runs the command. The error is for the person at the terminal. If there are conflicts, the command also fails, after it
+/// has shown the table.
 pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let json = std::fs::read(&args.pvs).with_context(|| format!("read {}", args.pvs.display()))?;
     let volumes = pvs::parse(&json).with_context(|| args.pvs.display().to_string())?;
@@ -42,10 +43,10 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
         },
         export,
         from_driver: args.from_driver.clone(),
-        on_delete: args.on_delete.into(),
+        on_delete: args.on_delete,
     };
     with_share(args, &rules, |share| {
-        let bar = bar(volumes.len(), "volumes looked at")?;
+        let bar = bar(volumes.len(), "volumes examined")?;
         let mut plan = Plan::make(share, &rules, bar.wrap_iter(volumes.into_iter()))?;
         bar.finish_and_clear();
         if args.yes {
@@ -55,7 +56,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     })
 }
 
-/// Does `work` with the share: the directory given, or the export mounted for as long as it takes.
+/// Calls `work` with the share: the directory that is given, or else the export, which is mounted for this.
 fn with_share(
     args: &ImportArgs,
     rules: &Rules,
@@ -64,7 +65,7 @@ fn with_share(
     if let Some(directory) = &args.directory {
         return work(&Dir::open(directory)?.with_label(rules.export.to_string()));
     }
-    namespace::enter(&args.state_dir, None).context("make a mount namespace")?;
+    namespace::enter(&args.state_dir, None).context("create a mount namespace")?;
     crate::linux::clear_umask();
     let mounter = SysMounter::new(args.state_dir.canonicalize()?);
     let (options, _) = nfs_options::parse(&args.mount_options)?;
@@ -74,7 +75,7 @@ fn with_share(
     result
 }
 
-/// Writes what the plan has to import. A record that cannot be written is a conflict, and the others are written.
+/// Writes the records of the plan. If a record cannot be written, this is a conflict, and the others are still written.
 fn write_records(share: &Dir, plan: &mut Plan) -> anyhow::Result<()> {
     let count = plan.count(|decision| *decision == Decision::Import);
     if count == 0 {
@@ -86,23 +87,23 @@ fn write_records(share: &Dir, plan: &mut Plan) -> anyhow::Result<()> {
         if let (Decision::Import, Some(candidate)) = (&row.decision, &row.candidate) {
             row.decision = match state.add(&candidate.key, &candidate.record) {
                 Ok(true) => Decision::Imported,
-                Ok(false) => Decision::Conflict("a record has appeared meanwhile".to_owned()),
+                Ok(false) => Decision::Conflict("another process has written a record meanwhile".to_owned()),
                 Err(error) => Decision::Conflict(error.to_string()),
             };
             bar.inc(1);
         }
     }
     bar.finish_and_clear();
-    Ok(())
+    Ok(state.close()?)
 }
 
-/// A bar on standard error if that is a terminal, and nothing otherwise.
+/// A progress bar on standard error, if that is a terminal.
 fn bar(count: usize, what: &str) -> anyhow::Result<ProgressBar> {
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {eta} left")?;
     Ok(ProgressBar::new(count as u64).with_style(style).with_message(what.to_owned()))
 }
 
-/// The manifests go to standard output if no file is given for them, and then nothing else does.
+/// Without a file for the manifests, they go to standard output, and everything else goes to standard error.
 fn report(share: &Dir, plan: &Plan, args: &ImportArgs) -> anyhow::Result<()> {
     let mut text = table::render(plan);
     let orphans = plan.orphans(share);
@@ -126,21 +127,21 @@ fn report(share: &Dir, plan: &Plan, args: &ImportArgs) -> anyhow::Result<()> {
     let there =
         plan.count(|decision| matches!(decision, Decision::AlreadyImported | Decision::KnownByOldHandle));
     let others = plan.count(|decision| matches!(decision, Decision::NotOurs(_)));
-    let rest = format!("{there} there already, {others} left alone, {conflicts} in conflict");
+    let rest = format!("{there} already imported, {others} left alone, {conflicts} in conflict");
     if args.yes {
         eprintln!("\n{} imported, {rest}", plan.count(|decision| *decision == Decision::Imported));
     } else {
         let import = plan.count(|decision| *decision == Decision::Import);
-        eprintln!("\n{import} would be imported, {rest}; no record was written (--yes does it)");
+        eprintln!("\n{import} would be imported, {rest}; no record was written (use --yes to write them)");
     }
     if conflicts > 0 {
-        bail!("not every volume can be imported: see CONFLICT in the table");
+        bail!("some volumes cannot be imported: see CONFLICT in the table");
     }
     Ok(())
 }
 
 fn write_manifests(path: &Path, manifests: &str) -> anyhow::Result<()> {
     std::fs::write(path, manifests).with_context(|| format!("write {}", path.display()))?;
-    eprintln!("\n{}: the PersistentVolumes that bind them", path.display());
+    eprintln!("\n{}: contains the new PersistentVolumes", path.display());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Where a PersistentVolume's directory is.
+//! Finds the directory of a PersistentVolume.
 
 use crate::volume::name::csi_driver_nfs::CsiDriverNfsHandle;
 use crate::volume::name::export::{Export, ExportRef};
@@ -20,7 +20,7 @@ impl Location {
         Self { server: export.server().to_owned(), path: format!("{}{sub_dir}", export.share()) }
     }
 
-    /// Whether both name one directory in the same words; doubled slashes do not count.
+    /// Whether both name the same directory. Repeated slashes make no difference.
     fn is(&self, other: &Self) -> bool {
         self.server.eq_ignore_ascii_case(&other.server) && components(&self.path).eq(components(&other.path))
     }
@@ -31,7 +31,7 @@ fn components(path: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Rules {
-    /// The directory of a PersistentVolume below the share, or why there is none to take.
+    /// The directory of a PersistentVolume within the share, or why it is not imported.
     pub(super) fn place(&self, volume: &PersistentVolume) -> Result<Place, Decision> {
         if let Some(nfs) = &volume.source.nfs {
             let location = Location { server: nfs.server.clone(), path: nfs.path.clone() };
@@ -43,13 +43,14 @@ impl Rules {
         }
         match &volume.source.csi {
             Some(csi) if csi.driver == self.from_driver => self.place_of_csi(csi),
-            Some(csi) => Err(Decision::NotOurs(format!("of the CSI driver {}", csi.driver))),
+            Some(csi) => Err(Decision::NotOurs(format!("belongs to the CSI driver {}", csi.driver))),
             None => Err(Decision::NotOurs("not on NFS".to_owned())),
         }
     }
 
-    /// The attributes count, since they are what pods are given; a handle may be any text. One that names another
-    /// directory than the attributes is a mistake somewhere, and a person has to say which of the two is meant.
+    /// The attributes decide, because csi-driver-nfs mounts the directory that they name, and the handle can be any text.
+    /// If the handle names another directory than the attributes, one of them is wrong, and the operator has to find
+    /// out which one.
     fn place_of_csi(&self, csi: &Csi) -> Result<Place, Decision> {
         let handle = CsiDriverNfsHandle::parse(&csi.volume_handle);
         let attributes = VolumeContext::parse(&csi.volume_attributes)
@@ -60,7 +61,7 @@ impl Rules {
             Some(named @ ExportRef::Named(name)) if *named != self.id => {
                 return Err(Decision::NotOurs(format!("on the export {name}")));
             }
-            // A volume of this driver under the old driver's name.
+            // A volume of this driver, which ran under the name of the old driver.
             Some(ExportRef::Named(_)) => Some(Location::of(&self.export, attributes.sub_dir.as_ref())),
             None => None,
         };
@@ -68,7 +69,7 @@ impl Rules {
             && !handle.is(attributes)
         {
             return Err(Decision::Conflict(format!(
-                "its handle names {}:{}, but pods are given {}:{}",
+                "its handle names {}:{}, but its attributes name {}:{}",
                 handle.server, handle.path, attributes.server, attributes.path
             )));
         }
@@ -83,14 +84,14 @@ impl Rules {
     }
 
     fn below(&self, location: &Location) -> Result<SubDir, Decision> {
-        // For the brackets of an IPv6 address. A server that is none cannot be this one.
+        // `Export` removes the brackets of an IPv6 address.
         let server = Export::new(&location.server, "/");
         if !server.is_ok_and(|server| server.server().eq_ignore_ascii_case(self.export.server())) {
             return Err(Decision::NotOurs(format!("on the server {}", location.server)));
         }
         let mut rest = components(&location.path);
         if components(self.export.share()).any(|component| rest.next() != Some(component)) {
-            return Err(Decision::NotOurs(format!("not below {}: {}", self.export.share(), location.path)));
+            return Err(Decision::NotOurs(format!("not within {}: {}", self.export.share(), location.path)));
         }
         let rest: Vec<&str> = rest.collect();
         if rest.is_empty() {
@@ -188,7 +189,7 @@ mod tests {
         ] {
             let decision = csi("10.0.0.5#srv/k8s#pvc-1##", &attributes).unwrap_err();
             assert!(
-                matches!(&decision, Decision::Conflict(reason) if reason.contains("but pods are given")),
+                matches!(&decision, Decision::Conflict(reason) if reason.contains("but its attributes name")),
                 "{decision:?}"
             );
         }

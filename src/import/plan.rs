@@ -1,4 +1,4 @@
-//! What is to become of each PersistentVolume, decided before anything is written.
+//! Decides what happens to each PersistentVolume, before anything is written.
 
 use std::time::UNIX_EPOCH;
 
@@ -24,16 +24,16 @@ pub(super) struct Plan {
 /// One PersistentVolume.
 pub(super) struct Row {
     pub(super) volume: PersistentVolume,
-    /// Its directory, if that is below the share.
+    /// Its directory, if that is within the share.
     pub(super) sub_dir: Option<SubDir>,
-    /// What it would be here; `None` if it cannot be anything.
+    /// The volume of this driver that it would become; `None` if it cannot become one.
     pub(super) candidate: Option<Candidate>,
     pub(super) decision: Decision,
 }
 
 impl Plan {
-    /// Looks at every PersistentVolume and its directory. Writes nothing. A record on the share that cannot be read is
-    /// an error: it may name any of the directories.
+    /// Looks at every PersistentVolume and its directory, and writes nothing. Fails if a record on the share cannot be
+    /// read, because it could name any of the directories.
     pub(super) fn make(
         share: &Dir,
         rules: &Rules,
@@ -67,18 +67,18 @@ impl Plan {
         Ok(plan)
     }
 
-    /// How many have this decision.
+    /// The number of PersistentVolumes with such a decision.
     pub(super) fn count(&self, decision: impl Fn(&Decision) -> bool) -> usize {
         self.rows.iter().filter(|row| decision(&row.decision)).count()
     }
 
-    /// Directories that no PersistentVolume of the file has and no record names.
+    /// The directories that belong neither to a PersistentVolume of the file nor to a record.
     pub(super) fn orphans(&self, share: &Dir) -> Vec<String> {
         self.directories.orphans(share)
     }
 
-    /// Of two volumes one of which has the other's directory, or one within it, neither can be deleted without loss
-    /// to the other.
+    /// Refuses volumes that have the same directory, or of which one has a directory within the other's: to delete one of
+    /// them would delete data of the other.
     fn refuse_overlaps(&mut self) {
         let names: Vec<String> = self.rows.iter().map(|row| row.volume.metadata.name.clone()).collect();
         for (index, row) in self.rows.iter_mut().enumerate() {
@@ -96,7 +96,7 @@ impl Plan {
                     Owner::Record(key) => format!("this driver's volume {key}"),
                 };
                 row.decision = Decision::Conflict(if path == sub_dir.as_str() {
-                    format!("{other} has this directory too")
+                    format!("{other} has the same directory")
                 } else {
                     format!("{other} has the directory {path}")
                 });
@@ -107,25 +107,25 @@ impl Plan {
 }
 
 impl Rules {
-    /// The volume that a PersistentVolume would be here, or why it cannot be one.
+    /// The volume that a PersistentVolume would become, or why it cannot become one.
     fn candidate(&self, share: &Dir, volume: &PersistentVolume, place: Place) -> Result<Candidate, String> {
         let Place { sub_dir, on_delete, mount_options } = place;
         if volume.metadata.deletion_timestamp.is_some() {
             return Err("the PersistentVolume is being deleted".to_owned());
         }
-        // As a place: no permission on the directory itself is needed to see whose it is.
+        // To open the directory as a place needs no permission on the directory itself.
         let directory = share.open_place(&sub_dir).map_err(|error| {
             if error.is_not_found() {
-                "the directory is not there".to_owned()
+                "the directory does not exist".to_owned()
             } else if error.is_unsafe_path() {
-                "a part of its path is a symbolic link or no directory".to_owned()
+                "a part of its path is a symbolic link or not a directory".to_owned()
             } else {
                 error.to_string()
             }
         })?;
         let (uid, gid, mode) = directory.ownership().map_err(|error| error.to_string())?;
         let capacity_bytes = quantity::bytes(volume.capacity())
-            .ok_or_else(|| format!("its capacity {:?} is no number of bytes", volume.capacity()))?;
+            .ok_or_else(|| format!("its capacity {:?} is not a number of bytes", volume.capacity()))?;
         let name = volume.metadata.name.clone();
         let key = VolumeKey::of_name(&name);
         let handle = VolumeHandle::new(self.id.clone(), key.clone()).map_err(|error| error.to_string())?;
@@ -143,7 +143,8 @@ impl Rules {
     }
 }
 
-/// What becomes of a volume, as far as the record that has its key says. Capacity and policy may have been changed since.
+/// The decision if `there` is the record with the same key. Capacity and policy are not compared, because both can have
+/// been changed since the import.
 fn decision_of(record: &Record, there: Option<Record>) -> Decision {
     match there {
         None => Decision::Import,
@@ -151,13 +152,13 @@ fn decision_of(record: &Record, there: Option<Record>) -> Decision {
             Decision::AlreadyImported
         }
         Some(there) => Decision::Conflict(format!(
-            "this driver's volume {} of the same key has the directory {}",
+            "this driver's volume {} has the same key and the directory {}",
             there.name, there.sub_dir
         )),
     }
 }
 
-/// When Kubernetes made the PersistentVolume, in seconds since 1970; 0 if it does not say.
+/// When the PersistentVolume was created, in seconds since 1970; 0 if the object does not say.
 fn created(volume: &PersistentVolume) -> u64 {
     let stamp =
         volume.metadata.creation_timestamp.as_deref().and_then(|text| humantime::parse_rfc3339(text).ok());

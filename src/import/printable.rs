@@ -1,6 +1,6 @@
-//! Names on a share are the tenants' choice, and a terminal would obey some of them.
+//! Text that can be shown in a terminal.
 
-/// The text without what a terminal would obey: names on a share are the tenants' choice.
+/// Replaces control characters, which a terminal would obey. Tenants choose the names of files and directories.
 pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

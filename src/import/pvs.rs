@@ -1,4 +1,4 @@
-//! PersistentVolumes, from `kubectl get pv -o json`.
+//! Reads PersistentVolumes from the output of `kubectl get pv -o json`.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// One PersistentVolume: what decides about it, and the whole of its spec for the manifest of its successor.
+/// A PersistentVolume: the fields that the import uses, and the whole `spec`, which the new PersistentVolume gets.
 #[derive(Debug, Clone)]
 pub(super) struct PersistentVolume {
     pub(super) metadata: Metadata,
     pub(super) source: Source,
-    /// `spec` as it was read.
+    /// `spec`, unchanged.
     pub(super) spec: Map<String, Value>,
 }
 
@@ -19,9 +19,9 @@ pub(super) struct PersistentVolume {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Metadata {
     pub(super) name: String,
-    /// RFC 3339.
+    /// The time of creation, as in RFC 3339.
     pub(super) creation_timestamp: Option<String>,
-    /// Set while the object waits for its finalizers.
+    /// Set if the object has been deleted and waits for its finalizers.
     pub(super) deletion_timestamp: Option<String>,
     #[serde(default)]
     pub(super) labels: BTreeMap<String, String>,
@@ -29,7 +29,7 @@ pub(super) struct Metadata {
     pub(super) annotations: BTreeMap<String, String>,
 }
 
-/// The two volume sources of which directories can be taken over. Both are `None` for any other.
+/// The two kinds of volume source that can be imported. Both are `None` for any other kind.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Source {
     pub(super) nfs: Option<Nfs>,
@@ -67,7 +67,7 @@ impl PersistentVolume {
         Ok(Self { metadata, source, spec })
     }
 
-    /// `namespace/name` of the claim, or nothing.
+    /// The claim as `namespace/name`; empty if there is none.
     pub(super) fn claim(&self) -> String {
         let text = |key: &str| self.spec.get("claimRef")?.get(key)?.as_str();
         match (text("namespace"), text("name")) {
@@ -83,17 +83,17 @@ impl PersistentVolume {
     }
 }
 
-/// The PersistentVolumes in a list, or the one that the file is.
+/// Reads a list of PersistentVolumes, or a single one.
 pub(super) fn parse(json: &[u8]) -> anyhow::Result<Vec<PersistentVolume>> {
     let mut value: Value = serde_json::from_slice(json)?;
     let objects = match value.get_mut("items").map(Value::take) {
         Some(Value::Array(items)) => items,
-        Some(_) => anyhow::bail!("`items` is no list"),
+        Some(_) => anyhow::bail!("`items` is not a list"),
         None => vec![value],
     };
     let mut kinds = objects.iter().filter_map(|object| object.get("kind").and_then(Value::as_str));
     if let Some(kind) = kinds.find(|&kind| kind != "PersistentVolume") {
-        anyhow::bail!("there is a {kind} among the PersistentVolumes");
+        anyhow::bail!("the file contains a {kind}; only PersistentVolumes are expected");
     }
     objects.into_iter().map(PersistentVolume::read).collect()
 }
@@ -102,7 +102,7 @@ pub(super) fn parse(json: &[u8]) -> anyhow::Result<Vec<PersistentVolume>> {
 pub(super) mod tests {
     use super::*;
 
-    /// As kubectl 1.32 prints what nfs-subdir-external-provisioner 4.0.3 made.
+    /// The output of kubectl 1.32 for a volume that nfs-subdir-external-provisioner 4.0.3 made.
     pub(in crate::import) const SUB: &str = r#"{
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -128,7 +128,7 @@ pub(super) mod tests {
         "status": {"lastPhaseTransitionTime": "2024-01-02T03:04:05Z", "phase": "Bound"}
     }"#;
 
-    /// As kubectl 1.32 prints what csi-driver-nfs 4.13 made, with `subDir: ${pvc.metadata.namespace}/${pvc.metadata.name}`.
+    /// The output of kubectl 1.32 for a volume that csi-driver-nfs 4.13 made, with `subDir: ${pvc.metadata.namespace}/${pvc.metadata.name}`.
     pub(in crate::import) const CDN: &str = r#"{
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -186,13 +186,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_persistent_volumes_is_refused_with_the_reason() {
+    fn a_file_without_persistent_volumes_is_refused_with_the_reason() {
         for (text, word) in [
             ("", "EOF"),
             ("[]", "invalid length 0"),
             ("5", "invalid type"),
-            (r#"{"items": {}}"#, "no list"),
-            (r#"{"items": [{"kind": "PersistentVolumeClaim"}]}"#, "a PersistentVolumeClaim among"),
+            (r#"{"items": {}}"#, "not a list"),
+            (r#"{"items": [{"kind": "PersistentVolumeClaim"}]}"#, "contains a PersistentVolumeClaim"),
             (r#"{"items": [{"metadata": {"name": "a"}}]}"#, "missing field `spec`"),
             (r#"{"items": [{"metadata": {"name": "a"}, "spec": {"nfs": {"server": 5}}}]}"#, "spec of a"),
         ] {

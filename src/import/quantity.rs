@@ -1,6 +1,6 @@
 //! Kubernetes quantities, such as `10Gi`, as bytes.
 
-/// Suffixes with their factor in thousandths; those of two letters first, since `Mi` also ends in a letter.
+/// Suffixes and their factors in thousandths. Suffixes of two letters come first.
 const SUFFIXES: [(&str, u128); 13] = [
     ("Ki", 1000 << 10),
     ("Mi", 1000 << 20),
@@ -17,8 +17,8 @@ const SUFFIXES: [(&str, u128); 13] = [
     ("E", 1_000_000_000_000_000_000_000),
 ];
 
-/// Bytes, rounded up as Kubernetes does (`500m` is what it makes of half a byte); `None` if the text is no quantity, or
-/// none of bytes.
+/// The number of bytes, rounded up as Kubernetes does; `None` if the text is not a quantity, or is too large for bytes.
+/// Kubernetes writes half a byte as `500m`.
 pub(super) fn bytes(text: &str) -> Option<u64> {
     let (number, factor) = SUFFIXES
         .iter()

@@ -1,4 +1,4 @@
-//! What the operator wants of an import, and what can become of a PersistentVolume.
+//! What the operator wants from an import, and what can happen to a PersistentVolume.
 
 use crate::volume::name::export::{Export, ExportRef};
 use crate::volume::name::handle::{VolumeHandle, VolumeKey};
@@ -6,19 +6,19 @@ use crate::volume::name::sub_dir::SubDir;
 use crate::volume::on_delete::OnDelete;
 use crate::volume::share::record::Record;
 
-/// What the operator wants.
+/// What the operator wants from an import.
 pub(super) struct Rules {
-    /// Where the volumes lie.
+    /// The export that contains the volumes.
     pub(super) export: Export,
-    /// How their handles name that.
+    /// How the new handles name the export.
     pub(super) id: ExportRef,
-    /// The CSI driver whose volumes are taken.
+    /// The CSI driver whose volumes are imported.
     pub(super) from_driver: String,
-    /// Policy of volumes whose handle has none.
+    /// The policy of volumes whose old handle names none.
     pub(super) on_delete: OnDelete,
 }
 
-/// A volume as it would be here.
+/// The volume of this driver that a PersistentVolume would become.
 pub(super) struct Candidate {
     pub(super) key: VolumeKey,
     pub(super) handle: VolumeHandle,
@@ -27,25 +27,25 @@ pub(super) struct Candidate {
     pub(super) mount_options: Option<String>,
 }
 
-/// What becomes of a PersistentVolume.
+/// What happens to a PersistentVolume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// A record is to be written.
+    /// A record will be written.
     Import,
     /// A record has been written.
     Imported,
-    /// A record was there.
+    /// A record of it exists already.
     AlreadyImported,
-    /// This driver has worked on it under the handle of csi-driver-nfs, and keeps a record of it under that.
+    /// This driver has a record of it under its old handle, the one of csi-driver-nfs.
     KnownByOldHandle,
-    /// It is none of ours.
+    /// It is not a volume that can be imported, and stays as it is.
     NotOurs(String),
-    /// It is, but cannot be taken.
+    /// It should be imported, but cannot be.
     Conflict(String),
 }
 
 impl Decision {
-    /// Whether a PersistentVolume of this driver belongs to it.
+    /// Whether the report contains a new PersistentVolume for it.
     pub(super) fn has_manifest(&self) -> bool {
         matches!(self, Self::Import | Self::Imported | Self::AlreadyImported)
     }
@@ -55,7 +55,7 @@ impl Decision {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) sub_dir: SubDir,
-    /// What the old handle says of its end.
+    /// The policy in the old handle.
     pub(super) on_delete: Option<OnDelete>,
     /// `mountOptions` of the old `volumeAttributes`.
     pub(super) mount_options: Option<String>,

@@ -1,4 +1,4 @@
-//! The table that the operator reads before saying yes.
+//! The table that the operator reads before the import.
 
 use super::plan::{Plan, Row};
 use super::printable::printable;
@@ -38,7 +38,7 @@ fn cells(row: &Row) -> [String; 6] {
         row.volume.claim(),
         row.sub_dir.as_ref().map(ToString::to_string).unwrap_or_default(),
         row.volume.capacity().to_owned(),
-        record.map(|record| format!("{:?}", record.on_delete).to_lowercase()).unwrap_or_default(),
+        record.map(|record| record.on_delete.to_string()).unwrap_or_default(),
         happens,
     ]
     .map(|cell| printable(&cell))

@@ -3,7 +3,7 @@
 //! Plain synchronous Rust. It knows nothing of CSI or of volumes, and imports nothing from the rest of the
 //! crate. A function that may block for as long as an NFS server is silent says so.
 //!
-//! The parts build on each other in this order: `error`, `sync`, [`step`], `process`, `raw`; then [`dir`]; then [`nfs`];
+//! The parts build on each other in this order: `error`, [`step`], `process`, `raw`; then [`dir`]; then [`nfs`];
 //! then [`mount`] and [`tree`].
 
 pub mod dir;
@@ -13,16 +13,14 @@ pub mod nfs;
 mod process;
 mod raw;
 pub mod step;
-mod sync;
 pub mod tree;
 
-pub use dir::metadata::Attributes;
+pub use dir::metadata::{Attributes, Metadata, Time};
 pub use dir::{Dir, revalidate};
 pub use error::{Result, SysError};
 pub use mount::{ExportRoot, MountTable, Mounter, PreparedBind, fake, mountinfo, namespace};
 pub use nfs::options::{self as nfs_options, BindFlags, NfsOptions};
 pub use nfs::{MountError, NfsSource};
-pub use process::{clear_umask, raise_open_files, unique};
+pub use process::{clear_umask, host_name, raise_open_files, unique, unique_text};
 pub use raw::FileKind;
-pub use sync::lock;
 pub use tree::{copy, remove, unpack};

@@ -1,5 +1,8 @@
 //! Settings of the whole process, and numbers that no other call gets.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,6 +18,20 @@ pub fn unique() -> u64 {
     let now = u64::try_from(now).unwrap_or(u64::MAX);
     let next = |last: u64| Some(now.max(last + 1));
     LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).map_or(now, |last| now.max(last + 1))
+}
+
+/// A text that no other process and no other call gets: letters, digits and `-`, at most 40 bytes.
+#[must_use]
+pub fn unique_text() -> String {
+    static RUN: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+    format!("{:x}-{:x}", unique(), *RUN)
+}
+
+/// The host name of this machine or pod (uname(2)), or an empty text if it cannot be read.
+#[must_use]
+pub fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| String::new(), |name| name.trim().to_owned())
 }
 
 /// Sets the umask to 0: a new file or directory gets exactly the mode that a system call asks for.

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use crate::linux::sync::lock;
+use parking_lot::Mutex;
 
 thread_local! {
     static CURRENT: RefCell<Option<Step>> = const { RefCell::new(None) };
@@ -30,7 +30,7 @@ impl Step {
     /// The step now, such as `mount(2) of nas:/srv`.
     #[must_use]
     pub fn now(&self) -> String {
-        lock(&self.0).clone().into_owned()
+        self.0.lock().clone().into_owned()
     }
 }
 
@@ -47,7 +47,7 @@ impl Drop for Reset {
 pub fn begin(step: impl Into<Cow<'static, str>>) {
     CURRENT.with_borrow(|current| {
         if let Some(current) = current {
-            *lock(&current.0) = step.into();
+            *current.0.lock() = step.into();
         }
     });
 }

@@ -86,7 +86,17 @@ impl Error {
     /// another file system in that place.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        matches!(self, Self::Sys(error) if error.is_stale())
+        match self {
+            Self::Sys(error) => error.is_stale(),
+            Self::Several(errors) => errors.iter().any(Self::is_stale),
+            _ => false,
+        }
+    }
+
+    /// Whether something is not there any more (`ENOENT`, `ESTALE`): another process was faster.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Sys(error) if error.is_not_found() || error.is_stale())
     }
 
     /// Whether the server could not be reached at all, or did not answer in time.

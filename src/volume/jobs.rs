@@ -1,23 +1,25 @@
-//! CopyJobs under way: long work that outlives the call which began it, that a retry finds again, and that ends early
-//! when what it makes is deleted.
+//! Copies that are running. A copy may take longer than the call that started it. A retry of the call finds the copy again. If what a
+//! copy makes is deleted meanwhile, the copy is cancelled.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::linux::copy::Progress;
 
 use crate::volume::error::{Error, Result};
 
-/// CopyJobs that run at once, unless the configuration says otherwise. Each keeps a few requests to a server under way;
-/// more at once would make all of them slower. The others wait for their turn.
+/// How many copies run at the same time, unless the configuration sets another number. Each sends several requests to its server at
+/// the same time, so that more copies at once would only make all of them slower. The others wait.
 pub const AT_ONCE: usize = 4;
-/// Failures that are kept for whoever asks again. Of more, any are forgotten: asking again then begins anew.
+/// How many failures are kept until a retry asks for them. When there are more, all are forgotten, and a retry starts the copy again.
 const MOST_FAILURES: usize = 1000;
-/// How long a deletion waits for a cancelled copy to end before it answers "ask again".
+/// How long a deletion waits until a cancelled copy has ended. After that it answers that the caller should ask again.
 const TIME_TO_END: Duration = Duration::from_secs(5);
 
-/// All copies of this process, by what they make: a handle.
+/// All copies of this process. The key is the handle of the volume or snapshot that the copy makes.
 #[derive(Default)]
 pub struct CopyJobs {
     state: Mutex<State>,
@@ -26,7 +28,8 @@ pub struct CopyJobs {
 
 struct State {
     jobs: HashMap<String, Arc<CopyJob>>,
-    /// How those ended that nobody has asked about since. Success leaves nothing: what was made is there to be found.
+    /// Why copies failed about which no caller has asked yet. A successful copy leaves no entry here, because a retry finds what
+    /// the copy has made.
     failures: HashMap<String, Error>,
     running: usize,
     at_once: usize,
@@ -41,21 +44,21 @@ impl Default for State {
 struct CopyJob {
     progress: Progress,
     begun: Instant,
-    /// What is copied from. It may not be deleted meanwhile.
+    /// What is being copied. It must not be deleted meanwhile.
     sources: Vec<String>,
-    /// Whether it has had its turn. Under the lock of the state.
+    /// Whether the copy runs. Until then it waits for others. This is read and written under the lock of the state.
     started: Mutex<bool>,
 }
 
 impl CopyJobs {
-    /// Lets this many copies run at once.
+    /// Sets how many copies may run at the same time.
     pub fn set_at_once(&self, at_once: usize) {
         self.state().at_once = at_once;
         self.changed.notify_all();
     }
 
-    /// Has `work` done under the name `key` in a thread of its own, unless that is under way already, and waits for
-    /// its end, for at most `timeout`.
+    /// Runs `work` in a thread of its own, with the name `key`. If a copy with this name is already running, `work` is dropped. In both
+    /// cases it waits until the copy has ended, but not longer than `timeout`.
     pub fn run(
         self: &Arc<Self>,
         key: &str,
@@ -91,16 +94,16 @@ impl CopyJobs {
             if left.is_zero() {
                 return Err(Error::Busy(job.describe()));
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.changed.wait_for(&mut state, left);
         }
     }
 
-    /// Tells, once, how the copy that was to make `key` failed, if nobody was told yet.
+    /// Returns the error with which the copy for `key` failed, unless a caller has received it already.
     pub fn check(&self, key: &str) -> Result<()> {
         self.state().failures.remove(key).map_or(Ok(()), Err)
     }
 
-    /// Ends the copy that makes `key`, if there is one, and waits until it has cleaned up after itself.
+    /// Cancels the copy that makes `key`, if there is one, and waits until it has removed what it had made.
     pub fn cancel(&self, key: &str) -> Result<()> {
         let deadline = Instant::now() + TIME_TO_END;
         let mut state = self.state();
@@ -114,13 +117,13 @@ impl CopyJobs {
             self.changed.notify_all();
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Error::Busy("a copy into it is being ended".to_owned()));
+                return Err(Error::Busy("a copy into it is being cancelled; ask again".to_owned()));
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.changed.wait_for(&mut state, left);
         }
     }
 
-    /// Refuses to delete what is being copied from.
+    /// Fails with [`Error::Busy`] while something is being copied from `source`, which then must not be deleted.
     pub fn refuse_while_source(&self, source: &str) -> Result<()> {
         let state = self.state();
         match state.jobs.iter().find(|(_, job)| job.sources.iter().any(|own| own == source)) {
@@ -132,7 +135,7 @@ impl CopyJobs {
     fn work(&self, key: &str, job: &CopyJob, work: impl FnOnce(&Progress) -> Result<()>) {
         let has_turn = self.wait_for_turn(job);
         let result = if has_turn {
-            // A panic ends this copy and no other.
+            // A panic ends only this copy.
             let work = std::panic::AssertUnwindSafe(|| work(&job.progress));
             std::panic::catch_unwind(work).unwrap_or_else(|_| {
                 Err(Error::Precondition(
@@ -161,7 +164,7 @@ impl CopyJobs {
         self.changed.notify_all();
     }
 
-    /// `false` if it was cancelled before its turn came.
+    /// Waits until the copy may run. Returns `false` if it was cancelled before that.
     fn wait_for_turn(&self, job: &CopyJob) -> bool {
         let mut state = self.state();
         loop {
@@ -170,22 +173,22 @@ impl CopyJobs {
             }
             if state.running < state.at_once {
                 state.running += 1;
-                *lock(&job.started) = true;
+                *job.started.lock() = true;
                 return true;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut state);
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.state.lock()
     }
 }
 
 impl CopyJob {
     fn describe(&self) -> String {
         let seconds = self.begun.elapsed().as_secs_f64();
-        if !*lock(&self.started) {
+        if !*self.started.lock() {
             return format!("the copy has been waiting for {seconds:.0} s for others to end; ask again");
         }
         let (files, bytes) = (self.progress.files(), self.progress.bytes());
@@ -193,10 +196,6 @@ impl CopyJob {
         let rate = bytes as f64 / seconds.max(0.001) / f64::from(1 << 20);
         format!("copying for {seconds:.0} s: {files} files, {bytes} bytes, {rate:.1} MiB/s; ask again")
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -254,15 +253,17 @@ mod tests {
     fn no_more_than_allowed_run_at_once_and_a_cancelled_one_ends() {
         let copies = Arc::new(CopyJobs::default());
         copies.set_at_once(1);
-        let until_cancelled = |progress: &Progress| {
+        let (started, has_started) = channel::<()>();
+        let until_cancelled = move |progress: &Progress| {
+            started.send(()).unwrap();
             while !progress.is_cancelled() {
                 std::thread::yield_now();
             }
             Err(Error::Cancelled)
         };
         let _ = copies.run("a", &from("old"), Duration::ZERO, until_cancelled);
+        has_started.recv().unwrap();
         let _ = copies.run("b", &from("old"), Duration::ZERO, |_| panic!("it had no turn"));
-        std::thread::sleep(Duration::from_millis(20));
         let waiting = copies.run("b", &from("old"), Duration::ZERO, |_| Ok(())).unwrap_err().to_string();
         assert!(waiting.contains("waiting"), "{waiting}");
         copies.cancel("b").unwrap();

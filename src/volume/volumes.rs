@@ -69,7 +69,7 @@ impl Volumes {
         })
     }
 
-    /// Goes on with what an earlier process left in the trash of the exports in the configuration. The failures are
+    /// Goes on with what earlier processes have left on the exports of the configuration. The failures are
     /// for the log: a server that is away now is met again when somebody needs it.
     #[must_use]
     pub fn resume(&self) -> Vec<Error> {
@@ -79,7 +79,7 @@ impl Volumes {
             let (options, _) = export.options::<&str>(&[])?;
             self.exports.with_any(&export, &options, |mounted| {
                 if let Some(state) = mounted.existing_state()? {
-                    mounted.reap(&state, export.policy);
+                    mounted.reap(&state, Some(settings.strictest_policy()));
                 }
                 Ok(())
             })

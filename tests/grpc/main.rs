@@ -13,6 +13,7 @@ mod registration;
 mod settings;
 #[path = "../support/mod.rs"]
 mod support;
+mod transport;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,8 +74,11 @@ impl Driver {
             Role::Controller(Controller { dispatcher: dispatcher.clone(), volumes: Arc::new(volumes()) });
         let kubelet_dir = temporary.path().join("kubelet").canonicalize().unwrap();
         let publisher = publish::Publisher::new(volumes(), mounter.clone() as Arc<dyn Mounter>, kubelet_dir);
-        let node =
-            Role::Node(Node { dispatcher: dispatcher.clone(), publisher: Arc::new(publisher), node_id: "node-1".to_owned() });
+        let node = Role::Node(Node {
+            dispatcher: dispatcher.clone(),
+            publisher: Arc::new(publisher),
+            node_id: "node-1".to_owned(),
+        });
 
         let (controller, stop_controller) =
             serve(&temporary.path().join("controller.sock"), controller, &dispatcher).await;

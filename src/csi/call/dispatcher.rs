@@ -172,7 +172,13 @@ impl Drop for LogLine {
             End::Done => tracing::info!(rpc, volume, ms, code = "OK"),
             End::Failed(code, error) => tracing::warn!(rpc, volume, ms, code = ?code, error),
             End::Abandoned => {
-                tracing::warn!(rpc, volume, ms, code = "Cancelled", "the caller went away; work that has begun goes on");
+                tracing::warn!(
+                    rpc,
+                    volume,
+                    ms,
+                    code = "Cancelled",
+                    "the caller went away; work that has begun goes on"
+                );
             }
         }
     }
@@ -284,8 +290,7 @@ mod tests {
             Ok(())
         });
         let guard = Guard::Volume("v".to_owned());
-        let first =
-            Work::in_steps(guard, Lane::Unpublish, move |_| Ok(Outcome::More(Box::new(second))));
+        let first = Work::in_steps(guard, Lane::Unpublish, move |_| Ok(Outcome::More(Box::new(second))));
         let both = dispatcher.call("Test", Request::new(()), |()| "v", |()| Ok(first));
         let other = async {
             tokio::time::sleep(Duration::from_millis(50)).await;

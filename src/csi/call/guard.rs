@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::linux::lock;
+use parking_lot::Mutex;
 
 /// What a call works on alone. All guards of the driver are here, so that one sees which calls exclude each other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -49,7 +49,7 @@ impl Guards {
     /// Takes a guard. The error says for how long another call has held it.
     pub fn take(&self, guard: Guard) -> Result<Held, Duration> {
         if guard != Guard::None {
-            let mut held = lock(&self.0);
+            let mut held = self.0.lock();
             if let Some(since) = held.get(&guard) {
                 return Err(since.elapsed());
             }
@@ -61,7 +61,7 @@ impl Guards {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        lock(&self.guards.0).remove(&self.guard);
+        self.guards.0.lock().remove(&self.guard);
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
         let first = guards.take(Guard::None).unwrap();
         let second = guards.take(Guard::None).unwrap();
         drop((first, second));
-        assert!(lock(&guards.0).is_empty());
+        assert!(guards.0.lock().is_empty());
     }
 
     #[test]

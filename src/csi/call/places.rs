@@ -1,7 +1,9 @@
 //! The places of all lanes, and the calls that wait for one.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 
@@ -10,7 +12,7 @@ use super::lane::{EXPORTS, FIXED, Lane};
 use super::queue::{Begun, Queue, TooManyLanes, Waiter};
 use super::silence::Silences;
 use crate::csi::status::CallError;
-use crate::linux::{NfsSource, lock};
+use crate::linux::NfsSource;
 
 /// All places for unpublishing taken for so long mean that the service does not work any more.
 const STUCK: Duration = Duration::from_mins(1);
@@ -94,7 +96,11 @@ impl Places {
         let mut queue = self.queue();
         let (running, oldest) = queue.running(lane);
         queue.forget_if_unused(lane);
-        CallError::Crowded { running, lane: lane.to_string(), longest: oldest.map_or(Duration::ZERO, |o| o.elapsed()) }
+        CallError::Crowded {
+            running,
+            lane: lane.to_string(),
+            longest: oldest.map_or(Duration::ZERO, |o| o.elapsed()),
+        }
     }
 
     fn place(&self, lane: Lane, id: u64) -> Place {
@@ -112,7 +118,7 @@ impl Places {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue<oneshot::Sender<Place>>> {
-        lock(&self.0.queue)
+        self.0.queue.lock()
     }
 }
 

@@ -110,7 +110,9 @@ impl<W: Waiter> Queue<W> {
     fn begin_waiting(&mut self, lane: &Lane) -> Vec<Begun<W>> {
         let mut begun = Vec::new();
         while self.has_place(lane) {
-            let Some(waiter) = self.lanes.get_mut(lane).and_then(|calls| calls.waiting.pop_front()) else { break };
+            let Some(waiter) = self.lanes.get_mut(lane).and_then(|calls| calls.waiting.pop_front()) else {
+                break;
+            };
             if !waiter.has_gone() {
                 begun.push((lane.clone(), self.place(lane), waiter));
             }
@@ -152,7 +154,10 @@ impl<W: Waiter> Queue<W> {
 
     fn like<'a>(&'a self, lane: &'a Lane) -> impl Iterator<Item = &'a Calls<W>> {
         let kind = std::mem::discriminant(lane);
-        self.lanes.iter().filter(move |(other, _)| std::mem::discriminant(*other) == kind).map(|(_, calls)| calls)
+        self.lanes
+            .iter()
+            .filter(move |(other, _)| std::mem::discriminant(*other) == kind)
+            .map(|(_, calls)| calls)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Exports that do not answer. The log has one line when an export falls silent and one when it is back.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::linux::{NfsSource, lock};
+use parking_lot::Mutex;
+
+use crate::linux::NfsSource;
 
 /// An export that has let calls wait for so long without answering any is silent.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,12 +36,13 @@ impl Silences {
     }
 
     fn insert(&self, export: NfsSource, silence: Silence, reason: &str) {
-        let mut silent = lock(&self.0);
+        let mut silent = self.0.lock();
         if silent.contains_key(&export) {
             return;
         }
         if silent.len() >= MOST
-            && let Some(oldest) = silent.iter().min_by_key(|(_, silence)| silence.since).map(|(export, _)| export.clone())
+            && let Some(oldest) =
+                silent.iter().min_by_key(|(_, silence)| silence.since).map(|(export, _)| export.clone())
         {
             silent.remove(&oldest);
         }
@@ -51,14 +53,14 @@ impl Silences {
 
     /// A call to the export begins. If the export is silent, the call will have waited too.
     pub(super) fn count(&self, export: &NfsSource) {
-        if let Some(silence) = lock(&self.0).get_mut(export) {
+        if let Some(silence) = self.0.lock().get_mut(export) {
             silence.calls += 1;
         }
     }
 
     /// The export has answered a call.
     pub(super) fn end(&self, export: &NfsSource) {
-        if let Some(Silence { since, calls }) = lock(&self.0).remove(export) {
+        if let Some(Silence { since, calls }) = self.0.lock().remove(export) {
             let seconds = since.elapsed().as_secs();
             tracing::info!(export = %export, seconds, calls, "the export answers again");
         }
@@ -66,7 +68,7 @@ impl Silences {
 
     /// All silent exports, each with the time since when.
     pub(super) fn all(&self) -> Vec<(NfsSource, Duration)> {
-        lock(&self.0).iter().map(|(export, silence)| (export.clone(), silence.since.elapsed())).collect()
+        self.0.lock().iter().map(|(export, silence)| (export.clone(), silence.since.elapsed())).collect()
     }
 }
 
@@ -87,7 +89,7 @@ mod tests {
         silences.consider(export("dead"), 3, now.checked_sub(Duration::from_secs(11)).unwrap());
         silences.begin(&export("cold"), "no NFS server answers");
         silences.count(&export("dead"));
-        assert_eq!(lock(&silences.0)[&export("dead")].calls, 4, "all calls that have waited are counted");
+        assert_eq!(silences.0.lock()[&export("dead")].calls, 4, "all calls that have waited are counted");
         let mut silent: Vec<String> = silences.all().into_iter().map(|(export, _)| export.server).collect();
         silent.sort();
         assert_eq!(silent, ["cold", "dead"]);

@@ -25,11 +25,7 @@ pub enum Outcome<T> {
 
 impl<T> Work<T> {
     /// Work that ends with an answer.
-    pub fn new(
-        guard: Guard,
-        lane: Lane,
-        work: impl FnOnce(Deadline) -> Result<T> + Send + 'static,
-    ) -> Self {
+    pub fn new(guard: Guard, lane: Lane, work: impl FnOnce(Deadline) -> Result<T> + Send + 'static) -> Self {
         Self::in_steps(guard, lane, move |deadline| work(deadline).map(Outcome::Answer))
     }
 

@@ -92,7 +92,8 @@ impl proto::controller_server::Controller for Controller {
         &self,
         request: Request<proto::ValidateVolumeCapabilitiesRequest>,
     ) -> Answer<proto::ValidateVolumeCapabilitiesResponse> {
-        self.call("ValidateVolumeCapabilities", request, |request| &request.volume_id, volumes::validate).await
+        self.call("ValidateVolumeCapabilities", request, |request| &request.volume_id, volumes::validate)
+            .await
     }
 
     async fn controller_get_volume(

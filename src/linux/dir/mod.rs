@@ -6,6 +6,7 @@
 mod attributes;
 mod contents;
 mod entries;
+mod fresh;
 mod handle;
 pub mod metadata;
 pub mod revalidate;

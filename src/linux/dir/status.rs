@@ -47,6 +47,11 @@ impl Dir {
         same.map_err(|e| self.error("stat", ".", e))
     }
 
+    /// The inode number of this directory. Over NFS it is the server's file id, and no request is sent for it.
+    pub fn inode(&self) -> Result<u64> {
+        fstat(&self.fd).map(|stat| stat.st_ino).map_err(|e| self.error("stat", ".", e))
+    }
+
     /// Owner, group and permission bits of this directory. The bits include setuid, setgid and sticky.
     pub fn ownership(&self) -> Result<(u32, u32, u32)> {
         let stat = fstat(&self.fd).map_err(|e| self.error("stat", ".", e))?;

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
 
 use nix::errno::Errno;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::mounter::{ExportRoot, Mounter, PreparedBind};
 use super::mountinfo::{Mount, MountTable};
@@ -15,7 +15,6 @@ use crate::linux::dir::Dir;
 use crate::linux::error::{Result, SysError};
 use crate::linux::nfs::options::{BindFlags, NfsOptions};
 use crate::linux::nfs::{MountError, NfsSource};
-use crate::linux::sync::lock;
 
 /// Its exports are local directories, named with [`FakeMounter::serve`].
 #[derive(Debug, Default)]
@@ -41,7 +40,7 @@ impl FakeMounter {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.0)
+        self.0.lock()
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 use std::hash::Hash;
-use std::sync::{Condvar, Mutex, MutexGuard};
 
-use crate::linux::sync::{lock, wait};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// The set of keys that are locked now. Each key is locked by one thread.
 pub(super) struct KeyedLock<K> {
@@ -34,7 +33,7 @@ impl<K: Eq + Hash + Clone> KeyedLock<K> {
         let mut state = self.state();
         while !state.keys.insert(key.clone()) {
             state.waiting += 1;
-            state = wait(&self.freed, state);
+            self.freed.wait(&mut state);
             state.waiting -= 1;
         }
         Guard { locks: self, key }
@@ -43,7 +42,7 @@ impl<K: Eq + Hash + Clone> KeyedLock<K> {
 
 impl<K: Eq + Hash> KeyedLock<K> {
     fn state(&self) -> MutexGuard<'_, State<K>> {
-        lock(&self.state)
+        self.state.lock()
     }
 }
 

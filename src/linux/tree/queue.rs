@@ -1,8 +1,6 @@
 //! A queue of tasks for several threads. A task may add more tasks.
 
-use std::sync::{Condvar, Mutex, MutexGuard};
-
-use crate::linux::sync::{lock, wait};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// The newest task is done first. So a tree is walked depth first, and few directories are open at the same time.
 pub(super) struct Queue<T> {
@@ -78,7 +76,7 @@ impl<T: Send> Queue<T> {
                     return;
                 }
                 state.idle += 1;
-                state = wait(&self.changed, state);
+                self.changed.wait(&mut state);
                 state.idle -= 1;
             };
             let waiting = state.tasks.len();
@@ -96,7 +94,7 @@ impl<T: Send> Queue<T> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        lock(&self.state)
+        self.state.lock()
     }
 }
 

@@ -1,15 +1,16 @@
 //! Removing a directory tree by directory handles, with several threads.
 
 use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::queue::Queue;
 use crate::linux::dir::{Dir, Entry};
 use crate::linux::error::{Result, SysError};
 use crate::linux::process::unique;
-use crate::linux::sync::{into_inner, lock};
 
 /// Threads for one large tree. Each of them waits for the server most of the time.
 const WORKERS: usize = 4;
@@ -46,7 +47,7 @@ impl Pace {
             return;
         }
         let turn = {
-            let mut next = lock(&self.next);
+            let mut next = self.next.lock();
             let turn = (*next).max(Instant::now());
             *next = turn + self.interval;
             turn
@@ -66,7 +67,7 @@ pub fn remove_tree(parent: &Dir, name: &OsStr, pace: &Pace) -> Result<(), Vec<Sy
     let removal = Removal { parent, pace, queue: Queue::new(), failures: Mutex::default() };
     removal.queue(&top, name.to_owned());
     removal.queue.work(WORKERS, WORTH_HELP, |waiting| removal.enter(waiting));
-    let failures = into_inner(removal.failures);
+    let failures = removal.failures.into_inner();
     if failures.is_empty() { Ok(()) } else { Err(failures) }
 }
 
@@ -105,7 +106,7 @@ struct Removal<'a> {
 
 impl Removal<'_> {
     fn failures(&self) -> MutexGuard<'_, Vec<SysError>> {
-        lock(&self.failures)
+        self.failures.lock()
     }
 
     fn enter(&self, Waiting { above, name }: Waiting) {

@@ -5,8 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::linux::{Dir, NfsOptions};
 
-use crate::volume::error::explain_denied;
-use crate::volume::error::{Error, Result};
+use crate::volume::error::{Error, Result, explain_denied, several};
 use crate::volume::name::handle::{VolumeHandle, VolumeKey};
 use crate::volume::name::source::Source;
 use crate::volume::name::source::job_name;
@@ -22,7 +21,6 @@ use crate::volume::share::directory::require_directory;
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::record::Record;
 use crate::volume::share::state_dir::StateDir;
-use crate::volume::share::trash;
 use crate::volume::volumes::Volume;
 use crate::volume::volumes::Volumes;
 use crate::volume::volumes::not_found;
@@ -78,7 +76,7 @@ impl Volumes {
         self.copies.check(&job)?;
         let (record, is_there) = self.exports.with(&new.export, &new.options, |mounted| {
             let state = mounted.state()?;
-            mounted.reap_once(&state, new.export.policy);
+            mounted.reap_once(&state, self.settings.get().strictest_policy());
             let record = match state.read(&handle.key)? {
                 Some(record) => record,
                 None => match self.promise(mounted, &state, &handle.key, new, &sub_dir)? {
@@ -187,7 +185,7 @@ fn check_same(record: &Record, new: &NewVolume, sub_dir: &SubDir) -> Result<()> 
 }
 
 /// Makes the volume's directory with its owner and mode, unless it is there. One that needs more than a mode is
-/// made in `work/` and moved into place complete, so that owner and mode are set once and before anybody uses it.
+/// made in this process's own directory and moved into place complete, so that owner and mode are set once and before anybody uses it.
 fn make_directory(share: &Dir, state: &StateDir, key: &VolumeKey, record: &Record) -> Result<()> {
     let Ownership { mode, uid, gid } = record.ownership;
     let (parent, name) = record.sub_dir.split();
@@ -203,9 +201,11 @@ fn make_directory(share: &Dir, state: &StateDir, key: &VolumeKey, record: &Recor
     if parent.is_dir(name)?.is_some() {
         return require_directory(parent, name);
     }
-    let draft_name = trash::name_of(key);
-    let draft = state.work().open_or_make_dir(&draft_name, 0o700)?;
-    draft.set_owner(uid, gid).map_err(explain_denied)?;
-    draft.set_mode(mode).map_err(explain_denied)?;
-    Ok(state.work().rename(&draft_name, parent, name)?)
+    let (draft, dir) = state.draft_dir(key.as_str(), 0o700)?;
+    let made = dir
+        .set_owner(uid, gid)
+        .and_then(|()| dir.set_mode(mode))
+        .map_err(explain_denied)
+        .and_then(|()| draft.place(parent, name));
+    made.map_err(|reason| several(std::iter::once(reason).chain(draft.remove().err()).collect()))
 }

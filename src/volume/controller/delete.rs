@@ -4,7 +4,6 @@ use crate::linux::Dir;
 
 use crate::volume::error::Result;
 use crate::volume::error::refuse_unsafe;
-use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::source::job_name;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::on_delete::OnDelete;
@@ -12,8 +11,7 @@ use crate::volume::share::directory::remove_empty_parents;
 use crate::volume::share::directory::{find_directory, make_parents};
 use crate::volume::share::record::Record;
 use crate::volume::share::state_dir::StateDir;
-use crate::volume::share::trash;
-use crate::volume::volumes::Volumes;
+use crate::volume::volumes::{ResolvedVolume, Volumes};
 
 impl Volumes {
     /// Deletes the volume with this handle by the policy in its record, or in the handle if csi-driver-nfs wrote it. A
@@ -34,8 +32,8 @@ impl Volumes {
             let state = mounted.state()?;
             match record.on_delete {
                 OnDelete::Delete => {
-                    discard(mounted.share(), &state, &located.handle.key, &record.sub_dir)?;
-                    mounted.reap(&state, located.export.policy);
+                    discard(mounted.share(), &state, &located, &record.sub_dir)?;
+                    mounted.reap(&state, Some(self.settings.get().strictest_policy()));
                 }
                 OnDelete::Archive => archive(mounted.share(), &record)?,
                 OnDelete::Retain => {}
@@ -47,9 +45,9 @@ impl Volumes {
     }
 }
 
-fn discard(share: &Dir, state: &StateDir, key: &VolumeKey, sub_dir: &SubDir) -> Result<()> {
+fn discard(share: &Dir, state: &StateDir, located: &ResolvedVolume, sub_dir: &SubDir) -> Result<()> {
     if let Some(parent) = find_directory(share, sub_dir)? {
-        parent.rename(sub_dir.split().1, &state.trash, trash::name_of(key))?;
+        state.discard(&parent, sub_dir.split().1, &located.handle.key, located.export.policy)?;
         remove_empty_parents(share, sub_dir);
     }
     Ok(())

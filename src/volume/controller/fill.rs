@@ -1,5 +1,6 @@
 //! Filling a new volume from a snapshot or from another volume.
 
+use crate::linux::Dir;
 use crate::linux::copy::Progress;
 
 use crate::volume::controller::create::NewVolume;
@@ -9,9 +10,8 @@ use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::share::directory::make_parents;
 use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::process_dir::Draft;
 use crate::volume::share::record::Record;
-use crate::volume::share::state_dir::remove_draft;
-use crate::volume::share::trash;
 use crate::volume::volumes::Volumes;
 
 impl Volumes {
@@ -25,16 +25,18 @@ impl Volumes {
     ) -> Result<()> {
         self.exports.with(&new.export, &new.options, |mounted| {
             let state = mounted.state()?;
-            let draft = trash::name_of(key);
-            let filled = self.fill_draft(new, key, record, mounted, &draft, progress);
+            let (draft, dir) = state.draft_dir(key.as_str(), 0o700)?;
+            let filled = self.fill_draft(new, key, record, mounted, (&draft, &dir), progress);
             let Err(reason) = filled else { return Ok(()) };
             if reason.is_stale() {
                 // With these handles nothing can be removed. The next try finds the record and begins anew.
                 return Err(reason);
             }
-            let cleaned = remove_draft(&state, &draft).and_then(|()| state.remove(key));
-            if cleaned.is_ok() {
-                mounted.promised_changed(record.capacity_bytes, 0);
+            let cleaned = draft.remove().and_then(|()| state.remove(key));
+            match &cleaned {
+                Ok(()) => mounted.promised_changed(record.capacity_bytes, 0),
+                // The draft is removed by the next sweep.
+                Err(_) => mounted.reap(&state, None),
             }
             Err(several(std::iter::once(reason).chain(cleaned.err()).collect()))
         })
@@ -46,22 +48,21 @@ impl Volumes {
         key: &VolumeKey,
         record: &Record,
         mounted: &MountedExport,
-        draft_name: &str,
+        (draft, dir): (&Draft, &Dir),
         progress: &Progress,
     ) -> Result<()> {
         let state = mounted.state()?;
         let source = record.source.as_ref().ok_or(Error::Missing("volume_content_source"))?;
         let mut origin = self.origin(source, new.secret.as_deref())?;
         origin.limit = Some(record.capacity_bytes).filter(|bytes| *bytes > 0 && new.capacity.required > 0);
-        let draft = state.work().open_or_make_dir(draft_name, 0o700)?;
-        self.copy(&origin, mounted, &state, key, &draft, progress)?;
+        self.copy(&origin, mounted, &state, key, dir, progress)?;
         // The tree's own top directory is copied with it; only what the StorageClass says is set anew.
         let owner = new.owner();
         if owner.uid.is_some() || owner.gid.is_some() {
-            draft.set_owner(owner.uid, owner.gid).map_err(explain_denied)?;
+            dir.set_owner(owner.uid, owner.gid).map_err(explain_denied)?;
         }
         if let Some(mode) = owner.mode {
-            draft.set_mode(mode).map_err(explain_denied)?;
+            dir.set_mode(mode).map_err(explain_denied)?;
         }
         let (parent, name) = record.sub_dir.split();
         let made_parent = parent.map(|parent| make_parents(mounted.share(), parent)).transpose()?;
@@ -70,6 +71,6 @@ impl Volumes {
         if parent.is_dir(name)?.is_some() {
             return Err(Error::AlreadyExists(format!("{}/{name} was made meanwhile", parent.label())));
         }
-        Ok(state.work().rename(draft_name, parent, name)?)
+        draft.place(parent, name)
     }
 }

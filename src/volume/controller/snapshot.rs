@@ -4,8 +4,8 @@
 //! snapshots/<key>/record.json    what it is         groups/<key>/record.json
 //! snapshots/<key>/0/             the tree           groups/<key>/0/ 1/ 2/ …
 //! ```
-//! A snapshot is built in `work/` and appears, record and trees together, by one rename(2); by another it goes into
-//! the trash.
+//! A snapshot is built in the directory of the process. One rename(2) makes record and trees appear together, and another
+//! one deletes them.
 
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::VolumeKey;

@@ -42,8 +42,8 @@ impl Volumes {
                 return Ok(());
             }
             let state = mounted.state()?;
-            if handle.discard(mounted.share(), &state.trash)? {
-                mounted.reap(&state, export.policy);
+            if handle.discard(mounted.share(), &state, export.policy)? {
+                mounted.reap(&state, Some(self.settings.get().strictest_policy()));
             }
             Ok(())
         })
@@ -77,8 +77,8 @@ impl Volumes {
         self.exports.with_any(&export, &options, |mounted| {
             let Some(state) = mounted.existing_state()? else { return Ok(()) };
             let Some(sets) = SnapshotSets::open(&state, kind)? else { return Ok(()) };
-            if sets.discard(&state, key)? {
-                mounted.reap(&state, export.policy);
+            if sets.discard(&state, key, export.policy)? {
+                mounted.reap(&state, Some(self.settings.get().strictest_policy()));
             }
             Ok(())
         })

@@ -1,4 +1,4 @@
-//! Finding snapshots: one by its handle, and all of them page by page.
+//! Finding snapshots: one by its handle, or all of them in pages.
 
 use crate::volume::controller::list::LARGEST_PAGE;
 use crate::volume::controller::snapshot::{Group, Snapshot, snapshots_of};
@@ -11,20 +11,21 @@ use crate::volume::name::snapshot_handle::{GroupHandle, SnapshotHandle};
 use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
 use crate::volume::volumes::Volumes;
 
-/// Keys that are read at a time.
+/// How many keys are read from a directory at a time.
 const BATCH: usize = 256;
 
 /// A part of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotPage {
-    /// Snapshots in the order of their exports, singles before groups' members, and keys.
+    /// Snapshots in the order of their exports. Within an export, single snapshots come before members of groups, and both are in
+    /// the order of their keys.
     pub snapshots: Vec<Snapshot>,
-    /// Where the next part begins; `None` at the end.
+    /// The token for the next part, or `None` if this is the last part.
     pub next: Option<String>,
 }
 
 impl Volumes {
-    /// The snapshot of a handle.
+    /// Finds the snapshot with this handle.
     pub fn find_snapshot(&self, text: &str, secret: Option<&str>) -> Result<Snapshot> {
         let Some(handle) = SnapshotHandle::parse(text) else { return self.find_archive(text, secret) };
         let record = self.read_set(&handle, secret)?.ok_or_else(|| no_snapshot(text))?;
@@ -48,7 +49,7 @@ impl Volumes {
         })
     }
 
-    /// The group of a handle.
+    /// Finds the group with this handle.
     pub fn find_group(&self, text: &str, secret: Option<&str>) -> Result<Group> {
         let not_found = || Error::NotFound(format!("there is no group snapshot {text:?}"));
         let handle = GroupHandle::parse(text).ok_or_else(not_found)?;
@@ -58,8 +59,9 @@ impl Volumes {
         Ok(Group { handle, snapshots, created_ns: record.created_ns })
     }
 
-    /// Snapshots after the place that `token` names, at most `limit` (0: as many as fit one answer), of one volume if
-    /// `source` is not empty. Covers the exports that [`Volumes::list`] covers; with `source`, that of the volume.
+    /// Lists at most `limit` snapshots, beginning after the one that `token` names. If `limit` is 0, the list has as many as one answer can
+    /// contain. If `source` is not empty, it is the handle of a volume, and only the snapshots of that volume are listed. The list
+    /// covers the same exports as [`Volumes::list`]; with `source` only the export of that volume.
     pub fn list_snapshots(
         &self,
         token: &str,
@@ -88,7 +90,7 @@ impl Volumes {
                     continue;
                 }
                 let begin = begin.as_ref().filter(|_| place == Some((&export, kind)));
-                // One more than is given out shows whether there is more.
+                // One more than the answer will contain, to know whether there are more.
                 let wanted = limit + 1 - snapshots.len();
                 snapshots.extend(self.list_sets(kind, &export, begin, wanted, source, secret)?);
                 if snapshots.len() > limit {
@@ -114,7 +116,7 @@ impl Volumes {
         self.with_sets(kind, export, secret, |sets| {
             let mut snapshots = Vec::new();
             let mut after = begin.map(|handle| handle.key.clone());
-            // The rest of the group in which the page before ended.
+            // The previous page may have ended within a group. These are the other members of that group.
             if let Some(handle) = begin.filter(|handle| handle.member.is_some())
                 && let Some(record) = sets.read(&handle.key)?
             {

@@ -17,7 +17,7 @@ use crate::volume::name::source::Source;
 use crate::volume::name::source::job_name_of_group;
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::snapshot_record::{Member, SnapshotRecord};
-use crate::volume::share::snapshot_store::{Draft, SnapshotSets};
+use crate::volume::share::snapshot_store::{SetDraft, SnapshotSets};
 use crate::volume::volumes::Volumes;
 use crate::volume::volumes::not_found;
 
@@ -137,8 +137,8 @@ impl Volumes {
         let (export, options) = (&origins[0].export, &origins[0].options);
         self.exports.with_any(export, options, |mounted| {
             let state = mounted.state()?;
-            mounted.reap_once(&state, export.policy);
-            let draft = Draft::begin(&state, &new.key())?;
+            mounted.reap_once(&state, self.settings.get().strictest_policy());
+            let draft = SetDraft::begin(&state, &new.key())?;
             let members = match self.copy_members(new, origins, mounted, &draft, progress) {
                 Ok(members) => members,
                 Err(error) => return Err(draft.discard(error)),
@@ -155,7 +155,7 @@ impl Volumes {
         new: &SnapshotRequest,
         origins: &[Origin],
         mounted: &MountedExport,
-        draft: &Draft,
+        draft: &SetDraft,
         progress: &Progress,
     ) -> Result<Vec<Member>> {
         let copy = |(number, origin): (usize, &Origin)| {

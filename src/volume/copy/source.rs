@@ -1,4 +1,4 @@
-//! What a volume or a snapshot is filled with: the tree of a volume, or of a snapshot, or an archive of csi-driver-nfs.
+//! What a volume or a snapshot is filled from: the tree of a volume, the tree of a snapshot, or an archive of csi-driver-nfs.
 
 use crate::linux::{Dir, NfsOptions, revalidate};
 
@@ -22,17 +22,17 @@ pub(in crate::volume) struct Origin {
     pub(in crate::volume) export: ResolvedExport,
     pub(in crate::volume) options: NfsOptions,
     pub(in crate::volume) location: Location,
-    /// Bytes that a volume must have to hold it, as far as that is known.
+    /// The capacity in bytes that a volume needs to hold the tree, as far as this is known.
     pub(in crate::volume) size_bytes: u64,
-    /// Bytes that its volume was promised.
+    /// The capacity in bytes of the volume that the tree is from.
     pub(in crate::volume) capacity_bytes: u64,
-    /// Whose its volume was made.
+    /// Mode, owner and group with which that volume was made.
     pub(in crate::volume) ownership: Ownership,
-    /// The most bytes that an archive may turn out to hold.
+    /// The largest number of bytes that an archive may contain. A larger one is not unpacked.
     pub(in crate::volume) limit: Option<u64>,
 }
 
-/// Where on its export a tree is.
+/// Where a tree is on its export.
 #[derive(Debug, Clone)]
 pub(in crate::volume) enum Location {
     Volume(SubDir),
@@ -41,7 +41,8 @@ pub(in crate::volume) enum Location {
 }
 
 impl Location {
-    /// Opens the tree, if it is there, by names as they are on the server now. An archive is none.
+    /// Opens the tree, if it exists. The names are looked up on the server again, whatever the client has cached. An archive is
+    /// not a tree.
     pub(in crate::volume) fn open(&self, mounted: &MountedExport) -> Result<Option<Dir>> {
         match self {
             Self::Volume(sub_dir) => match revalidate::open_dir(mounted.share(), sub_dir.as_ref()) {
@@ -62,7 +63,7 @@ impl Location {
 }
 
 impl Volumes {
-    /// Finds what a source names, or says that it is not there.
+    /// Finds what a source names. If it does not exist, this is [`Error::NotFound`].
     pub(in crate::volume) fn origin(&self, source: &Source, secret: Option<&str>) -> Result<Origin> {
         match source {
             Source::Volume(handle) => self.origin_of_volume(handle, secret),
@@ -89,8 +90,8 @@ impl Volumes {
         })
     }
 
-    /// A snapshot that csi-driver-nfs made. How large its content is shows only when it is unpacked; it takes up no less
-    /// than its archive, whose size csi-driver-nfs tells too.
+    /// A snapshot that csi-driver-nfs made. The size of its content is known only after it was unpacked, and is at least the size of the
+    /// archive. csi-driver-nfs reports the size of the archive, too.
     fn origin_of_archive(&self, text: &str, secret: Option<&str>) -> Result<Origin> {
         let handle = CsiDriverNfsSnapshotHandle::parse(text).ok_or_else(|| no_snapshot(text))?;
         let export = self.settings.get().resolve(&ExportRef::Inline(handle.export.clone()))?;

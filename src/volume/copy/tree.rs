@@ -12,16 +12,14 @@ use crate::volume::name::handle::VolumeKey;
 use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::state_dir::StateDir;
-use crate::volume::share::state_dir::remove_draft;
-use crate::volume::share::trash;
 use crate::volume::volumes::Volumes;
 
-/// Failures of one copy that are told. The first says what is wrong.
+/// How many failures of one copy an error message contains.
 const MOST_TOLD: usize = 3;
 
 impl Volumes {
-    /// CopyJobs a tree, or unpacks an archive, into the empty directory `into` on another or the same export, and answers
-    /// how many bytes it took up. What could not be copied whole is an error; `into` is then the caller's to remove.
+    /// Copies a tree, or unpacks an archive, into the empty directory `into`, which may be on another export. Returns how many bytes
+    /// were copied. If anything could not be copied, this is an error, and the caller has to remove `into`.
     pub(in crate::volume) fn copy(
         &self,
         origin: &Origin,
@@ -51,12 +49,11 @@ impl Volumes {
         let tree = location.open(from)?.ok_or_else(|| gone(from))?;
         let across = Support::across();
         let means = if from.is_same_export(to) { to.means() } else { &across };
-        let links_name = trash::name_of(key);
-        let links = state.work().open_or_make_dir(&links_name, 0o700)?;
+        let (links_draft, links) = state.draft_dir(key.as_str(), 0o700)?;
         let devices = self.settings.get().device_nodes;
         let order = CopyRequest { from: &tree, to: into, links: &links, means, devices, progress };
         let copied = copy::copy_tree(&order).map_err(explain);
-        let cleaned = remove_draft(state, &links_name);
+        let cleaned = links_draft.remove();
         let summary = match (copied, cleaned) {
             (Ok(summary), Ok(())) => summary,
             (Ok(_), Err(failure)) => return Err(failure),
@@ -64,7 +61,7 @@ impl Volumes {
                 return Err(several(std::iter::once(reason).chain(cleaned.err()).collect()));
             }
         };
-        // Had it been moved or deleted meanwhile, by whomever, files could be missing.
+        // If somebody has moved or deleted the tree during the copy, files may be missing in the copy.
         let still = location.open(from)?.ok_or_else(|| gone(from))?;
         if !tree.is_same(&still)? {
             return Err(gone(from));

@@ -1,26 +1,27 @@
-//! Handles that csi-driver-nfs wrote.
+//! Volume handles that csi-driver-nfs has written.
 //!
-//! Its newest form has five parts with `#` between: server, share without slashes at its ends, directory, volume
-//! name (empty if that is the directory's), policy (empty for `delete`). Older ones have fewer parts; before that
-//! it was `server/share/directory`.
+//! The newest form has five parts, separated by `#`: the server; the share without slashes at its ends; the
+//! directory; the name of the volume, which is empty if the directory has that name; and the policy, which is empty
+//! for `delete`. Older forms have fewer parts. The oldest form is `server/share/directory`.
 
 use crate::volume::name::export::Export;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::on_delete::OnDelete;
 
-/// What such a handle says.
+/// The content of a handle of csi-driver-nfs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CsiDriverNfsHandle {
     /// Server and share.
     pub export: Export,
     /// The volume's directory.
     pub sub_dir: SubDir,
-    /// What is to become of it; `None` if the handle leaves that open.
+    /// What happens to the directory when the volume is deleted; `None` if the handle does not say it.
     pub on_delete: Option<OnDelete>,
 }
 
 impl CsiDriverNfsHandle {
-    /// Reads a handle. Whatever could name the share itself, or something outside, is no handle.
+    /// Reads a handle. Returns `None` for any other text, and for a handle that names the share itself or a directory
+    /// outside the share.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.split('#').collect();
@@ -33,15 +34,10 @@ impl CsiDriverNfsHandle {
         } else {
             return None;
         };
-        let on_delete = match on_delete.to_ascii_lowercase().as_str() {
-            "retain" => Some(OnDelete::Retain),
-            "archive" => Some(OnDelete::Archive),
-            _ => None,
-        };
         Some(Self {
             export: Export::new(server, &format!("/{base}")).ok()?,
             sub_dir: SubDir::parse(sub_dir).ok()?,
-            on_delete,
+            on_delete: OnDelete::parse(on_delete).ok(),
         })
     }
 }
@@ -51,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_forms_it_wrote_are_read() {
+    fn every_form_that_csi_driver_nfs_has_written_is_read() {
         for (text, export, sub_dir, on_delete) in [
             ("10.0.0.1#export/k8s#pvc-1##", "10.0.0.1:/export/k8s", "pvc-1", None),
             ("10.0.0.1#export#ns/claim#pvc-1#", "10.0.0.1:/export", "ns/claim", None),
@@ -69,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_name_the_share_or_leave_it_is_no_handle() {
+    fn a_handle_that_names_the_share_itself_or_a_directory_outside_is_not_read() {
         for text in [
             "nas#share#",
             "nas#share##pvc#",

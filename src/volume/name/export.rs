@@ -1,4 +1,4 @@
-//! Which server, which share: by the name the configuration gives it, or inline.
+//! How an export is named: by its name in the configuration, or by server and share.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use crate::linux::NfsSource;
 
 use crate::volume::error::{Error, Result};
 
-/// An export that a volume may lie on, checked: its text can be part of a handle, of a mount call and of a log
-/// line without meaning anything else there.
+/// The server and the share of an export, checked: the text can be a part of a handle, of a mount call and of a log
+/// line, and has no special meaning in any of them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Export(NfsSource);
 
 impl Export {
-    /// Checks a server and a share as a StorageClass or a PersistentVolume names them. A trailing slash of the
-    /// share and the brackets of an IPv6 address are not kept.
+    /// Checks the server and the share that a StorageClass or a PersistentVolume names. Removes a slash at the end of
+    /// the share, and the brackets of an IPv6 address.
     pub fn new(server: &str, share: &str) -> Result<Self> {
         let server = server.trim();
         let bare = server.strip_prefix('[').and_then(|s| s.strip_suffix(']')).unwrap_or(server);
@@ -21,7 +21,7 @@ impl Export {
         if bare.is_empty() || bare.len() > 253 || !bare.chars().all(plain) || bare.starts_with('-') {
             return Err(Error::invalid(
                 "server",
-                format!("{server:?} is neither a host name nor an address"),
+                format!("{server:?} is neither a host name nor an IP address"),
             ));
         }
         let invalid = |reason: &str| Error::invalid("share", format!("{share:?} {reason}"));
@@ -29,36 +29,36 @@ impl Export {
             return Err(invalid("must be an absolute path on the server, such as /srv/k8s"));
         }
         if share.chars().any(|c| c.is_control() || c == '#') {
-            return Err(invalid("holds a control character or a `#`"));
+            return Err(invalid("contains a control character or a `#`"));
         }
         let components: Vec<&str> = share.split('/').filter(|component| !component.is_empty()).collect();
         if components.iter().any(|component| matches!(*component, "." | "..")) {
-            return Err(invalid("holds `.` or `..`"));
+            return Err(invalid("contains `.` or `..`"));
         }
         Ok(Self(NfsSource { server: bare.to_owned(), share: format!("/{}", components.join("/")) }))
     }
 
-    /// Reads `server:/share`, the form that [`fmt::Display`] writes.
+    /// Reads `server:/share`, the form that is displayed.
     pub fn parse(text: &str) -> Result<Self> {
         match text.find(":/") {
             Some(colon) => Self::new(&text[..colon], &text[colon + 1..]),
-            None => Err(Error::invalid("export", format!("{text:?} is not of the form server:/share"))),
+            None => Err(Error::invalid("export", format!("{text:?} does not have the form server:/share"))),
         }
     }
 
-    /// What the kernel mounts.
+    /// The server and the share, for mount(2).
     #[must_use]
     pub fn source(&self) -> &NfsSource {
         &self.0
     }
 
-    /// Host name or address.
+    /// The host name or the IP address of the server. An IPv6 address has no brackets.
     #[must_use]
     pub fn server(&self) -> &str {
         &self.0.server
     }
 
-    /// Absolute path on the server.
+    /// The absolute path of the share on the server.
     #[must_use]
     pub fn share(&self) -> &str {
         &self.0.share
@@ -71,29 +71,30 @@ impl fmt::Display for Export {
     }
 }
 
-/// How a StorageClass, a PersistentVolume or a handle says which export it means.
+/// How a StorageClass, a PersistentVolume or a handle names its export.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExportRef {
-    /// By its name in the configuration, which says where it is today.
+    /// By its name in the configuration, which says where the export is at present.
     Named(String),
-    /// By server and share.
+    /// By its server and share.
     Inline(Export),
 }
 
 impl ExportRef {
-    /// Reads what [`fmt::Display`] writes: a name, or `server:/share`.
+    /// Reads a name or `server:/share`, the forms that are displayed.
     pub fn parse(text: &str) -> Result<Self> {
         if text.contains(":/") { Export::parse(text).map(Self::Inline) } else { Self::named(text) }
     }
 
-    /// A name as the configuration may give one: lower case letters, digits and dashes, at most 63.
+    /// Checks a name of the configuration: 1 to 63 lower case letters, digits and dashes.
     pub fn named(name: &str) -> Result<Self> {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if (1..=63).contains(&name.len()) && name.chars().all(plain) {
             return Ok(Self::Named(name.to_owned()));
         }
-        let reason =
-            format!("{name:?} is no name of an export (lower case letters, digits and dashes, at most 63)");
+        let reason = format!(
+            "{name:?} is not a name for an export: use at most 63 lower case letters, digits and dashes"
+        );
         Err(Error::invalid("export", reason))
     }
 }
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_could_smuggle_something_is_refused() {
+    fn a_server_or_share_that_would_mean_more_than_itself_is_refused() {
         for (server, share) in [
             ("", "/srv"),
             ("a,addr=1.2.3.4", "/srv"),

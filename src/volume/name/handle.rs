@@ -1,4 +1,4 @@
-//! The volume handle: the one text by which an orchestrator names a volume.
+//! The volume handle: the text by which an orchestrator names a volume.
 
 use std::fmt;
 
@@ -8,20 +8,21 @@ use crate::volume::error::{Error, Result};
 use crate::volume::name::csi_driver_nfs::CsiDriverNfsHandle;
 use crate::volume::name::export::ExportRef;
 
-/// Longest handle, in bytes (CSI specification, "Size Limits").
+/// The length of the longest handle, in bytes (CSI specification, "Size Limits").
 pub const LONGEST_HANDLE: usize = 128;
-/// Longest key that is a volume's name unchanged.
+/// The length of the longest volume name that is its own key, in bytes.
 const LONGEST_PLAIN_KEY: usize = 64;
 
-/// A volume's name in the form that serves as a file name and within a handle: lower and upper case letters,
-/// digits, `-`, `_` and `.`, at most 64 bytes, not beginning with a dot.
+/// The name of a volume in a form that can be a file name and a part of a handle: at most 64 lower and upper case
+/// letters, digits, `-`, `_` and `.`, and the first of them is not a dot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VolumeKey(String);
 
 impl VolumeKey {
-    /// The key of a volume with this name (`CreateVolumeRequest.name`: any text). A name of that form is its own
-    /// key. Any other keeps what it can of its beginning and gets a hash of the whole; that two names share a
-    /// key is noticed by comparing with the name in the record.
+    /// The key of the volume with this name, which can be any text (`CreateVolumeRequest.name`). A name that has the
+    /// form of a key is its own key. The key of any other name is made of the plain characters at the beginning of
+    /// the name and a hash of the whole name. The record of a volume contains its name, so two names with the same
+    /// key are noticed.
     #[must_use]
     pub fn of_name(name: &str) -> Self {
         Self::parse(name).unwrap_or_else(|| {
@@ -32,7 +33,7 @@ impl VolumeKey {
         })
     }
 
-    /// Takes `text` if it has the form of a key.
+    /// Returns `text` as a key, or `None` if it does not have that form.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let fits = !text.is_empty() && text.len() <= LONGEST_PLAIN_KEY && !text.starts_with('.');
@@ -56,34 +57,34 @@ impl fmt::Display for VolumeKey {
     }
 }
 
-/// What a handle names. There is one parser for all handles, this one.
+/// A volume handle, read by the only parser that the driver has for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeHandle {
-    /// Where the volume lies.
+    /// The export that contains the volume.
     pub export: ExportRef,
-    /// Which record there is its own.
+    /// The key of the volume's record on the export.
     pub key: VolumeKey,
-    /// What the handle itself says, if csi-driver-nfs wrote it. It may have no record.
+    /// The content of the handle, if csi-driver-nfs has written it. Such a volume may have no record.
     pub foreign: Option<CsiDriverNfsHandle>,
     text: String,
 }
 
 impl VolumeHandle {
-    /// The handle of a new volume, `<export>#<key>`, if it is short enough.
+    /// The handle of a new volume: `<export>#<key>`. Fails if that is too long for CSI.
     pub fn new(export: ExportRef, key: VolumeKey) -> Result<Self> {
         let text = format!("{export}#{key}");
         let length = text.len();
         if length > LONGEST_HANDLE {
             let reason = format!(
-                "{export} makes a volume handle of {length} bytes, and CSI allows {LONGEST_HANDLE}: give the export a \
-                 name in the driver's configuration"
+                "with {export} the volume handle would have {length} bytes, and CSI allows {LONGEST_HANDLE}: give the \
+                 export a name in the driver's configuration"
             );
             return Err(Error::invalid("server and share", reason));
         }
         Ok(Self { export, key, foreign: None, text })
     }
 
-    /// Reads a handle in any of the forms known, or `None`.
+    /// Reads a handle of this driver or of csi-driver-nfs. Returns `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if let Some((export, key)) = text.split_once('#')
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_file_name_gets_a_key_that_is() {
+    fn a_name_that_cannot_be_a_file_name_gets_a_key_that_can() {
         for name in ["..", ".hidden", "a/b", "a#b", &"x".repeat(128), "", "naïve name\n"] {
             let key = VolumeKey::of_name(name);
             assert_eq!(VolumeKey::parse(key.as_str()), Some(key.clone()), "{name:?}");
@@ -141,7 +142,7 @@ mod tests {
     fn a_handle_too_long_for_csi_is_refused_with_its_length() {
         let error = VolumeHandle::new(inline(&format!("/{}", "x".repeat(120))), VolumeKey::of_name("pvc-1"));
         let error = error.unwrap_err().to_string();
-        assert!(error.contains("of 136 bytes"), "{error}");
+        assert!(error.contains("have 136 bytes"), "{error}");
     }
 
     proptest! {

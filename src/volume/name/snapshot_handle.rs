@@ -1,4 +1,4 @@
-//! The handles of snapshots and of groups of them.
+//! The handles of snapshots and of groups of snapshots.
 
 use std::fmt;
 
@@ -7,61 +7,61 @@ use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::LONGEST_HANDLE;
 use crate::volume::name::handle::VolumeKey;
 
-/// Members that a group may have. Their numbers are part of handles.
+/// The most members that a group can have. The number of a member is a part of its handle.
 pub const LARGEST_GROUP: usize = 1000;
 
-/// What names a snapshot: `<export>#<key>`, or `<export>#<key>#<number>` for a member of a group.
+/// The handle of a snapshot: `<export>#<key>`, or `<export>#<key>#<number>` for a member of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotHandle {
-    /// Where it lies.
+    /// The export that contains the snapshot.
     pub export: ExportRef,
     /// The key of its record.
     pub key: VolumeKey,
-    /// Its place in the group whose key that is.
+    /// The number of the snapshot in its group. The key is then the key of the group.
     pub member: Option<usize>,
 }
 
-/// What names a group of snapshots: `<export>#<key>`.
+/// The handle of a group of snapshots: `<export>#<key>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupHandle {
-    /// Where it lies.
+    /// The export that contains the group.
     pub export: ExportRef,
     /// The key of its record.
     pub key: VolumeKey,
 }
 
 impl SnapshotHandle {
-    /// The handle of a snapshot of its own.
+    /// The handle of a single snapshot.
     #[must_use]
     pub fn single(export: ExportRef, key: VolumeKey) -> Self {
         Self { export, key, member: None }
     }
 
-    /// The handle of a group's member.
+    /// The handle of a member of a group.
     #[must_use]
     pub fn member(export: ExportRef, key: VolumeKey, number: usize) -> Self {
         Self { export, key, member: Some(number) }
     }
 
-    /// The group that it is a member of.
+    /// The group that the snapshot is a member of.
     #[must_use]
     pub fn group(&self) -> Option<GroupHandle> {
         self.member.map(|_| GroupHandle { export: self.export.clone(), key: self.key.clone() })
     }
 
-    /// Whether it is a set of its own or part of one.
+    /// Whether the snapshot is single or a member of a group.
     #[must_use]
     pub fn kind(&self) -> Kind {
         if self.member.is_some() { Kind::Group } else { Kind::Single }
     }
 
-    /// The place of its tree in its set.
+    /// The number of the snapshot's tree in its set: 0 for a single snapshot.
     #[must_use]
     pub fn number(&self) -> usize {
         self.member.unwrap_or(0)
     }
 
-    /// Reads a handle, or answers `None`.
+    /// Reads a handle. Returns `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (export, rest) = text.split_once('#')?;
@@ -74,7 +74,7 @@ impl SnapshotHandle {
 }
 
 impl GroupHandle {
-    /// Reads a handle, or answers `None`.
+    /// Reads a handle. Returns `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (export, key) = text.split_once('#')?;
@@ -82,20 +82,20 @@ impl GroupHandle {
     }
 }
 
-/// A handle that is to be given out, if it is short enough for that (CSI specification, "Size Limits").
+/// Fails if a new handle is too long (CSI specification, "Size Limits").
 pub(in crate::volume) fn check_length(handle: &impl fmt::Display) -> Result<()> {
     let length = handle.to_string().len();
     if length <= LONGEST_HANDLE {
         return Ok(());
     }
     let reason = format!(
-        "it makes the handle {handle} of {length} bytes, and CSI allows {LONGEST_HANDLE}: give the export a short name in \
-         the driver's configuration"
+        "the handle {handle} would have {length} bytes, and CSI allows {LONGEST_HANDLE}: give the export a short name \
+         in the driver's configuration"
     );
     Err(Error::invalid("name", reason))
 }
 
-/// A number as [`fmt::Display`] writes it, so that a member has one handle.
+/// Reads a number in the form that is displayed, and no other, so that a member has exactly one handle.
 fn parse_number(text: &str) -> Option<usize> {
     let number: usize = text.parse().ok()?;
     (number < LARGEST_GROUP && number.to_string() == text).then_some(number)
@@ -114,20 +114,20 @@ impl fmt::Display for GroupHandle {
     }
 }
 
-/// What a set is.
+/// The kind of a set of snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A snapshot of its own.
+    /// A single snapshot.
     Single,
-    /// A group of snapshots, which come and go together.
+    /// A group of snapshots, which are made and deleted together.
     Group,
 }
 
 impl Kind {
-    /// Both, in the order of lists.
+    /// Both kinds, in the order in which they are listed.
     pub(in crate::volume) const ALL: [Self; 2] = [Self::Single, Self::Group];
 
-    /// The folder of the state directory that its sets lie in.
+    /// The directory within the state directory that contains the sets of this kind.
     pub(in crate::volume) fn part(self) -> &'static str {
         match self {
             Self::Single => "snapshots",

@@ -1,11 +1,11 @@
-//! What a new volume is filled with, and the names of the copying jobs.
+//! What a new volume is filled with, and the names of the copy jobs.
 
 use serde::{Deserialize, Serialize};
 
 use crate::volume::name::handle::VolumeHandle;
 use crate::volume::name::snapshot_handle::GroupHandle;
 
-/// What a new volume is to be filled with, by handle.
+/// What a new volume is filled with, named by its handle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
@@ -16,7 +16,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// What a copy from it is called in [`crate::volume::jobs::CopyJobs`].
+    /// The name of a copy from this source in [`crate::volume::jobs::CopyJobs`].
     #[must_use]
     pub fn job_name(&self) -> String {
         match self {
@@ -26,11 +26,12 @@ impl Source {
     }
 }
 
-/// What the filling of a volume is called among the copies under way.
+/// The name of the copy job that fills this volume.
 pub(in crate::volume) fn job_name(handle: &VolumeHandle) -> String {
     Source::Volume(handle.to_string()).job_name()
 }
 
+/// The name of the copy job that makes this group of snapshots.
 pub(in crate::volume) fn job_name_of_group(handle: &GroupHandle) -> String {
     format!("group {handle}")
 }

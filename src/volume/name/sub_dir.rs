@@ -1,24 +1,24 @@
-//! A volume's directory, relative to the share.
+//! The path of a volume's directory, relative to the share.
 
 use std::fmt;
 use std::path::Path;
 
 use crate::volume::error::Error;
 
-/// The name of the driver's own directory at the top of a share. No volume may lie in it.
+/// The name of the driver's own directory at the top of a share. No volume can be in it.
 pub const STATE_DIR: &str = ".nfs-subdir-csi";
 
-/// Longest name of one directory entry, in bytes (`NAME_MAX`).
+/// The length of the longest name of one directory entry, in bytes (`NAME_MAX`).
 const LONGEST_COMPONENT: usize = 255;
-/// Longest relative path accepted, in bytes: below `PATH_MAX`, with room for a prefix.
+/// The length of the longest path that is accepted, in bytes. It is less than `PATH_MAX`, so that a prefix fits.
 const LONGEST_PATH: usize = 3072;
 
-/// A relative path of one or more plain components: never empty, never absolute, no `.` or `..`, nothing that
-/// a terminal or a log would interpret. Joined to a directory it is strictly inside it.
+/// A relative path with at least one component. It is not absolute, contains neither `.` nor `..`, and no control
+/// characters. Joined to a directory, it names something inside that directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubDir(String);
 
-/// What is wrong with a sub-directory.
+/// Why a path cannot be the directory of a volume.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("sub-directory {path:?}: {reason}")]
 pub struct SubDirError {
@@ -33,7 +33,7 @@ impl From<SubDirError> for Error {
 }
 
 impl SubDir {
-    /// Takes `path` as it stands, or says why it cannot be a volume's directory.
+    /// Checks `path` and keeps it unchanged.
     pub fn parse(path: &str) -> Result<Self, SubDirError> {
         let error = |reason| SubDirError { path: path.chars().take(300).collect(), reason };
         if path.len() > LONGEST_PATH {
@@ -43,18 +43,18 @@ impl SubDir {
             check_component(component).map_err(error)?;
         }
         if path.split('/').next() == Some(STATE_DIR) {
-            return Err(error("it lies in the driver's own directory"));
+            return Err(error("it is in the driver's own directory"));
         }
         Ok(Self(path.to_owned()))
     }
 
-    /// The path as text, without leading or trailing slash.
+    /// The path as text, without a slash at either end.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The path of the directory that holds it, or `None` if that is the share itself; and its last component.
+    /// The path of the parent directory, `None` if that is the share itself, and the last component.
     #[must_use]
     pub fn split(&self) -> (Option<&str>, &str) {
         match self.0.rsplit_once('/') {
@@ -63,8 +63,8 @@ impl SubDir {
         }
     }
 
-    /// The path below which an archived volume is kept: the first component gets the prefix `archived-`. A name that would
-    /// get too long for it loses its end: a volume that could be made can be archived.
+    /// The path of the archived volume: the first component gets the prefix `archived-`. A name that would then be too
+    /// long loses its end, so that every volume that can be created can be archived.
     #[must_use]
     pub fn archived(&self) -> Self {
         let (first, rest) = self.0.split_at(self.0.find('/').unwrap_or(self.0.len()));

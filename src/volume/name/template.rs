@@ -1,11 +1,12 @@
-//! Templates for a volume's directory, in the two grammars that users of NFS provisioners know.
+//! Templates for the path of a volume's directory, with the variables of csi-driver-nfs and of the nfs-client
+//! provisioner.
 
 use crate::volume::error::{Error, Result};
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::name::sub_dir::check_component;
 
-/// What may be named in a template. The claim's names are there when the provisioner passes them
-/// (`--extra-create-metadata`).
+/// The values of the variables in a template. The names of the claim are known if the csi-provisioner runs with
+/// `--extra-create-metadata`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
     /// `metadata.name` of the PersistentVolumeClaim.
@@ -16,12 +17,12 @@ pub struct Names {
     pub pv_name: Option<String>,
 }
 
-/// The directory of a volume whose StorageClass names no template.
+/// The template of a StorageClass that names none.
 const DEFAULT: &str = "${pvc.metadata.namespace}-${pvc.metadata.name}-${pv.metadata.name}";
 
 impl Names {
-    /// The directory of a volume whose StorageClass names no template: by claim where the claim is known, else
-    /// `fallback`, one component.
+    /// The directory of a volume whose StorageClass names no template. If the claim is not known, this is `fallback`,
+    /// which has one component.
     pub fn default_sub_dir(&self, fallback: &str) -> Result<SubDir> {
         if self.pvc_name.is_some() && self.pvc_namespace.is_some() && self.pv_name.is_some() {
             return self.expand(DEFAULT);
@@ -29,8 +30,8 @@ impl Names {
         Ok(SubDir::parse(fallback)?)
     }
 
-    /// Fills in a template. Only the template itself can make several components: each value becomes one, or
-    /// part of one, and is refused if it could be anything else.
+    /// Replaces the variables of a template by their values. Only a slash in the template separates components. A value
+    /// is refused if it would add a component.
     pub fn expand(&self, template: &str) -> Result<SubDir> {
         let mut path = String::new();
         let mut rest = template;
@@ -60,14 +61,14 @@ impl Names {
             }
             _ => {
                 return Err(invalid(format!(
-                    "unknown variable ${{{variable}}}; known are ${{pvc.metadata.namespace}}, ${{pvc.metadata.name}}, \
+                    "unknown variable ${{{variable}}}; the known variables are ${{pvc.metadata.namespace}}, ${{pvc.metadata.name}}, \
                      ${{pv.metadata.name}}, ${{.PVC.namespace}}, ${{.PVC.name}} and ${{.PV.name}}"
                 )));
             }
         };
         let value = value.as_deref().ok_or_else(|| {
             invalid(format!(
-                "${{{variable}}} is not known: the csi-provisioner must run with --extra-create-metadata"
+                "the value of ${{{variable}}} is not known: the csi-provisioner must run with --extra-create-metadata"
             ))
         })?;
         check_component(value)
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn both_grammars_give_the_same_directory() {
+    fn the_variables_of_both_provisioners_give_the_same_directory() {
         for template in [
             "${pvc.metadata.namespace}/${pvc.metadata.name}",
             "${.PVC.namespace}/${.PVC.name}",
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_template_the_directory_is_named_by_claim_or_by_volume() {
+    fn without_a_template_the_directory_is_named_after_the_claim_or_the_volume() {
         assert_eq!(names().default_sub_dir("vol").unwrap().as_str(), "ns-claim-pvc-1");
         assert_eq!(Names::default().default_sub_dir("vol").unwrap().as_str(), "vol");
     }

@@ -7,15 +7,13 @@ use std::path::{Path, PathBuf};
 
 use crate::linux::{Dir, mountinfo::Mount};
 
-use crate::volume::error::explain_denied;
-use crate::volume::error::{Error, Result};
+use crate::volume::error::{Result, explain_denied};
 use crate::volume::name::export::Export;
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::sub_dir::STATE_DIR;
 use crate::volume::policy::parameters::DEFAULT_MODE;
 use crate::volume::policy::settings::{ExportPolicy, ResolvedExport};
 use crate::volume::share::mounts::MountedExport;
-use crate::volume::share::trash;
 
 /// The folder of the state directory that they lie in.
 const FOLDER: &str = "ephemeral";
@@ -41,22 +39,19 @@ pub(in crate::volume) fn export_of(mount: &Mount, volume_id: &str) -> Option<Res
     Export::parse(&share).ok().map(ResolvedExport::mounted)
 }
 
-/// Moves the directory of an ephemeral volume to the trash of its export. It is done before the volume is unmounted: a
+/// Deletes the directory of an ephemeral volume. It is done before the volume is unmounted: a
 /// driver killed in between finds the mount on the retry, and nothing is forgotten on the server.
 pub(in crate::volume) fn discard(mounted: &MountedExport, volume_id: &str) -> Result<()> {
-    let Some(state) = mounted.existing_state()? else { return Ok(()) };
+    let state = mounted.state()?;
     let key = VolumeKey::of_name(volume_id);
     let folder = match mounted.share().open_dir(Path::new(STATE_DIR).join(FOLDER)) {
         Err(error) if error.is_not_found() => return Ok(()),
         result => result?,
     };
-    match folder.rename(key.as_str(), &state.trash, trash::name_of(&key)) {
-        Err(error) if !error.is_not_found() => Err(Error::from(error)),
-        _ => {
-            mounted.reap(&state, ExportPolicy::default());
-            Ok(())
-        }
-    }
+    // A pod's own volume is not kept, whatever is configured for the export.
+    state.discard(&folder, key.as_str(), &key, ExportPolicy::default())?;
+    mounted.reap(&state, None);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, SysError, mountinfo, step};
 
-use crate::volume::error::{refuse_unsafe, several};
 use crate::volume::error::{Error, Result};
+use crate::volume::error::{refuse_unsafe, several};
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::node::ephemeral;
 use crate::volume::node::target_path::TargetPath;
@@ -207,7 +207,10 @@ impl Publisher {
         if let Some(mount) = table.at(target) {
             let at = target.display();
             if !mount.is_nfs() || !is_volume(&mount.source) {
-                return Finding::Taken(format!("something else is mounted at {at}: {}", mount.source.display()));
+                return Finding::Taken(format!(
+                    "something else is mounted at {at}: {}",
+                    mount.source.display()
+                ));
             }
             for (flag, wanted) in publish.flags.named() {
                 if mount.has(flag) != wanted {

@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use crate::linux::lock;
+use parking_lot::Mutex;
+
 use crate::volume::error::{Error, Result};
 
 /// The publishes under way, by target path.
@@ -29,16 +30,16 @@ impl Targets {
     /// Begins a publish at a target path.
     pub(super) fn begin<'a>(&'a self, target: &'a Path) -> Attempt<'a> {
         let revoked = Arc::default();
-        lock(&self.0).entry(target.to_owned()).or_default().push(Arc::clone(&revoked));
+        self.0.lock().entry(target.to_owned()).or_default().push(Arc::clone(&revoked));
         Attempt { targets: self, target, revoked }
     }
 
     /// Revokes all publishes at a target path. When this returns, each of them has either put its volume there already, or
     /// will never do so.
     pub(super) fn revoke(&self, target: &Path) {
-        let attempts = lock(&self.0).get(target).cloned().unwrap_or_default();
+        let attempts = self.0.lock().get(target).cloned().unwrap_or_default();
         for revoked in attempts {
-            *lock(&revoked) = true;
+            *revoked.lock() = true;
         }
     }
 }
@@ -46,7 +47,7 @@ impl Targets {
 impl Attempt<'_> {
     /// Does the last step of a publish, which must need no server, unless the publish has been revoked.
     pub(super) fn finish<T>(&self, last_step: impl FnOnce() -> Result<T>) -> Result<T> {
-        let revoked = lock(&self.revoked);
+        let revoked = self.revoked.lock();
         if *revoked {
             let target = self.target.display();
             return Err(Error::Busy(format!(
@@ -59,7 +60,7 @@ impl Attempt<'_> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        let mut targets = lock(&self.targets.0);
+        let mut targets = self.targets.0.lock();
         if let Some(attempts) = targets.get_mut(self.target) {
             attempts.retain(|revoked| !Arc::ptr_eq(revoked, &self.revoked));
             if attempts.is_empty() {
@@ -85,7 +86,7 @@ mod tests {
         let later = targets.begin(target);
         later.finish(|| Ok(())).unwrap();
         drop((hung, beside, later));
-        assert!(lock(&targets.0).is_empty(), "nothing is kept");
+        assert!(targets.0.lock().is_empty(), "nothing is kept");
     }
 
     #[test]
@@ -100,13 +101,13 @@ mod tests {
                 attempt.finish(|| {
                     begun.send(()).unwrap();
                     std::thread::sleep(std::time::Duration::from_millis(50));
-                    *lock(&mounted) = true;
+                    *mounted.lock() = true;
                     Ok(())
                 })
             });
             wait.recv().unwrap();
             targets.revoke(target);
-            assert!(*lock(&mounted), "an unpublish finds what was put there before it");
+            assert!(*mounted.lock(), "an unpublish finds what was put there before it");
             publish.join().unwrap().unwrap();
         });
     }

@@ -36,9 +36,7 @@ impl Publisher {
     /// Removes the directory of an ephemeral volume from its export, and takes the volume off the target path.
     pub fn unpublish_ephemeral(&self, volume_id: &str, target: &Path, export: &ResolvedExport) -> Result<()> {
         let (options, _) = export.options::<&str>(&[])?;
-        self.volumes
-            .exports
-            .with_any(export, &options, |mounted| ephemeral::discard(mounted, volume_id))?;
+        self.volumes.exports.with_any(export, &options, |mounted| ephemeral::discard(mounted, volume_id))?;
         let Some(target) = self.resolve(target)? else { return Ok(()) };
         self.clear(target.as_path(), &self.mounter.table()?)
     }

@@ -1,11 +1,11 @@
-//! The keys of parameters, and how their values are written.
+//! The keys of parameters, and the forms of their values.
 
 use std::collections::BTreeMap;
 
 use crate::volume::error::{Error, Result};
 use crate::volume::name::export::{Export, ExportRef};
 
-/// The keys a StorageClass may have, in the spelling of the documentation.
+/// The keys that a StorageClass can have, in the spelling of the documentation.
 pub const KEYS: [&str; 11] = [
     "export",
     "server",
@@ -20,16 +20,16 @@ pub const KEYS: [&str; 11] = [
     "directMount",
 ];
 
-/// The keys of them that may be changed later (VolumeAttributesClass).
+/// The keys that can be changed while a volume exists (VolumeAttributesClass).
 pub const MUTABLE_KEYS: [&str; 4] = ["onDelete", "mountPermissions", "uid", "gid"];
 
-/// Kubernetes' own keys begin with this. Those that the driver has no use for are passed over.
+/// The beginning of the keys that Kubernetes adds. The driver ignores the ones that it does not need.
 pub(in crate::volume) const KUBERNETES_PREFIX: &str = "csi.storage.k8s.io/";
 
-/// The keys such a class may have.
+/// The keys that a VolumeSnapshotClass or a VolumeGroupSnapshotClass can have.
 pub(in crate::volume) const SNAPSHOT_KEYS: [&str; 4] = ["export", "server", "share", "mountOptions"];
 
-/// The map with its keys in lower case. Two spellings of one key are a contradiction.
+/// The map with its keys in lower case. Fails if a key is there in two spellings.
 pub(in crate::volume) fn fold_keys(map: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
     let mut folded = BTreeMap::new();
     for (key, value) in map {
@@ -40,6 +40,7 @@ pub(in crate::volume) fn fold_keys(map: &BTreeMap<String, String>) -> Result<BTr
     Ok(folded)
 }
 
+/// The value of a key that has two names. Fails if both are given.
 pub(in crate::volume) fn one_of(
     key: &str,
     value: Option<String>,
@@ -48,13 +49,13 @@ pub(in crate::volume) fn one_of(
 ) -> Result<Option<String>> {
     match (value, other) {
         (Some(_), Some(_)) => {
-            Err(Error::invalid(key, format!("means the same as {alias}: give one of them")))
+            Err(Error::invalid(key, format!("it means the same as {alias}: give only one of them")))
         }
         (value, other) => Ok(value.or(other)),
     }
 }
 
-/// `export`, or `server` and `share`, or none of them.
+/// The export that `export`, or `server` and `share`, name; `None` if none of the three is given.
 pub(in crate::volume) fn export_of(
     name: Option<String>,
     server: Option<String>,
@@ -66,11 +67,14 @@ pub(in crate::volume) fn export_of(
         (None, None, None) => Ok(None),
         (None, Some(_), None) => Err(Error::Missing("`share`, which belongs to `server`")),
         (None, None, Some(_)) => Err(Error::Missing("`server`, which belongs to `share`")),
-        (Some(_), ..) => Err(Error::invalid("export", "names the server and the share: leave those two out")),
+        (Some(_), ..) => Err(Error::invalid(
+            "export",
+            "it stands for the server and the share: remove `server` and `share`",
+        )),
     }
 }
 
-/// The spellings that the nfs-client provisioner takes.
+/// Reads a boolean in the spellings that the nfs-client provisioner accepts.
 pub(in crate::volume) fn boolean(key: &str, text: &str) -> Result<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -79,23 +83,26 @@ pub(in crate::volume) fn boolean(key: &str, text: &str) -> Result<bool> {
     }
 }
 
-/// Octal permission bits; 0, as csi-driver-nfs has it, stands for the default.
+/// Reads octal permission bits. As in csi-driver-nfs, 0 stands for the default.
 pub(in crate::volume) fn permissions(text: &str) -> Result<Option<u32>> {
     match u32::from_str_radix(text, 8) {
         Ok(0) => Ok(None),
         Ok(mode) if mode <= 0o7777 => Ok(Some(mode)),
-        _ => {
-            Err(Error::invalid("mountPermissions", format!("{text:?} is no octal mode such as 0770 or 2770")))
-        }
+        _ => Err(Error::invalid(
+            "mountPermissions",
+            format!("{text:?} is not an octal mode such as 0770 or 2770"),
+        )),
     }
 }
 
+/// Reads the number of a user or a group.
 pub(in crate::volume) fn id(key: &str, text: &str) -> Result<u32> {
-    // The largest number means "unchanged" to chown(2).
+    // For chown(2), the largest number means "do not change".
     let number = text.parse().ok().filter(|&number| number != u32::MAX);
-    number.ok_or_else(|| Error::invalid(key, format!("{text:?} is no numeric id")))
+    number.ok_or_else(|| Error::invalid(key, format!("{text:?} is not a numeric id")))
 }
 
+/// Fails if there is a key that is neither known nor of Kubernetes. The error names the known key that is most like it.
 pub(in crate::volume) fn refuse_unknown<'a>(
     keys: impl Iterator<Item = &'a str>,
     known: &[&str],

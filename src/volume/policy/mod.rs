@@ -1,4 +1,4 @@
-//! What administrators and users ask for: the configuration, parameters, the volume context.
+//! What administrators and users want: the configuration, the parameters, and the volume context.
 
 pub mod access_mode;
 pub mod keys;

@@ -1,4 +1,4 @@
-//! The keys of a StorageClass's and a VolumeAttributesClass's `parameters`.
+//! The `parameters` of a StorageClass, a VolumeAttributesClass and a VolumeSnapshotClass.
 
 use std::collections::BTreeMap;
 
@@ -21,19 +21,19 @@ use crate::volume::policy::keys::permissions;
 use crate::volume::policy::keys::refuse_unknown;
 use crate::volume::policy::settings::Settings;
 
-/// Mode of a volume's directory unless `mountPermissions` says otherwise: all for owner and group, nothing for
-/// others.
+/// The mode of a volume's directory unless `mountPermissions` says otherwise: owner and group can do everything, others
+/// nothing.
 pub const DEFAULT_MODE: u32 = 0o770;
 
-/// Who owns a volume's directory, and what its permission bits are.
+/// The owner, the group and the permission bits of a volume's directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Ownership {
-    /// Permission bits with setuid, setgid and sticky.
+    /// The permission bits, with setuid, setgid and sticky.
     pub mode: u32,
-    /// `None`: the user that the server takes the driver for, root unless it squashes.
+    /// The owner. `None`: the user as which the server treats the driver, which is root unless the export squashes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// As `uid`.
+    /// The group. `None`: as with `uid`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gid: Option<u32>,
 }
@@ -47,23 +47,23 @@ impl Default for Ownership {
 /// The parameters of a StorageClass, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameters {
-    /// Where volumes are made.
+    /// The export on which volumes are created.
     pub export: ExportRef,
-    /// Template of the directory's path; `None` for the default one.
+    /// The template of the directory's path; `None` for the default.
     pub sub_dir: Option<String>,
-    /// What becomes of the directory in the end.
+    /// What happens to the directory when the volume is deleted.
     pub on_delete: OnDelete,
-    /// What is said of owner and mode.
+    /// The wanted owner and mode.
     pub owner: Change,
-    /// Whether each publish mounts the directory itself from the server, instead of binding it from the share.
+    /// Whether each publish mounts the directory itself from the server, instead of a bind mount from the share.
     pub direct_mount: bool,
-    /// What the provisioner tells about the claim.
+    /// The names of the claim and the volume, as far as the csi-provisioner passes them.
     pub names: Names,
 }
 
 impl Parameters {
-    /// Reads the parameters of a StorageClass, with those that the provisioner adds. What they leave open is as the
-    /// settings have it.
+    /// Reads the parameters of a StorageClass, and those that the csi-provisioner adds. The settings supply what is not
+    /// given.
     pub fn parse(parameters: &BTreeMap<String, String>, settings: &Settings) -> Result<Self> {
         let mut map = fold_keys(parameters)?;
         let mut take = |key: &str| map.remove(&key.to_ascii_lowercase());
@@ -87,7 +87,7 @@ impl Parameters {
         Ok(Self {
             export,
             sub_dir: sub_dir.filter(|template| !template.is_empty()),
-            // As with the nfs-client provisioner, `onDelete` counts more than `archiveOnDelete`.
+            // As in the nfs-client provisioner, `onDelete` overrides `archiveOnDelete`.
             on_delete: change.on_delete.or(archive).unwrap_or(settings.on_delete),
             owner: change,
             direct_mount: direct_mount.unwrap_or(false),
@@ -110,7 +110,7 @@ impl Parameters {
     }
 }
 
-/// Mutable parameters: what of a volume may be changed while it exists.
+/// The parameters that can be changed while a volume exists.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Change {
     /// `onDelete`
@@ -141,7 +141,7 @@ impl Change {
         })
     }
 
-    /// This change, and where it leaves something open, the other.
+    /// This change, completed by `other` for everything that this change does not name.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -152,7 +152,7 @@ impl Change {
         }
     }
 
-    /// The owner and mode that `before` becomes.
+    /// The owner and mode that a directory with `before` has after this change.
     #[must_use]
     pub fn ownership_after(self, before: Ownership) -> Ownership {
         Ownership {
@@ -163,18 +163,18 @@ impl Change {
     }
 }
 
-/// The parameters of a VolumeSnapshotClass or a VolumeGroupSnapshotClass, checked. A snapshot needs none; these are the
-/// ones that csi-driver-nfs knows.
+/// The parameters of a VolumeSnapshotClass or a VolumeGroupSnapshotClass, checked. A snapshot needs none of them; they
+/// are the parameters that csi-driver-nfs has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotParameters {
-    /// The export, which must be the volume's own.
+    /// The export. It must be the export of the volume.
     pub export: Option<ExportRef>,
-    /// Mount options for it.
+    /// Mount options for the export.
     pub mount_options: Option<String>,
 }
 
 impl SnapshotParameters {
-    /// Reads the parameters, with those that the snapshotter adds.
+    /// Reads the parameters, and those that the csi-snapshotter adds.
     pub fn parse(parameters: &BTreeMap<String, String>) -> Result<Self> {
         let mut map = fold_keys(parameters)?;
         let mut take = |key: &str| map.remove(key);

@@ -1,12 +1,13 @@
-//! What the administrator has configured: named exports, and what is allowed. The file it comes from is
-//! `config_file`'s business; here it has been checked.
+//! The driver's configuration: exports with names, and what is allowed. `config_file` reads and checks the file that it
+//! comes from.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use parking_lot::RwLock;
 
 use crate::linux::NfsSource;
 use crate::linux::copy::DeviceNodes;
@@ -17,41 +18,41 @@ use crate::volume::name::export::{Export, ExportRef};
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::on_delete::OnDelete;
 
-/// The configuration in force.
+/// The configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Exports by name.
+    /// The exports that have a name.
     pub exports: BTreeMap<String, NamedExport>,
-    /// The export of a StorageClass that names none.
+    /// The export for a StorageClass that names none.
     pub default_export: Option<String>,
-    /// Which servers a StorageClass or a PersistentVolume may name by itself.
+    /// The servers that a StorageClass or a PersistentVolume can name without a name in this configuration.
     pub inline_servers: InlineServers,
-    /// Policy of exports that are named inline.
+    /// The policy for exports that are named by server and share.
     pub inline_policy: ExportPolicy,
-    /// Policy of volumes whose StorageClass or handle has none.
+    /// The policy for volumes whose StorageClass or handle names none.
     pub on_delete: OnDelete,
-    /// Whether pods may have ephemeral volumes of their own.
+    /// Whether a pod can define an ephemeral volume.
     pub ephemeral_volumes: bool,
-    /// Calls that may wait for one export at once; `None` for the default.
+    /// How many calls can wait for one export at the same time; `None` for the default.
     pub calls_per_export: Option<usize>,
-    /// CopyJobs that may run at once; `None` for the default.
+    /// How many copy jobs can run at the same time; `None` for the default.
     pub copies_at_once: Option<usize>,
-    /// What becomes of device nodes in a tree that is copied.
+    /// What happens to device nodes in a tree that is copied.
     pub device_nodes: DeviceNodes,
 }
 
-/// One export of the configuration.
+/// An export of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedExport {
-    /// Where it is: the first server that answers is used.
+    /// Its servers. The first one that answers is used.
     pub sources: Vec<NfsSource>,
-    /// Mount options that come before a StorageClass's own. They may hold secrets.
+    /// Mount options. Those of a StorageClass come after them. They can contain secrets.
     pub mount_options: PrivateOptions,
-    /// What is promised for it.
+    /// The policy for its volumes.
     pub policy: ExportPolicy,
 }
 
-/// Mount options that no log may show.
+/// Mount options that must not appear in a log.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct PrivateOptions(pub Vec<String>);
 
@@ -61,53 +62,53 @@ impl std::fmt::Debug for PrivateOptions {
     }
 }
 
-/// What an export's administrator wants.
+/// The administrator's policy for an export.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExportPolicy {
-    /// For how long deleted volumes stay in the trash.
+    /// How long deleted volumes are kept.
     pub trash_retention: Duration,
-    /// What a volume's capacity means.
+    /// The meaning of a volume's capacity.
     pub capacity: CapacityPolicy,
-    /// Entries of deleted volumes that are removed in a second; `None` for as many as it takes.
+    /// The most entries of deleted volumes that are removed in a second; `None` for no limit.
     pub removals_per_second: Option<u32>,
 }
 
-/// What a volume's capacity means.
+/// The meaning of a volume's capacity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CapacityPolicy {
-    /// A volume may not be larger than what is free now; several together may be.
+    /// A new volume cannot be larger than the present free space. All volumes together can be larger.
     #[default]
     Thin,
-    /// All volumes together may not be larger than the file system.
+    /// In addition, all volumes together cannot be larger than the file system.
     Reserve,
-    /// It is recorded and nothing more.
+    /// The capacity is only recorded.
     Ignore,
 }
 
-/// Servers that may be named without being configured.
+/// The servers that can be named without a name in the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum InlineServers {
     /// Every server.
     #[default]
     Any,
-    /// Those that one of the patterns fits; with no pattern none.
+    /// The servers that match one of the patterns. An empty list allows no server.
     Listed(Vec<ServerPattern>),
 }
 
-/// A rule for servers.
+/// A pattern for servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerPattern {
-    /// Exactly this name or address.
+    /// This name or address.
     Exact(String),
-    /// Every name below this domain: `*.example.com`.
+    /// Every name within this domain. It is written `*.example.com` and kept with the dot: `.example.com`.
     Domain(String),
-    /// Every address in this network. Names are not resolved for it.
+    /// Every address in this network. Names are not resolved to find out.
     Network(IpNet),
 }
 
 impl ServerPattern {
-    /// Reads a pattern. What is neither a network nor a domain is a name.
+    /// Reads a pattern. A text that is neither a network nor a domain is a name.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         if let Ok(network) = text.parse() {
@@ -131,20 +132,20 @@ impl ServerPattern {
     }
 }
 
-/// An export as it is to be mounted now.
+/// An export with everything that is needed to mount it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedExport {
-    /// How it was named.
+    /// How the caller named it.
     pub id: ExportRef,
-    /// Where it is: the first server that answers is used.
+    /// Its servers. The first one that answers is used.
     pub sources: Vec<NfsSource>,
-    /// What is promised for it.
+    /// The policy for its volumes.
     pub policy: ExportPolicy,
     mount_options: PrivateOptions,
 }
 
 impl ResolvedExport {
-    /// The export that the kernel says is mounted, whatever the settings say by now.
+    /// An export that is mounted according to the kernel, whatever the present settings say.
     #[must_use]
     pub fn mounted(export: Export) -> Self {
         Self {
@@ -155,7 +156,7 @@ impl ResolvedExport {
         }
     }
 
-    /// The export of which a volume's directory is mounted itself: the same servers, the directory as share.
+    /// The sources for mounting the directory of a volume itself: the same servers, with the directory as the share.
     #[must_use]
     pub fn below(&self, sub_dir: &SubDir) -> Vec<NfsSource> {
         let share = |source: &NfsSource| format!("{}/{sub_dir}", source.share.trim_end_matches('/'));
@@ -165,7 +166,7 @@ impl ResolvedExport {
             .collect()
     }
 
-    /// The configured options with `more` after them: of contradicting options the last counts.
+    /// The configured options, followed by `more`. Of options that contradict each other, the last one counts.
     pub fn options<S: AsRef<str>>(&self, more: &[S]) -> Result<(NfsOptions, BindFlags)> {
         let configured = self.mount_options.0.iter().map(String::as_str);
         let all: Vec<&str> = configured.chain(more.iter().map(AsRef::as_ref)).collect();
@@ -174,14 +175,26 @@ impl ResolvedExport {
 }
 
 impl Settings {
-    /// Where an export is and what may be done with it.
+    /// The longest retention and the slowest pace of all exports. It is for what lies on a share without terms of its own,
+    /// since one share can be reached by several names.
+    #[must_use]
+    pub fn strictest_policy(&self) -> ExportPolicy {
+        let policies = || self.exports.values().map(|export| export.policy).chain([self.inline_policy]);
+        ExportPolicy {
+            trash_retention: policies().map(|policy| policy.trash_retention).max().unwrap_or_default(),
+            removals_per_second: policies().filter_map(|policy| policy.removals_per_second).min(),
+            ..ExportPolicy::default()
+        }
+    }
+
+    /// Finds out where an export is and what its policy is.
     pub fn resolve(&self, id: &ExportRef) -> Result<ResolvedExport> {
         match id {
             ExportRef::Named(name) => {
                 let export = self.exports.get(name).ok_or_else(|| {
                     let known = self.exports.keys().cloned().collect::<Vec<_>>().join(", ");
                     Error::Precondition(format!(
-                        "export `{name}` is not in the driver's configuration (known: {known})"
+                        "export `{name}` is not in the driver's configuration (it has: {known})"
                     ))
                 })?;
                 Ok(ResolvedExport {
@@ -194,7 +207,7 @@ impl Settings {
             ExportRef::Inline(export) => {
                 if !self.allows(export.server()) {
                     return Err(Error::Precondition(format!(
-                        "server {} may not be named here: it is not among inline.servers in the driver's configuration",
+                        "server {} cannot be used: it is not among inline.servers in the driver's configuration",
                         export.server()
                     )));
                 }
@@ -208,13 +221,13 @@ impl Settings {
         }
     }
 
-    /// The export of a StorageClass that names none.
+    /// The export for a StorageClass that names none.
     #[must_use]
     pub fn default_export(&self) -> Option<ExportRef> {
         self.default_export.clone().map(ExportRef::Named)
     }
 
-    /// Whether a StorageClass or a PersistentVolume may name this server by itself.
+    /// Whether a StorageClass or a PersistentVolume can name this server.
     #[must_use]
     pub fn allows(&self, server: &str) -> bool {
         match &self.inline_servers {
@@ -224,26 +237,26 @@ impl Settings {
     }
 }
 
-/// The settings in force, which change while the driver runs.
+/// The settings in use. They can change while the driver runs.
 #[derive(Debug, Default)]
 pub struct LiveSettings(RwLock<Arc<Settings>>);
 
 impl LiveSettings {
-    /// Begins with these.
+    /// Starts with these settings.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self(RwLock::new(Arc::new(settings)))
     }
 
-    /// The settings now. A call takes them once and works with what it took.
+    /// The present settings. A call asks for them once and uses them until its end.
     #[must_use]
     pub fn get(&self) -> Arc<Settings> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.read())
     }
 
-    /// From now on these.
+    /// Replaces the settings.
     pub fn set(&self, settings: Settings) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        *self.0.write() = Arc::new(settings);
     }
 }
 
@@ -256,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn inline_servers_are_held_against_the_list() {
+    fn inline_servers_are_compared_with_the_list() {
         let patterns = ["nas.example", "*.lab.example", "10.1.0.0/16", "fd00::/8"].map(ServerPattern::parse);
         let settings =
             Settings { inline_servers: InlineServers::Listed(patterns.to_vec()), ..Settings::default() };
@@ -290,6 +303,6 @@ mod tests {
         let printed = format!("{resolved:?} {options:?} {settings:?}");
         assert!(!printed.contains("hunter2"), "{printed}");
         let error = settings.resolve(&ExportRef::named("slow").unwrap()).unwrap_err().to_string();
-        assert!(error.contains("known: fast"), "{error}");
+        assert!(error.contains("it has: fast"), "{error}");
     }
 }

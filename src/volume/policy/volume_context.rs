@@ -1,5 +1,5 @@
-//! The volume context: what a PersistentVolume says of its directory (`volumeAttributes`), and what CreateVolume
-//! answers.
+//! The volume context: the `volumeAttributes` of a PersistentVolume. CreateVolume returns it, and NodePublishVolume
+//! receives it.
 
 use std::collections::BTreeMap;
 
@@ -8,26 +8,26 @@ use crate::volume::name::export::ExportRef;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::policy::keys::{boolean, export_of, fold_keys};
 
-/// Set by kubelet for a volume that is part of a pod's own definition.
+/// Set by kubelet for a volume that is defined in a pod.
 const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
 
-/// Where a volume is, as far as the context says.
+/// What the context says about a volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VolumeContext {
     /// `export`, or `server` and `share`.
     pub export: Option<ExportRef>,
-    /// `subDir`. A plain path: templates were filled in when the volume was made.
+    /// `subDir`. This is a path and not a template.
     pub sub_dir: Option<SubDir>,
-    /// `mountOptions`, as csi-driver-nfs takes it: one text with commas.
+    /// `mountOptions`, in the form of csi-driver-nfs: one text with commas.
     pub mount_options: Option<String>,
     /// `directMount`
     pub direct_mount: bool,
-    /// Whether the volume lives and dies with its pod. Then a tenant has written the rest of the context.
+    /// Whether the volume exists only as long as its pod. Then a tenant has written the rest of the context.
     pub ephemeral: bool,
 }
 
 impl VolumeContext {
-    /// Reads a volume context. Keys it does not know are passed over: orchestrators add their own.
+    /// Reads a volume context. Ignores unknown keys, because orchestrators add their own.
     pub fn parse(context: &BTreeMap<String, String>) -> Result<Self> {
         let mut map = fold_keys(context)?;
         let mut take = |key: &str| map.remove(key);
@@ -41,14 +41,14 @@ impl VolumeContext {
         if context.ephemeral
             && (context.sub_dir.is_some() || context.mount_options.is_some() || context.direct_mount)
         {
-            let reason = "an ephemeral volume gets a directory of its own and the configured options; only `export`, or \
-                          `server` and `share`, may be given";
+            let reason = "an ephemeral volume has its own directory and the configured options, so only `export`, or `server` \
+                          and `share`, can be given";
             return Err(Error::invalid("volumeAttributes", reason));
         }
         Ok(context)
     }
 
-    /// The context as CreateVolume answers it and NodePublishVolume gets it back.
+    /// The context in the form that CreateVolume returns.
     #[must_use]
     pub fn to_map(&self) -> BTreeMap<String, String> {
         let mut map = BTreeMap::new();
@@ -110,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn half_an_export_and_a_path_that_leads_out_are_errors() {
+    fn a_server_without_a_share_and_a_path_that_leads_out_are_errors() {
         assert!(VolumeContext::parse(&map(&[("server", "nas")])).is_err());
         assert!(VolumeContext::parse(&map(&[("subdir", "../x")])).is_err());
         assert!(VolumeContext::parse(&map(&[("subdir", "/")])).is_err());
     }
 
     #[test]
-    fn a_pods_own_volume_chooses_neither_directory_nor_options() {
+    fn an_ephemeral_volume_chooses_neither_its_directory_nor_its_options() {
         let ephemeral = (EPHEMERAL, "true");
         for pair in [("subDir", "other"), ("mountOptions", "ro"), ("directMount", "true")] {
             assert!(VolumeContext::parse(&map(&[ephemeral, pair])).is_err(), "{pair:?}");

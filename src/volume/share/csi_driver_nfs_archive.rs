@@ -1,8 +1,9 @@
 //! Snapshots that csi-driver-nfs made: `<share>/<snapshot>/<source>.tar.gz`, or `.tar`.
 //!
-//! Its handle has five parts with `#` between: server, share without slashes at its ends, the snapshot's name twice,
-//! and the source: the volume's name, or its directory where that is the volume's name. A directory with a slash in it
-//! never got that far: it makes no directory for the archive to lie in, so taking the snapshot failed.
+//! The handle of such a snapshot has five parts, separated by `#`: the server; the share without slashes at its ends; the name of the
+//! snapshot, twice; and the source. The source is the name of the volume, or of its directory if that has another name. A directory whose
+//! name contains a slash cannot be the source: csi-driver-nfs did not create the directory that the archive would be in, so that taking
+//! the snapshot failed.
 
 use crate::linux::Dir;
 use crate::linux::unpack::{Archive, Compression};
@@ -13,9 +14,10 @@ use crate::volume::name::export::Export;
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::name::sub_dir::check_component;
-use crate::volume::share::trash;
+use crate::volume::policy::settings::ExportPolicy;
+use crate::volume::share::state_dir::StateDir;
 
-/// What such a handle says.
+/// The parts of such a handle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CsiDriverNfsSnapshotHandle {
     /// Server and share.
@@ -25,7 +27,8 @@ pub struct CsiDriverNfsSnapshotHandle {
 }
 
 impl CsiDriverNfsSnapshotHandle {
-    /// Reads a handle. Whatever could name the share itself, something outside, or the driver's own directory is none.
+    /// Reads a handle. A text that could name the share itself, something outside of the share, or the driver's own directory is not
+    /// a handle.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.split('#').collect();
@@ -40,21 +43,21 @@ impl CsiDriverNfsSnapshotHandle {
         handle.archives().iter().all(|(name, _)| check_component(name).is_ok()).then_some(handle)
     }
 
-    /// The snapshot's directory: one component.
+    /// The directory of the snapshot. It is a single component.
     #[must_use]
     pub fn snapshot(&self) -> &SubDir {
         &self.snapshot
     }
 
-    /// The handle of the volume, if its directory was named after it. That of a volume with a directory of another name
-    /// cannot be told from its snapshot's.
+    /// The handle of the volume, provided that its directory has the name of the volume. If the directory has another name, the handle
+    /// of the volume cannot be derived from the handle of the snapshot.
     #[must_use]
     pub fn source_volume(&self) -> String {
         let share = self.export.share().trim_start_matches('/');
         format!("{}#{share}#{}##", self.export.server(), self.source)
     }
 
-    /// The names that its archive may have in that directory, in the order in which csi-driver-nfs looks.
+    /// The names that the archive may have in this directory, in the order in which csi-driver-nfs looks for them.
     fn archives(&self) -> [(String, Compression); 2] {
         [
             (format!("{}.tar.gz", self.source), Compression::Gzip),
@@ -62,8 +65,8 @@ impl CsiDriverNfsSnapshotHandle {
         ]
     }
 
-    /// Opens the snapshot's archive. `None` if there is no such snapshot. No link is followed. NFS requests: a LOOKUP and
-    /// an OPEN, one OPEN more for an archive that is not compressed.
+    /// Opens the archive of the snapshot. Returns `None` if there is no such snapshot. Symbolic links are not followed. NFS requests:
+    /// a LOOKUP and an OPEN, and one more OPEN for an archive that is not compressed.
     pub fn open(&self, share: &Dir) -> Result<Option<Archive>> {
         let dir = match share.open_place(&self.snapshot) {
             Err(error) if error.is_not_found() => return Ok(None),
@@ -77,13 +80,13 @@ impl CsiDriverNfsSnapshotHandle {
         Ok(None)
     }
 
-    /// Moves the snapshot's archives to `trash`, and removes its directory if nothing else is in it. A snapshot that is
-    /// not there is done with. Answers whether something is in the trash now.
+    /// Deletes the archives of the snapshot, and removes the snapshot's directory if nothing else is in it. If the snapshot does
+    /// not exist, nothing is done. Returns whether something was deleted.
     ///
-    /// Whatever the handle says, nothing but entries with the archives' names can go, out of a directory that is called
-    /// as the snapshotter calls snapshots, and that directory only once it is empty: rmdir(2) decides. So no handle, and
-    /// no race, takes a volume away.
-    pub fn discard(&self, share: &Dir, trash: &Dir) -> Result<bool> {
+    /// Whatever the handle says, this moves only entries with the names of archives, and only out of a directory whose name has the form
+    /// that csi-snapshotter gives to snapshots. It removes that directory with rmdir(2), which fails if the directory is not empty.
+    /// So neither a forged handle nor a race can remove a volume.
+    pub fn discard(&self, share: &Dir, state: &StateDir, policy: ExportPolicy) -> Result<bool> {
         let name = self.snapshot.as_str();
         let dir = match share.open_place(name) {
             Err(error) if error.is_not_found() => return Ok(false),
@@ -98,11 +101,9 @@ impl CsiDriverNfsSnapshotHandle {
         }
         let mut discarded = false;
         for (archive, _) in self.archives() {
-            match dir.is_dir(&archive)? {
-                Some(false) => dir.rename(&archive, trash, trash::name_of(&VolumeKey::of_name(name)))?,
-                Some(true) | None => continue,
+            if dir.is_dir(&archive)? == Some(false) {
+                discarded |= state.discard(&dir, &archive, &VolumeKey::of_name(name), policy)?;
             }
-            discarded = true;
         }
         match share.remove_dir(name) {
             Err(error) if error.is_not_empty() => {
@@ -115,7 +116,7 @@ impl CsiDriverNfsSnapshotHandle {
     }
 }
 
-/// Whether `name` is one that csi-snapshotter gives: `snapshot-` and a UUID.
+/// Whether `name` has the form that csi-snapshotter gives to snapshots: `snapshot-` and a UUID.
 fn is_snapshot_name(name: &str) -> bool {
     let Some(uuid) = name.strip_prefix("snapshot-") else { return false };
     let groups: Vec<&str> = uuid.split('-').collect();
@@ -135,19 +136,19 @@ mod tests {
     struct Share {
         temporary: tempfile::TempDir,
         dir: Dir,
-        trash: Dir,
+        state: StateDir,
     }
 
-    /// A share with a snapshot, and a volume beside it that looks like one.
+    /// A share with a snapshot, and beside it a volume that looks like a snapshot.
     fn share() -> Share {
         let temporary = tempfile::tempdir().unwrap();
-        for dir in [NAME, "ns-claim-pvc-1", ".nfs-subdir-csi/trash"] {
+        for dir in [NAME, "ns-claim-pvc-1"] {
             std::fs::create_dir_all(temporary.path().join(dir)).unwrap();
         }
         let dir = Dir::open(temporary.path()).unwrap().with_label("nas:/share");
-        let trash = dir.open_dir(".nfs-subdir-csi/trash").unwrap();
+        let state = StateDir::create(&dir).unwrap();
         std::fs::write(temporary.path().join("ns-claim-pvc-1/pvc-1.tar"), "canary").unwrap();
-        Share { temporary, dir, trash }
+        Share { temporary, dir, state }
     }
 
     impl Share {
@@ -160,11 +161,11 @@ mod tests {
         }
 
         fn discard(&self, snapshot: &str, source: &str) -> Result<bool> {
-            handle(snapshot, source).discard(&self.dir, &self.trash)
+            handle(snapshot, source).discard(&self.dir, &self.state, ExportPolicy::default())
         }
 
-        fn in_trash(&self) -> usize {
-            self.trash.entries(10).unwrap().len()
+        fn deleted(&self) -> usize {
+            self.state.existing_deleted().unwrap().map_or(0, |deleted| deleted.entries(10).unwrap().len())
         }
     }
 
@@ -267,22 +268,22 @@ mod tests {
             assert!(matches!(handle(name, "pvc-1").open(&share.dir), Err(Error::Precondition(_))), "{name}");
         }
         assert!(matches!(share.discard("snapshot-link", "pvc-1"), Err(Error::Precondition(_))));
-        // The link itself may go.
+        // The link itself may be removed.
         assert!(share.discard(NAME, "pvc-1").unwrap());
         assert!(share.has("ns-claim-pvc-1/pvc-1.tar"));
     }
 
     #[test]
-    fn a_snapshot_goes_to_the_trash_and_is_gone_the_second_time() {
+    fn a_snapshot_is_deleted_and_is_gone_the_second_time() {
         let share = share();
         share.put(&format!("{NAME}/pvc-1.tar.gz"), b"x");
         share.put(&format!("{NAME}/pvc-1.tar"), b"x");
         assert!(share.discard(NAME, "pvc-1").unwrap());
         assert!(!share.has(NAME));
-        assert_eq!(share.in_trash(), 2);
+        assert_eq!(share.deleted(), 2);
         assert!(!share.discard(NAME, "pvc-1").unwrap());
         assert!(!share.discard("never-there", "pvc-1").unwrap());
-        assert_eq!(share.in_trash(), 2);
+        assert_eq!(share.deleted(), 2);
     }
 
     #[test]
@@ -305,7 +306,7 @@ mod tests {
         std::fs::create_dir(share.temporary.path().join(format!("{NAME}/pvc-1.tar"))).unwrap();
         assert!(!share.discard(NAME, "pvc-1").unwrap());
         assert!(share.has(&format!("{NAME}/data")) && share.has(&format!("{NAME}/pvc-1.tar")));
-        assert_eq!(share.in_trash(), 0);
+        assert_eq!(share.deleted(), 0);
     }
 
     #[test]

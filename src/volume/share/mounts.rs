@@ -3,17 +3,20 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
+
 use crate::linux::copy::Support;
-use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, NfsSource, SysError, unique};
+use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, NfsSource, SysError};
 
 use crate::volume::error::Result;
 use crate::volume::name::export::ExportRef;
 use crate::volume::policy::settings::{ExportPolicy, ResolvedExport};
+use crate::volume::share::process_dir::ABANDONED_AFTER;
+use crate::volume::share::reaper::Reaper;
 use crate::volume::share::state_dir::StateDir;
-use crate::volume::share::trash::Reaper;
 
 /// For how long a count of promises that nobody uses is taken for right.
 const COUNT_HOLDS: Duration = Duration::from_mins(1);
@@ -25,8 +28,7 @@ pub struct Exports {
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
     /// Exports that were named inline, since the process began.
     inline_used: Mutex<BTreeSet<ExportRef>>,
-    /// A number of [`unique`] older than anything this process writes.
-    process_began: u64,
+    abandoned_after: Duration,
 }
 
 /// Where the export is, and how it is mounted.
@@ -41,7 +43,7 @@ pub struct MountedExport {
     state: Mutex<Option<Arc<StateDir>>>,
     reaper: Mutex<Option<Reaper>>,
     idle_since: Mutex<Option<Instant>>,
-    process_began: u64,
+    abandoned_after: Duration,
     promises: Arc<Promises>,
     key: Key,
     means: Support,
@@ -69,33 +71,36 @@ impl MountedExport {
         &self.root.mount_point
     }
 
-    /// The driver's own directory on the share, with its trash being emptied from now on.
+    /// The driver's own directory on the share. It is made if it is not there.
     pub fn state(&self) -> Result<Arc<StateDir>> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         match &*state {
             Some(state) => Ok(Arc::clone(state)),
-            None => Ok(Arc::clone(state.insert(Arc::new(StateDir::create(self.share())?)))),
+            None => Ok(Arc::clone(state.insert(Arc::new(
+                StateDir::create(self.share())?.with_abandoned_after(self.abandoned_after),
+            )))),
         }
     }
 
     /// As [`Self::state`], but `None` if this driver has never made anything on the share.
     pub fn existing_state(&self) -> Result<Option<Arc<StateDir>>> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.is_none() {
-            *state = StateDir::open(self.share())?.map(Arc::new);
+            let opened = StateDir::open(self.share())?;
+            *state = opened.map(|state| Arc::new(state.with_abandoned_after(self.abandoned_after)));
         }
         Ok(state.clone())
     }
 
     /// The right to make a promise on this export. One call at a time has it.
     pub fn promise_turn(&self) -> MutexGuard<'_, ()> {
-        lock(&self.promises.turn)
+        self.promises.turn.lock()
     }
 
     /// Bytes promised to all volumes with a record. Reads every record the first time, and keeps count from then on; a
     /// count that has not been used for a while is made revalidate, since another controller may have taken over meanwhile.
     pub fn promised(&self, state: &StateDir) -> Result<u64> {
-        let mut promised = lock(&self.promises.sum);
+        let mut promised = self.promises.sum.lock();
         let sum = match *promised {
             Some((sum, used)) if used.elapsed() < COUNT_HOLDS => sum,
             _ => state.sum_of_capacities()?,
@@ -106,7 +111,7 @@ impl MountedExport {
 
     /// Says that a volume's promise has changed from `before` to `after` bytes.
     pub fn promised_changed(&self, before: u64, after: u64) {
-        if let Some((sum, _)) = lock(&self.promises.sum).as_mut() {
+        if let Some((sum, _)) = self.promises.sum.lock().as_mut() {
             *sum = sum.saturating_sub(before).saturating_add(after);
         }
     }
@@ -121,17 +126,29 @@ impl MountedExport {
         self.key.0 == other.key.0
     }
 
-    /// Has what an earlier process left in the trash removed, unless this one has begun already.
-    pub fn reap_once(&self, state: &StateDir, policy: ExportPolicy) {
-        if lock(&self.reaper).is_none() {
-            self.reap(state, policy);
+    /// Has what earlier processes left removed, unless that has begun already.
+    pub fn reap_once(&self, state: &Arc<StateDir>, legacy: ExportPolicy) {
+        if self.reaper.lock().is_none() {
+            self.reap(state, Some(legacy));
         }
     }
 
-    /// Has the trash emptied in the background, as the policy says.
-    pub fn reap(&self, state: &StateDir, policy: ExportPolicy) {
-        let start = || Reaper::start(Arc::clone(&state.trash), Arc::clone(state.work()), self.process_began);
-        lock(&self.reaper).get_or_insert_with(start).wake(policy);
+    /// Has what is deleted and what is abandoned removed in the background. `legacy` is for what version 0.1.0 has deleted
+    /// ([`Reaper::wake`]). A thread that cannot be started is tried again at the next call.
+    pub fn reap(&self, state: &Arc<StateDir>, legacy: Option<ExportPolicy>) {
+        let mut reaper = self.reaper.lock();
+        if reaper.is_none() {
+            match Reaper::start(Arc::clone(state)) {
+                Ok(started) => *reaper = Some(started),
+                Err(error) => {
+                    tracing::error!(%error, "cannot start the reaper; deleted volumes are removed after the next try");
+                    return;
+                }
+            }
+        }
+        if let Some(reaper) = &*reaper {
+            reaper.wake(legacy);
+        }
     }
 }
 
@@ -144,8 +161,14 @@ impl Exports {
             linger,
             slots: Mutex::default(),
             inline_used: Mutex::default(),
-            process_began: unique(),
+            abandoned_after: ABANDONED_AFTER,
         }
+    }
+
+    /// Sets after how long without a sign of life another process counts as dead, and this one to others.
+    #[must_use]
+    pub fn with_abandoned_after(self, abandoned_after: Duration) -> Self {
+        Self { abandoned_after, ..self }
     }
 
     /// Does `work` with the export mounted with `options`. If the server no longer knows the handles the mount
@@ -176,8 +199,10 @@ impl Exports {
         options: &NfsOptions,
         work: impl Fn(&MountedExport) -> Result<T>,
     ) -> Result<T> {
-        let mounted = |slot: &Slot| try_lock(slot).is_some_and(|mounted| mounted.is_some());
-        let present = lock(&self.slots)
+        let mounted = |slot: &Slot| slot.try_lock().is_some_and(|mounted| mounted.is_some());
+        let present = self
+            .slots
+            .lock()
             .iter()
             .find(|((sources, _), slot)| sources == &export.sources && mounted(slot))
             .map(|((_, options), _)| options.clone());
@@ -185,14 +210,14 @@ impl Exports {
     }
 
     fn mount(&self, export: &ExportRef, key: &Key) -> Result<Arc<MountedExport>> {
-        let slot = Arc::clone(lock(&self.slots).entry(key.clone()).or_default());
-        let mut slot = lock(&slot);
+        let slot = Arc::clone(self.slots.lock().entry(key.clone()).or_default());
+        let mut slot = slot.lock();
         if let Some(mounted) = slot.as_ref() {
-            *lock(&mounted.idle_since) = None;
+            *mounted.idle_since.lock() = None;
             return Ok(Arc::clone(mounted));
         }
         if matches!(export, ExportRef::Inline(_)) {
-            lock(&self.inline_used).insert(export.clone());
+            self.inline_used.lock().insert(export.clone());
         }
         let begun = Instant::now();
         let root = self.mounter.mount_export(&key.0, &key.1)?;
@@ -203,7 +228,7 @@ impl Exports {
             state: Mutex::default(),
             reaper: Mutex::default(),
             idle_since: Mutex::default(),
-            process_began: self.process_began,
+            abandoned_after: self.abandoned_after,
             promises: self.promises_of(&key.0),
             key: key.clone(),
             means: Support::same_export(),
@@ -214,16 +239,16 @@ impl Exports {
 
     /// The promises of the export at these sources, shared with its other mounts.
     fn promises_of(&self, sources: &[NfsSource]) -> Arc<Promises> {
-        let slots = lock(&self.slots);
+        let slots = self.slots.lock();
         let same = slots.iter().filter(|((own, _), _)| own == sources);
-        let promises = |slot: &Slot| Some(Arc::clone(&try_lock(slot)?.as_ref()?.promises));
+        let promises = |slot: &Slot| Some(Arc::clone(&slot.try_lock()?.as_ref()?.promises));
         let shared = same.map(|(_, slot)| promises(slot)).find_map(|promises| promises);
         shared.unwrap_or_default()
     }
 
     fn forget(&self, key: &Key, stale: &Arc<MountedExport>) -> Result<()> {
-        let Some(slot) = lock(&self.slots).get(key).cloned() else { return Ok(()) };
-        let mut slot = lock(&slot);
+        let Some(slot) = self.slots.lock().get(key).cloned() else { return Ok(()) };
+        let mut slot = slot.lock();
         // Another call may have mounted anew already.
         if slot.as_ref().is_some_and(|mounted| Arc::ptr_eq(mounted, stale)) {
             *slot = None;
@@ -235,14 +260,14 @@ impl Exports {
     /// The exports that were named inline and mounted at least once since the process began.
     #[must_use]
     pub fn inline_used(&self) -> BTreeSet<ExportRef> {
-        lock(&self.inline_used).clone()
+        self.inline_used.lock().clone()
     }
 
     /// Lets go of every export that neither a call nor a published volume has used for the linger time before
     /// `now`. To be called now and then. Asks no server anything.
     pub fn release_idle(&self, now: Instant) -> Result<(), Vec<SysError>> {
         let slots: Vec<_> =
-            lock(&self.slots).iter().map(|(key, slot)| (key.0[0].clone(), Arc::clone(slot))).collect();
+            self.slots.lock().iter().map(|(key, slot)| (key.0[0].clone(), Arc::clone(slot))).collect();
         if slots.is_empty() {
             return Ok(());
         }
@@ -251,7 +276,7 @@ impl Exports {
         let mut failures = Vec::new();
         for (export, slot) in slots {
             // Locked: it is being mounted, so it is in use.
-            let Some(mut slot) = try_lock(&slot) else { continue };
+            let Some(mut slot) = slot.try_lock() else { continue };
             let idle = slot.as_ref().is_some_and(|mounted| self.is_idle(mounted, &table, &own, now));
             let unused = slot.take_if(|_| idle);
             // Whoever needs the export meanwhile mounts it revalidate, and does not wait for this.
@@ -278,8 +303,8 @@ impl Exports {
         let published =
             table.iter().any(|mount| Some(&mount.device) == device && !own.contains(&mount.mount_point));
         let called =
-            Arc::strong_count(mounted) > 1 || lock(&mounted.reaper).as_ref().is_some_and(Reaper::is_pending);
-        let mut idle_since = lock(&mounted.idle_since);
+            Arc::strong_count(mounted) > 1 || mounted.reaper.lock().as_ref().is_some_and(Reaper::is_pending);
+        let mut idle_since = mounted.idle_since.lock();
         if published || called {
             *idle_since = None;
             return false;
@@ -289,20 +314,7 @@ impl Exports {
 }
 
 fn mount_point_of(slot: &Slot) -> Option<PathBuf> {
-    try_lock(slot)?.as_ref().map(|mounted| mounted.mount_point().to_owned())
-}
-
-/// A poisoned lock is taken all the same: a panic in one call may not stop the others.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    match mutex.try_lock() {
-        Ok(guard) => Some(guard),
-        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
-    }
+    slot.try_lock()?.as_ref().map(|mounted| mounted.mount_point().to_owned())
 }
 
 #[cfg(test)]

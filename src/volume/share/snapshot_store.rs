@@ -2,13 +2,13 @@
 
 use crate::linux::Dir;
 
-use crate::volume::error::{Error, Result};
+use crate::volume::error::{Error, Result, several};
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::snapshot_handle::Kind;
+use crate::volume::policy::settings::ExportPolicy;
+use crate::volume::share::process_dir::Draft;
 use crate::volume::share::snapshot_record::{LONGEST_RECORD, SnapshotRecord};
-use crate::volume::share::state_dir::remove_draft;
 use crate::volume::share::state_dir::{StateDir, first_keys};
-use crate::volume::share::trash;
 
 const RECORD: &str = "record.json";
 
@@ -47,29 +47,24 @@ impl SnapshotSets {
         }
     }
 
-    /// Moves a set into the trash. `false` if there is none. One RENAME.
-    pub fn discard(&self, state: &StateDir, key: &VolumeKey) -> Result<bool> {
-        match self.0.rename(key.as_str(), &state.trash, trash::name_of(key)) {
-            Err(error) if error.is_not_found() => Ok(false),
-            result => Ok(result.map(|()| true)?),
-        }
+    /// Deletes a set. `false` if there is none. One RENAME.
+    pub fn discard(&self, state: &StateDir, key: &VolumeKey, policy: ExportPolicy) -> Result<bool> {
+        state.discard(&self.0, key.as_str(), key, policy)
     }
 }
 
 /// A set that is being made. Nobody sees it before it is whole.
 #[derive(Debug)]
-pub struct Draft<'a> {
-    state: &'a StateDir,
-    name: String,
+pub struct SetDraft {
+    draft: Draft,
     dir: Dir,
 }
 
-impl<'a> Draft<'a> {
+impl SetDraft {
     /// Begins an empty one.
-    pub fn begin(state: &'a StateDir, key: &VolumeKey) -> Result<Self> {
-        let name = trash::name_of(key);
-        let dir = state.work().open_or_make_dir(&name, 0o700)?;
-        Ok(Self { state, name, dir })
+    pub fn begin(state: &StateDir, key: &VolumeKey) -> Result<Self> {
+        let (draft, dir) = state.draft_dir(key.as_str(), 0o700)?;
+        Ok(Self { draft, dir })
     }
 
     /// An empty directory for the tree of a member.
@@ -83,13 +78,13 @@ impl<'a> Draft<'a> {
             return Err(self.discard(error.into()));
         }
         // rename(2) replaces an empty directory only, and a set has a record in it.
-        match self.state.work().rename(&self.name, &sets.0, key.as_str()) {
+        match self.draft.place(&sets.0, key.as_str()) {
             Ok(()) => Ok(true),
-            Err(error) if error.is_not_empty() => {
-                self.remove()?;
+            Err(Error::Sys(error)) if error.is_not_empty() => {
+                self.draft.remove()?;
                 Ok(false)
             }
-            Err(error) => Err(self.discard(error.into())),
+            Err(error) => Err(self.discard(error)),
         }
     }
 
@@ -97,14 +92,7 @@ impl<'a> Draft<'a> {
     /// meanwhile.
     #[must_use]
     pub fn discard(self, reason: Error) -> Error {
-        match self.remove() {
-            Ok(()) => reason,
-            Err(failure) => Error::Several(vec![reason, failure]),
-        }
-    }
-
-    fn remove(self) -> Result<()> {
-        remove_draft(self.state, &self.name)
+        several(std::iter::once(reason).chain(self.draft.remove().err()).collect())
     }
 }
 
@@ -132,7 +120,7 @@ mod tests {
             }],
         };
         for (source, first) in [("one", true), ("two", false)] {
-            let draft = Draft::begin(&state, &key).unwrap();
+            let draft = SetDraft::begin(&state, &key).unwrap();
             draft.tree(0).unwrap().create_file(source, b"").unwrap();
             assert_eq!(sets.read(&key).unwrap().is_none(), first);
             assert_eq!(draft.commit(&sets, &key, &record(source)).unwrap(), first);
@@ -141,10 +129,11 @@ mod tests {
         assert_eq!(sets.tree(&key, 0).unwrap().unwrap().entries(9).unwrap()[0].name, "one");
         assert!(sets.tree(&key, 1).unwrap().is_none());
         assert_eq!(sets.keys(None, 10).unwrap(), std::slice::from_ref(&key));
-        assert!(state.work().entries(1).unwrap().is_empty(), "no draft is left");
-        assert!(sets.discard(&state, &key).unwrap());
-        assert!(!sets.discard(&state, &key).unwrap());
+        let process = state.own_process().unwrap();
+        assert_eq!(process.left_behind().unwrap(), Vec::<String>::new(), "no draft is left");
+        assert!(sets.discard(&state, &key, ExportPolicy::default()).unwrap());
+        assert!(!sets.discard(&state, &key, ExportPolicy::default()).unwrap());
         assert!(sets.read(&key).unwrap().is_none());
-        assert_eq!(state.trash.entries(9).unwrap().len(), 1);
+        assert_eq!(state.existing_deleted().unwrap().unwrap().entries(9).unwrap().len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! The driver's own directory at the top of a share: records, trash, work.
+//! The driver's own directory at the top of a share: records, deleted directories, and directories of processes.
 //!
 //! It is the driver's only memory. A record appears and changes as a whole or not at all: it is written under a
 //! name of its own, synced, and then linked or renamed into place.
@@ -6,17 +6,22 @@
 use std::collections::BinaryHeap;
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::linux::{Dir, unique};
+use parking_lot::Mutex;
 
-use crate::linux::remove::Pace;
-use crate::linux::remove::remove_tree;
-use crate::volume::error::explain_denied;
-use crate::volume::error::{Error, Result};
+use crate::linux::{Dir, unique_text};
+
+use crate::volume::error::{Error, Result, explain_denied, several};
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::sub_dir::STATE_DIR;
+use crate::volume::policy::settings::ExportPolicy;
+use crate::volume::share::deleted::{self, Terms};
+use crate::volume::share::process_dir::{ABANDONED_AFTER, Draft, ProcessDir};
 use crate::volume::share::record::{LONGEST_RECORD, Record};
 
+/// Where the records of volumes are.
+const VOLUMES: &str = "volumes";
 /// Ending of a record's file name.
 const SUFFIX: &str = ".json";
 /// Threads that read records for a list.
@@ -26,34 +31,51 @@ const PAGE: usize = 4096;
 /// Nobody but the driver has any business in there; directories of deleted volumes lie in it.
 const MODE: u32 = 0o700;
 
-/// Handles of the state directory's parts.
+/// Handles of the state directory's parts, and the directory that this process has there.
 #[derive(Debug)]
 pub struct StateDir {
     top: Dir,
     volumes: Dir,
-    work: Arc<Dir>,
-    /// Where directories of deleted volumes wait for the reaper.
-    pub trash: Arc<Dir>,
+    deleted: Mutex<Option<Arc<Dir>>>,
+    process: Mutex<Option<Arc<ProcessDir>>>,
+    abandoned_after: Duration,
 }
 
 impl StateDir {
-    /// Opens the state directory of a share. `None` if the driver has never made one there.
+    /// Opens the state directory of a share. `None` if the driver has never made a volume there. Changes nothing.
     pub fn open(share: &Dir) -> Result<Option<Self>> {
-        match share.open_dir(STATE_DIR) {
+        let opened = share.open_dir(STATE_DIR).and_then(|top| Ok((top.open_dir(VOLUMES)?, top)));
+        match opened {
             Err(error) if error.is_not_found() => Ok(None),
-            result => Self::complete(result?).map(Some),
+            result => result.map(|(volumes, top)| Some(Self::new(top, volumes))).map_err(Error::from),
         }
     }
 
     /// Opens the state directory of a share, and makes what is missing of it.
     pub fn create(share: &Dir) -> Result<Self> {
-        Self::complete(share.open_or_make_dir(STATE_DIR, MODE).map_err(explain_denied)?)
+        let top = share.open_or_make_dir(STATE_DIR, MODE).map_err(explain_denied)?;
+        let volumes = top.open_or_make_dir(VOLUMES, MODE).map_err(explain_denied)?;
+        Ok(Self::new(top, volumes))
     }
 
-    fn complete(top: Dir) -> Result<Self> {
-        let part = |name: &str| top.open_or_make_dir(name, MODE).map_err(explain_denied);
-        let (volumes, work, trash) = (part("volumes")?, part("work")?, part("trash")?);
-        Ok(Self { volumes, work: Arc::new(work), trash: Arc::new(trash), top })
+    fn new(top: Dir, volumes: Dir) -> Self {
+        let (deleted, process) = (Mutex::default(), Mutex::default());
+        Self { top, volumes, deleted, process, abandoned_after: ABANDONED_AFTER }
+    }
+
+    /// Sets after how long without a sign of life other processes count as dead, and this one to them.
+    #[must_use]
+    pub fn with_abandoned_after(self, abandoned_after: Duration) -> Self {
+        Self { abandoned_after, ..self }
+    }
+
+    pub(super) fn abandoned_after(&self) -> Duration {
+        self.abandoned_after
+    }
+
+    /// Its name in messages.
+    pub(super) fn label(&self) -> String {
+        self.top.label()
     }
 
     /// A further part, made if it is not there: not every share has snapshots.
@@ -69,9 +91,88 @@ impl StateDir {
         }
     }
 
-    /// Where something is built that is to appear complete.
-    pub(in crate::volume) fn work(&self) -> &Arc<Dir> {
-        &self.work
+    /// The directory of this process, made at its first use, and made anew after another process took this one for dead.
+    pub(in crate::volume) fn process(&self) -> Result<Arc<ProcessDir>> {
+        let mut process = self.process.lock();
+        if let Some(process) = process.as_ref().filter(|process| !process.is_lost()) {
+            return Ok(Arc::clone(process));
+        }
+        let new = ProcessDir::make(&self.top, self.abandoned_after)?;
+        Ok(Arc::clone(process.insert(new)))
+    }
+
+    /// The directory of this process, if there is one.
+    pub(super) fn own_process(&self) -> Option<Arc<ProcessDir>> {
+        self.process.lock().clone().filter(|process| !process.is_lost())
+    }
+
+    /// Removes the directory of this process, for commands that end soon.
+    pub fn close(self) -> Result<()> {
+        self.process.lock().take().map_or(Ok(()), |process| process.remove())
+    }
+
+    /// A name in the directory of this process for something that is to appear complete. Nothing is made yet.
+    pub(in crate::volume) fn draft(&self, what: &str) -> Result<Draft> {
+        Ok(self.process()?.hold(format!("{what}.{}", unique_text())))
+    }
+
+    /// A draft that is an empty directory. If the directory of this process is gone by now, another one is made.
+    pub(in crate::volume) fn draft_dir(&self, what: &str, mode: u32) -> Result<(Draft, Dir)> {
+        self.with_process(|| {
+            let draft = self.draft(what)?;
+            let dir = draft.make_dir(mode)?;
+            Ok((draft, dir))
+        })
+    }
+
+    /// Does `work` in the directory of this process, and once again if that is gone.
+    fn with_process<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
+        match work() {
+            Err(error) if error.is_gone() && self.own_process().is_none() => work(),
+            result => result,
+        }
+    }
+
+    /// Moves a directory, or a file, to those that are removed in the background, with what `policy` promises now. `false`
+    /// if it is not there. One RENAME, and three requests more for the time of the server if it is to be kept.
+    pub(in crate::volume) fn discard(
+        &self,
+        from: &Dir,
+        name: &str,
+        key: &VolumeKey,
+        policy: ExportPolicy,
+    ) -> Result<bool> {
+        let retention = i64::try_from(policy.trash_retention.as_secs()).unwrap_or(i64::MAX);
+        let due = match retention {
+            0 => 0,
+            // One second more: the time of the server is rounded down.
+            _ => self
+                .with_process(|| Ok(self.process()?.server_time()?))?
+                .saturating_add(retention)
+                .saturating_add(1),
+        };
+        let terms = Terms { due, removals_per_second: policy.removals_per_second };
+        match from.rename(name, &*self.deleted()?, terms.name_of(key)) {
+            Err(error) if error.is_not_found() => Ok(false),
+            result => Ok(result.map(|()| true)?),
+        }
+    }
+
+    fn deleted(&self) -> Result<Arc<Dir>> {
+        let mut deleted = self.deleted.lock();
+        if let Some(deleted) = &*deleted {
+            return Ok(Arc::clone(deleted));
+        }
+        Ok(Arc::clone(deleted.insert(Arc::new(self.part(deleted::FOLDER)?))))
+    }
+
+    /// Where deleted directories wait to be removed, if anything was ever deleted.
+    pub(super) fn existing_deleted(&self) -> Result<Option<Dir>> {
+        let deleted = self.existing_part(deleted::FOLDER)?;
+        if let Some(deleted) = &deleted {
+            deleted.fresh()?;
+        }
+        Ok(deleted)
     }
 
     /// The record of a volume. Three NFS requests (OPEN, READ, CLOSE) where there is one, one where there is none.
@@ -125,8 +226,8 @@ impl StateDir {
     /// between two controllers at once. Seven NFS requests: OPEN, SETATTR (for O_EXCL), ACCESS, WRITE, CLOSE, LINK, REMOVE.
     pub fn add(&self, key: &VolumeKey, record: &Record) -> Result<bool> {
         let draft = self.write_draft(key, record)?;
-        let linked = self.work.link(&draft, &self.volumes, file_of(key));
-        self.work.remove_file(&draft)?;
+        let linked = draft.dir().link(draft.name(), &self.volumes, file_of(key));
+        draft.dir().remove_file(draft.name())?;
         match linked {
             Ok(()) => Ok(true),
             Err(error) if error.is_taken() => Ok(false),
@@ -137,18 +238,18 @@ impl StateDir {
     /// Replaces the record of a volume.
     pub fn replace(&self, key: &VolumeKey, record: &Record) -> Result<()> {
         let draft = self.write_draft(key, record)?;
-        Ok(self.work.rename(&draft, &self.volumes, file_of(key))?)
+        draft.place(&self.volumes, &file_of(key))
     }
 
-    fn write_draft(&self, key: &VolumeKey, record: &Record) -> Result<String> {
-        let draft = format!("{key}.{:x}", unique());
-        if let Err(error) = self.work.create_file(&draft, &record.to_json()) {
-            // A full disk is the usual reason; the empty draft must not add to it.
-            let cleaned = self.work.remove_file(&draft).err().filter(|e| !e.is_not_found());
-            let errors = std::iter::once(error).chain(cleaned).map(Error::from).collect();
-            return Err(Error::Several(errors));
-        }
-        Ok(draft)
+    fn write_draft(&self, key: &VolumeKey, record: &Record) -> Result<Draft> {
+        self.with_process(|| {
+            let draft = self.draft(key.as_str())?;
+            match draft.write(&record.to_json()) {
+                Ok(()) => Ok(draft),
+                // A full disk is the usual reason; the empty draft must not add to it.
+                Err(reason) => Err(several(std::iter::once(reason).chain(draft.remove().err()).collect())),
+            }
+        })
     }
 
     /// Removes the record of a volume; one that is not there is removed already.
@@ -186,12 +287,6 @@ fn file_of(key: &VolumeKey) -> String {
     format!("{key}{SUFFIX}")
 }
 
-/// Removes something in `work/` with all that is in it.
-pub(in crate::volume) fn remove_draft(state: &StateDir, name: &str) -> Result<()> {
-    remove_tree(state.work(), name.as_ref(), &Pace::new(None))
-        .map_err(|failures| Error::Several(failures.into_iter().map(Error::from).collect()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,7 +319,7 @@ mod tests {
         assert_eq!(state.read(&key).unwrap().unwrap(), record("v"));
         state.replace(&key, &record("w")).unwrap();
         assert_eq!(state.read(&key).unwrap().unwrap(), record("w"));
-        assert!(state.work.entries(10).unwrap().is_empty());
+        assert_eq!(state.own_process().unwrap().left_behind().unwrap(), Vec::<String>::new());
         state.remove(&key).unwrap();
         state.remove(&key).unwrap();
         assert!(state.read(&key).unwrap().is_none());

@@ -1,7 +1,7 @@
 //! Snapshots, groups of snapshots, and volumes that are restored or cloned.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nfs_subdir_csi::csi::proto;
 use proto::volume_content_source::{SnapshotSource, Type, VolumeSource};
@@ -59,7 +59,9 @@ impl Driver {
 
     /// How many unfinished copies there are on the share.
     pub(crate) fn drafts(&self) -> usize {
-        self.share().join(".nfs-subdir-csi/work").read_dir().unwrap().count()
+        let processes = self.share().join(".nfs-subdir-csi/processes");
+        let entries = |dir: PathBuf| dir.read_dir().unwrap().map(|entry| entry.unwrap().path());
+        entries(processes).flat_map(entries).filter(|path| !path.ends_with("alive")).count()
     }
 }
 

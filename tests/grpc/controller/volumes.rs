@@ -38,7 +38,7 @@ async fn a_volume_is_a_directory_named_after_its_claim() {
     controller.delete_volume(delete(&volume)).await.unwrap();
     assert!(!driver.share().join("ns-claim-pvc-1").exists());
     controller.delete_volume(delete(&volume)).await.unwrap();
-    assert_trash_empties(&driver.share()).await;
+    assert_deleted_are_removed(&driver.share()).await;
 }
 
 #[tokio::test]
@@ -223,13 +223,13 @@ fn find_with_prefix(share: &Path, prefix: &str) -> bool {
     entries.map(|entry| entry.file_name().into_string().unwrap()).any(|found| found.starts_with(name))
 }
 
-async fn assert_trash_empties(share: &Path) {
-    let trash = share.join(".nfs-subdir-csi/trash");
+async fn assert_deleted_are_removed(share: &Path) {
+    let deleted = share.join(".nfs-subdir-csi/deleted");
     for _ in 0..500 {
-        if trash.read_dir().unwrap().next().is_none() {
+        if deleted.read_dir().unwrap().next().is_none() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("the trash is not empty after 5 s");
+    panic!("deleted directories are not removed after 5 s");
 }

@@ -98,11 +98,9 @@ async fn deleted_volumes_stay_in_the_trash_for_the_configured_time() {
     fs::write(server::exported("/share/v/file"), "precious").unwrap();
     driver.delete(&volume).await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let trash = server::exported("/share/.nfs-subdir-csi/trash");
-    let kept =
-        trash.read_dir().unwrap().next().expect("the deleted volume is still in the trash").unwrap().path();
+    let kept = server::unfinished("/share").pop().expect("the deleted volume is still there");
     assert_eq!(fs::read_to_string(kept.join("file")).unwrap(), "precious");
-    until("the trash is emptied", || trash.read_dir().unwrap().next().is_none()).await;
+    until("it is removed", || server::unfinished("/share").is_empty()).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Snapshots, and volumes that are restored or cloned, on a real export.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nfs_subdir_csi::csi::proto::{self, Volume};
@@ -69,9 +69,10 @@ fn many_files(volume: &Volume) {
     }
 }
 
-/// Number of unfinished copies in `work/` on the server.
+/// Number of unfinished copies on the server.
 fn drafts(share: &str) -> usize {
-    server::exported(share).join(".nfs-subdir-csi/work").read_dir().map_or(0, Iterator::count)
+    let is_draft = |path: &&PathBuf| !path.components().any(|part| part.as_os_str() == "deleted");
+    server::unfinished(share).iter().filter(is_draft).count()
 }
 
 fn free_bytes(dir: &Path) -> u64 {
@@ -131,8 +132,7 @@ async fn a_clone_on_another_export_is_identical() {
     let clone = driver.try_create(request).await.unwrap();
     assert_eq!(fs::read(server::directory(&clone).join("file")).unwrap(), vec![7; 100_000]);
     driver.delete(&clone).await.unwrap();
-    let trash = server::exported("/small/.nfs-subdir-csi/trash");
-    until("the trash is empty", || trash.read_dir().unwrap().next().is_none()).await;
+    until("all deleted directories are removed", || server::unfinished("/small").is_empty()).await;
 }
 
 #[tokio::test]
@@ -164,8 +164,7 @@ async fn a_copy_that_fills_the_file_system_fails_and_frees_its_space() {
         driver.delete(volume).await.unwrap();
     }
     driver.delete_snapshot(&format!("{}:/small#s", server::NAME)).await.unwrap();
-    let trash = server::exported("/small/.nfs-subdir-csi/trash");
-    until("the trash is empty", || trash.read_dir().unwrap().next().is_none()).await;
+    until("all deleted directories are removed", || server::unfinished("/small").is_empty()).await;
 }
 
 #[tokio::test]

@@ -136,8 +136,7 @@ async fn creating_a_volume_on_a_full_export_fails_and_succeeds_once_there_is_roo
     assert_refused(driver.try_create(small("second")).await, Code::ResourceExhausted, "No space left");
     let large = new_volume("second", &[("share", "/small")]);
     assert_refused(driver.try_create(large).await, Code::OutOfRange, "bytes are asked for");
-    let work = server::exported("/small/.nfs-subdir-csi/work");
-    assert_eq!(work.read_dir().unwrap().count(), 0, "no unfinished volume is left");
+    assert!(server::unfinished("/small").is_empty(), "no unfinished volume is left");
     for entry in filler.read_dir().unwrap() {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }

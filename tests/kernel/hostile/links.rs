@@ -137,8 +137,7 @@ async fn deleting_a_volume_full_of_links_removes_nothing_else() {
     fs::hard_link(&elsewhere, server::directory(&volume).join("deep/hard")).unwrap();
     driver.unpublish(&volume, &target).await.unwrap();
     driver.delete(&volume).await.unwrap();
-    let trash = server::exported("/share/.nfs-subdir-csi/trash");
-    until("the trash is empty", || trash.read_dir().unwrap().count() == 0).await;
+    until("all deleted directories are removed", || server::unfinished("/share").is_empty()).await;
     assert_eq!(
         (fs::read_to_string(&elsewhere).unwrap().as_str(), elsewhere.metadata().unwrap().nlink()),
         ("alive", 1)
@@ -162,8 +161,7 @@ async fn a_link_that_the_nfs_client_has_not_seen_yet_is_not_followed() {
     }
     // The link may be moved to the trash or not. Its target must stay.
     let _ = driver.delete(&volume).await;
-    let trash = server::exported("/share/.nfs-subdir-csi/trash");
-    until("the trash is empty", || trash.read_dir().unwrap().count() == 0).await;
+    until("all deleted directories are removed", || server::unfinished("/share").is_empty()).await;
 }
 
 #[tokio::test]

@@ -70,12 +70,16 @@ async fn a_restarted_controller_finds_its_volumes_and_empties_the_trash() {
     driver.start_controller_again().await;
     assert_eq!(driver.create("v", &[]).await, volume);
 
-    // Simulates a controller that was killed after it had moved a directory to the trash and before it emptied the trash.
-    let left = server::exported("/share/.nfs-subdir-csi/trash/left.1");
-    fs::create_dir_all(left.join("deep")).unwrap();
+    // Simulates a controller that was killed after it had deleted a volume and before it removed the files, in this version
+    // and in version 0.1.0.
+    let left = ["deleted/left.0.0.1", "trash/left.1"]
+        .map(|path| server::exported("/share/.nfs-subdir-csi").join(path));
+    for left in &left {
+        fs::create_dir_all(left.join("deep")).unwrap();
+    }
     driver.controller.kill();
     driver.start_controller_again().await;
     driver.delete(&volume).await.unwrap();
     driver.delete(&volume).await.unwrap();
-    crate::fixture::until("the trash is empty", || !left.exists()).await;
+    crate::fixture::until("the files are removed", || !left.iter().any(|left| left.exists())).await;
 }

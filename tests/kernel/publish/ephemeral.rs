@@ -28,12 +28,6 @@ fn on_server(id: &str) -> PathBuf {
     server::exported("/share/.nfs-subdir-csi/ephemeral").join(id)
 }
 
-fn trash_is_empty() -> bool {
-    server::exported("/share/.nfs-subdir-csi/trash")
-        .read_dir()
-        .is_ok_and(|mut entries| entries.next().is_none())
-}
-
 fn write(target: &Path, content: &str) {
     fs::write(target.join("file"), content).unwrap();
 }
@@ -48,7 +42,7 @@ async fn each_pod_has_its_own_directory_that_is_removed_with_it() {
     driver.unpublish(&one, &a).await.unwrap();
     assert!(!on_server("csi-1").exists() && on_server("csi-2").exists());
     driver.unpublish(&two, &b).await.unwrap();
-    until("the trash is emptied", trash_is_empty).await;
+    until("it is removed", || server::unfinished("/share").is_empty()).await;
 }
 
 #[tokio::test]
@@ -63,5 +57,5 @@ async fn a_restarted_node_service_removes_an_ephemeral_volume_of_the_one_before(
         driver.unpublish(&one, &target).await.unwrap();
     }
     assert!(!on_server("csi-1").exists() && !target.exists());
-    until("the trash is emptied", trash_is_empty).await;
+    until("it is removed", || server::unfinished("/share").is_empty()).await;
 }

@@ -33,8 +33,7 @@ async fn a_new_directory_has_mode_0770_unless_the_class_says_otherwise() {
         assert_eq!(driver.create(name, parameters).await, volume, "{name} again");
         assert_eq!(ownership(&volume), wanted, "{name} again");
     }
-    let work = server::exported("/share/.nfs-subdir-csi/work");
-    assert_eq!(work.read_dir().unwrap().count(), 0);
+    assert_eq!(server::unfinished("/share"), Vec::<std::path::PathBuf>::new());
 }
 
 #[tokio::test]

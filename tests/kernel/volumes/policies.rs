@@ -35,7 +35,7 @@ async fn a_deleted_volume_disappears_at_once_and_its_files_in_the_background() {
     driver.delete(&volume).await.unwrap();
     assert_eq!(server::entries("/share"), ["other"]);
     let state = server::exported("/share/.nfs-subdir-csi");
-    until("the trash is empty", || state.join("trash").read_dir().unwrap().count() == 0).await;
+    until("all deleted directories are removed", || server::unfinished("/share").is_empty()).await;
     assert_eq!(state.join("volumes").read_dir().unwrap().count(), 1, "the record is gone");
 
     driver.delete(&volume).await.unwrap();
@@ -107,8 +107,7 @@ async fn deleting_a_published_volume_leaves_the_node_able_to_unpublish() {
     let volume = create_with_file(&driver, "v", &[], "x").await;
     let target = driver.publish(&volume, "a", &[]).await;
     driver.delete(&volume).await.unwrap();
-    let trash = server::exported("/share/.nfs-subdir-csi/trash");
-    until("the trash is empty", || trash.read_dir().unwrap().count() == 0).await;
+    until("all deleted directories are removed", || server::unfinished("/share").is_empty()).await;
     assert!(fs::write(target.join("new"), "x").is_err(), "the directory is gone");
     driver.unpublish(&volume, &target).await.unwrap();
     assert!(mounts::of_guest().is_empty() && !target.exists());

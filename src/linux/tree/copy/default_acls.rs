@@ -1,13 +1,12 @@
 //! The NFS 4 access control lists that new entries of the copy have.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 
 use nix::errno::Errno;
+use parking_lot::Mutex;
 
 use crate::linux::dir::metadata::Metadata;
 use crate::linux::raw::FileKind;
-use crate::linux::sync::lock;
 
 /// The NFS 4 list that the server gives a new entry, by kind and mode. It is asked for once. If an entry of the source
 /// has the same list, the copy's list does not have to be set.
@@ -26,11 +25,11 @@ impl DefaultAcls {
         ask: impl FnOnce() -> Result<Option<Vec<u8>>, Errno>,
     ) -> Result<Option<Vec<u8>>, Errno> {
         let key = (metadata.kind == FileKind::Directory, metadata.attributes.mode & 0o777);
-        if let Some(list) = lock(&self.0).get(&key) {
+        if let Some(list) = self.0.lock().get(&key) {
             return Ok(list.clone());
         }
         let list = ask()?;
-        lock(&self.0).insert(key, list.clone());
+        self.0.lock().insert(key, list.clone());
         Ok(list)
     }
 }

@@ -1,8 +1,10 @@
 //! The state of one copy, which its threads share.
 
 use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+
+use parking_lot::Mutex;
 
 use super::default_acls::DefaultAcls;
 use super::failure::{Failure, Outcome};
@@ -12,7 +14,6 @@ use crate::linux::dir::Dir;
 use crate::linux::error::SysError;
 use crate::linux::process::unique;
 use crate::linux::raw::FileKind;
-use crate::linux::sync::{into_inner, lock};
 use crate::linux::tree::keyed_lock::KeyedLock;
 use crate::linux::tree::queue::Queue;
 
@@ -88,7 +89,7 @@ impl<'a> CopyState<'a> {
     }
 
     pub(super) fn fail(&self, failure: Failure) {
-        lock(&self.failures).push(failure);
+        self.failures.lock().push(failure);
         self.stopped.store(true, Ordering::Relaxed);
         self.queue.stop();
     }
@@ -116,7 +117,7 @@ impl<'a> CopyState<'a> {
     }
 
     pub(super) fn conclude(self) -> Result<Summary, CopyError> {
-        let failures = into_inner(self.failures);
+        let failures = self.failures.into_inner();
         let (mut errors, mut too_deep, stopped) = (Vec::new(), None, !failures.is_empty());
         for failure in failures {
             match failure {

@@ -1,11 +1,16 @@
 //! Serves the CSI services on a socket until the process is told to stop.
 
+mod authority;
+
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
+
+use authority::AnyAuthority;
 
 use crate::csi::call::dispatcher::{Dispatcher, blocking};
 use crate::csi::controller::Controller;
@@ -42,7 +47,8 @@ pub async fn run(
     role: Role,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?);
+    let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?)
+        .map(|stream| stream.map(AnyAuthority::new));
     let (exports, dispatcher) = match &role {
         Role::Controller(controller) => (&controller.volumes.exports, &controller.dispatcher),
         Role::Node(node) => (&node.publisher.volumes.exports, &node.dispatcher),
@@ -55,7 +61,7 @@ pub async fn run(
         let volumes = Arc::clone(&controller.volumes);
         tokio::spawn(blocking(move || {
             for error in volumes.resume() {
-                tracing::warn!(%error, "cannot look at the trash of an export now; the next deletion on it does");
+                tracing::warn!(%error, "cannot look now for deleted volumes of an export");
             }
         }));
     }

@@ -1,0 +1,180 @@
+//! What processes that are dead, or cut off from the server, have left in their directories.
+//!
+//! A clock of another machine tells nothing about that. So an entry counts as abandoned when this process has seen it, and
+//! the sign of life beside it unchanged, for a time by its own clock. It is taken by renaming it to this process's directory:
+//! the rename of the maker, or of another observer, then fails.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::time::{Duration, Instant};
+
+use crate::linux::{Dir, Time};
+
+use crate::volume::error::{Error, Result};
+use crate::volume::share::process_dir::{ALIVE, Draft, FOLDER, ProcessDir, Sign, sign_of};
+use crate::volume::share::state_dir::StateDir;
+
+/// Bytes of a sign of life that are read.
+const LONGEST_SIGN: u64 = 4096;
+/// An empty directory goes when there was no sign of life in it for this many times as long as a dead process gives none.
+/// Its process, should it be alive, makes a new one.
+const EMPTY_FOR: u32 = 10;
+
+/// What this process has seen of the others, since it began to look.
+#[derive(Debug, Default)]
+pub(super) struct Sightings(HashMap<(OsString, OsString), Sighting>);
+
+#[derive(Debug, Clone, Copy)]
+struct Sighting {
+    sign: Option<Time>,
+    since: Instant,
+}
+
+/// What a look at the others has found.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// Entries that were taken over. They are to be removed.
+    pub(super) taken: Vec<Draft>,
+    /// Whether there are entries of others that may be abandoned one day.
+    pub(super) more: bool,
+    /// What could not be looked at.
+    pub(super) failures: Vec<Error>,
+}
+
+impl Sightings {
+    /// Looks at all other processes, and takes over what they have abandoned. NFS requests: GETATTR and READDIR for the
+    /// folder; for each process LOOKUP, GETATTR, GETATTR of its sign, and READDIR.
+    pub(super) fn look(&mut self, state: &StateDir) -> Result<Findings> {
+        let mut findings = Findings::default();
+        let Some(processes) = state.existing_part(FOLDER)? else { return Ok(findings) };
+        processes.fresh()?;
+        let own = state.own_process();
+        let mut seen = HashMap::new();
+        for process in processes.entries(usize::MAX)? {
+            if own.as_ref().is_some_and(|own| process.name == own.name()) {
+                continue;
+            }
+            match self.look_at(state, &processes, &process.name, &mut seen, &mut findings) {
+                Err(error) if !error.is_gone() => findings.failures.push(error),
+                _ => {}
+            }
+        }
+        findings.more = !seen.is_empty();
+        self.0 = seen;
+        Ok(findings)
+    }
+
+    fn look_at(
+        &self,
+        state: &StateDir,
+        processes: &Dir,
+        process: &OsString,
+        seen: &mut HashMap<(OsString, OsString), Sighting>,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        let dir = processes.open_dir(process)?;
+        let sign = sign_of(&dir)?;
+        let mut entries = dir.entries(usize::MAX)?;
+        entries.retain(|entry| entry.name != ALIVE && !entry.name.as_encoded_bytes().starts_with(b".nfs"));
+        if entries.is_empty() {
+            return remove_if_old(state, processes, process, &dir, sign);
+        }
+        let mut patience = None;
+        for entry in entries {
+            let place = (process.clone(), entry.name);
+            let new = Sighting { sign, since: Instant::now() };
+            let sighting = self.0.get(&place).filter(|before| before.sign == sign).copied().unwrap_or(new);
+            let patience = *patience.get_or_insert_with(|| patience_with(&dir, state));
+            if sighting.since.elapsed() < patience {
+                seen.insert(place, sighting);
+                continue;
+            }
+            match take(state, &dir, &place.1) {
+                Ok(draft) => {
+                    tracing::info!(process = %process.display(), entry = %place.1.display(), "abandoned, taken over");
+                    findings.taken.push(draft);
+                }
+                Err(error) if error.is_gone() => {}
+                Err(error) => {
+                    seen.insert(place, sighting);
+                    findings.failures.push(error);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long to wait for a sign of life: as long as this process is told to, and as long as the other one has asked for.
+fn patience_with(dir: &Dir, state: &StateDir) -> Duration {
+    let content = dir.read_file(ALIVE, LONGEST_SIGN).ok().flatten().unwrap_or_default();
+    let asked = serde_json::from_slice(&content).map_or(0, |sign: Sign| sign.abandoned_after_ms);
+    state.abandoned_after().max(Duration::from_millis(asked))
+}
+
+fn take(state: &StateDir, dir: &Dir, entry: &OsString) -> Result<Draft> {
+    let name = entry
+        .to_str()
+        .ok_or_else(|| Error::Precondition(format!("{}: no name of an entry", entry.display())))?;
+    let process: std::sync::Arc<ProcessDir> = state.process()?;
+    let draft = process.hold(name.to_owned());
+    dir.rename(entry, draft.dir(), draft.name())?;
+    Ok(draft)
+}
+
+/// Removes an empty directory whose process has given no sign of life for long, by the clock of the server.
+fn remove_if_old(
+    state: &StateDir,
+    processes: &Dir,
+    process: &OsString,
+    dir: &Dir,
+    sign: Option<Time>,
+) -> Result<()> {
+    let patience = patience_with(dir, state).saturating_mul(EMPTY_FOR);
+    let age = state.process()?.server_time()?.saturating_sub(sign.map_or(0, |sign| sign.seconds));
+    if u64::try_from(age).unwrap_or(0) > patience.as_secs() {
+        match dir.remove_file(ALIVE) {
+            Err(error) if !error.is_not_found() => return Err(error.into()),
+            _ => processes.remove_dir(process)?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    fn share() -> (tempfile::TempDir, Dir) {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temporary.path()).unwrap();
+        (temporary, dir)
+    }
+
+    #[test]
+    fn the_drafts_of_the_living_stay_and_those_of_the_dead_are_taken_over() {
+        let (_temporary, share) = share();
+        let state = || StateDir::create(&share).unwrap().with_abandoned_after(SOON);
+        let (living, dead, observer) = (state(), state(), state());
+        let (kept, left) = (living.draft("kept").unwrap(), dead.draft("left").unwrap());
+        kept.make_dir(0o700).unwrap();
+        left.make_dir(0o700).unwrap();
+        // Whoever drops what it holds gives no signs of life any more.
+        drop(left);
+        let mut sightings = Sightings::default();
+        assert!(sightings.look(&observer).unwrap().taken.is_empty());
+        let mut taken = Vec::new();
+        for _ in 0..20 {
+            std::thread::sleep(SOON / 2);
+            let findings = sightings.look(&observer).unwrap();
+            assert!(findings.more && findings.failures.is_empty());
+            taken.extend(findings.taken);
+        }
+        let names: Vec<&str> = taken.iter().map(Draft::name).collect();
+        assert!(names.len() == 1 && names[0].starts_with("left."), "{names:?}");
+        kept.place(&share, "volume").unwrap();
+        assert!(!sightings.look(&observer).unwrap().more);
+    }
+}

@@ -1,0 +1,319 @@
+//! The directory that a process has on a share while it works there: `processes/<host>.<unique>/`.
+//!
+//! What the process makes or removes lies in there, under names that nobody else gives. As long as there is such an entry,
+//! the process touches the file `alive` beside it every few seconds. Another process that sees an entry for a while, and
+//! `alive` unchanged all that time, takes the entry away by renaming it (`abandoned.rs`). So the last step of a maker,
+//! which renames the entry too, fails if the maker was taken for dead, and a draft is never finished and removed at once.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use serde::{Deserialize, Serialize};
+
+use crate::linux::remove::{Pace, remove_tree};
+use crate::linux::{Dir, SysError, Time, host_name, unique_text};
+
+use crate::volume::error::{Error, Result, explain_denied, several};
+
+/// The folder of the state directory in which the processes have their directories.
+pub(super) const FOLDER: &str = "processes";
+/// The sign of life.
+pub(super) const ALIVE: &str = "alive";
+/// After how long without a sign of life a process counts as dead, unless the command line says otherwise.
+pub const ABANDONED_AFTER: Duration = Duration::from_mins(1);
+/// Signs of life in the time after which a process counts as dead. Several may be late or lost.
+const SIGNS: u32 = 6;
+/// Nobody but the driver has any business in there.
+const MODE: u32 = 0o700;
+/// Bytes of a host name in the name of a process's directory.
+const LONGEST_HOST: usize = 64;
+
+/// What a process says about itself in `alive`. A later version may add fields.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Sign {
+    /// After this long without a change of the file the process counts as dead.
+    pub(super) abandoned_after_ms: u64,
+}
+
+/// The directory of this process on one share.
+#[derive(Debug)]
+pub(in crate::volume) struct ProcessDir {
+    own: Arc<Own>,
+    /// When it is dropped, the thread that gives the signs of life ends. `None`: it could not be started yet.
+    signs: Mutex<Option<Sender<()>>>,
+    interval: Duration,
+}
+
+#[derive(Debug)]
+struct Own {
+    processes: Dir,
+    dir: Dir,
+    name: String,
+    held: Mutex<HashSet<String>>,
+    lost: AtomicBool,
+}
+
+impl ProcessDir {
+    /// Makes the directory below the state directory `top`. NFS requests: LOOKUP and ACCESS of the folder, MKDIR, ACCESS,
+    /// and 5 to write `alive`.
+    pub(super) fn make(top: &Dir, abandoned_after: Duration) -> Result<Arc<Self>> {
+        let processes = top.open_or_make_dir(FOLDER, MODE).map_err(explain_denied)?;
+        let name = format!("{}.{}", plain(&host_name()), unique_text());
+        processes.make_dir(&name, MODE).map_err(explain_denied)?;
+        let dir = processes.open_dir(&name).map_err(explain_denied)?;
+        let abandoned_after_ms = u64::try_from(abandoned_after.as_millis()).unwrap_or(u64::MAX);
+        let sign = serde_json::json!(Sign { abandoned_after_ms }).to_string();
+        let written = dir.create_file(ALIVE, sign.as_bytes()).map_err(explain_denied);
+        let own =
+            Arc::new(Own { processes, dir, name, held: Mutex::default(), lost: AtomicBool::new(false) });
+        if let Err(reason) = written {
+            return Err(several(std::iter::once(reason).chain(own.end().err()).collect()));
+        }
+        let process = Self { own, signs: Mutex::default(), interval: abandoned_after / SIGNS };
+        process.start_signs();
+        Ok(Arc::new(process))
+    }
+
+    /// Starts the thread that gives the signs of life, unless it runs. Without it others may take this process for dead, so
+    /// that its copies fail, but nothing is lost. It is tried again at the next draft.
+    fn start_signs(&self) {
+        let mut signs = self.signs.lock();
+        if signs.is_some() {
+            return;
+        }
+        let (ends, ended) = channel();
+        let (own, interval) = (Arc::clone(&self.own), self.interval);
+        let thread = std::thread::Builder::new().name("alive".to_owned());
+        match thread.spawn(move || own.live(&ended, interval)) {
+            Ok(_) => *signs = Some(ends),
+            Err(error) => tracing::warn!(%error, "cannot start the thread that gives signs of life"),
+        }
+    }
+
+    /// Removes the directory, which must hold nothing any more. Dropping does the same in the background.
+    pub(super) fn remove(&self) -> Result<()> {
+        self.lose();
+        self.own.end()
+    }
+
+    /// Its name in the folder of processes.
+    pub(super) fn name(&self) -> &str {
+        &self.own.name
+    }
+
+    /// Its handle.
+    pub(super) fn dir(&self) -> &Dir {
+        &self.own.dir
+    }
+
+    /// Whether another process has taken this one for dead. A new directory is needed then.
+    pub(super) fn is_lost(&self) -> bool {
+        self.own.lost.load(Ordering::SeqCst)
+    }
+
+    /// Says that an entry, or the directory, is not there any more.
+    pub(super) fn lose(&self) {
+        self.own.lost.store(true, Ordering::SeqCst);
+    }
+
+    /// The present time of the server in seconds since 1970. Three NFS requests: SETATTR, and GETATTR twice.
+    pub(super) fn server_time(&self) -> Result<i64, SysError> {
+        self.dir().touch(ALIVE).inspect_err(|error| self.note(error))?;
+        let status = self.dir().fresh_entry(ALIVE)?;
+        Ok(status.map_or(0, |status| status.attributes.mtime.seconds))
+    }
+
+    /// Entries that this process has left behind: a step of it failed, and so did their removal.
+    pub(super) fn left_behind(&self) -> Result<Vec<String>> {
+        let entries = self.dir().entries(usize::MAX)?;
+        let held = self.own.held.lock();
+        let names = entries.into_iter().filter_map(|entry| entry.name.into_string().ok());
+        Ok(names.filter(|name| name != ALIVE && !held.contains(name)).collect())
+    }
+
+    /// The right to work on the entry `name`, which this process alone gives.
+    pub(super) fn hold(self: &Arc<Self>, name: String) -> Draft {
+        self.own.held.lock().insert(name.clone());
+        self.start_signs();
+        Draft { process: Arc::clone(self), name, inode: OnceLock::new() }
+    }
+
+    fn note(&self, error: &SysError) {
+        if error.is_not_found() || error.is_stale() {
+            self.lose();
+        }
+    }
+}
+
+impl Own {
+    /// Gives signs of life while there is something in the directory. Removes the directory in the end.
+    fn live(&self, ended: &Receiver<()>, interval: Duration) {
+        while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+            if self.held.lock().is_empty() {
+                continue;
+            }
+            if let Err(error) = self.dir.touch(ALIVE) {
+                tracing::warn!(%error, "cannot give a sign of life");
+                if error.is_not_found() || error.is_stale() {
+                    self.lost.store(true, Ordering::SeqCst);
+                }
+            }
+        }
+        if let Err(error) = self.end() {
+            tracing::debug!(%error, "the directory of this process is left to others");
+        }
+    }
+
+    fn end(&self) -> Result<()> {
+        for removed in [self.dir.remove_file(ALIVE), self.processes.remove_dir(&self.name)] {
+            match removed {
+                Err(error) if !error.is_not_found() => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Something that this process makes or removes in its directory. Signs of life are given until it is dropped.
+#[derive(Debug)]
+pub(in crate::volume) struct Draft {
+    process: Arc<ProcessDir>,
+    name: String,
+    /// Inode number of the directory that was made.
+    inode: OnceLock<u64>,
+}
+
+impl Draft {
+    /// The directory that the entry is in.
+    pub(in crate::volume) fn dir(&self) -> &Dir {
+        self.process.dir()
+    }
+
+    /// The name of the entry.
+    pub(in crate::volume) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes the entry as a directory. Two NFS requests: MKDIR and ACCESS.
+    pub(in crate::volume) fn make_dir(&self, mode: u32) -> Result<Dir> {
+        let opened = self.dir().make_dir(&self.name, mode).and_then(|()| self.dir().open_dir(&self.name));
+        let dir = opened.inspect_err(|error| self.process.note(error)).map_err(explain_denied)?;
+        let _ = self.inode.set(dir.inode()?);
+        Ok(dir)
+    }
+
+    /// Makes the entry as a file. Five NFS requests: OPEN, SETATTR (for O_EXCL), ACCESS, WRITE, CLOSE.
+    pub(in crate::volume) fn write(&self, content: &[u8]) -> Result<()> {
+        self.dir()
+            .create_file(&self.name, content)
+            .inspect_err(|error| self.process.note(error))
+            .map_err(explain_denied)
+    }
+
+    /// Moves the finished directory to its place. One RENAME. It replaces an empty directory there. Fails with
+    /// [`Error::Busy`] if this process was taken for dead meanwhile.
+    ///
+    /// An error of RENAME does not tell the outcome: the reply to a first request may be lost, and the request that is
+    /// sent again finds nothing to rename. So after an error the identity of what is in the place decides.
+    pub(in crate::volume) fn place(&self, to: &Dir, name: &str) -> Result<()> {
+        let Err(error) = self.dir().rename(&self.name, to, name) else { return Ok(()) };
+        let placed = to.fresh_entry(name).ok().flatten();
+        if placed.is_some_and(|placed| self.inode.get() == Some(&placed.inode)) {
+            return Ok(());
+        }
+        self.process.note(&error);
+        if error.is_not_found() {
+            return Err(Error::Busy(format!(
+                "{error}: another process took this one for dead and removed what was being made; ask again"
+            )));
+        }
+        Err(error.into())
+    }
+
+    /// Removes the entry with all that is in it. What cannot be removed now is removed later, and is an error.
+    pub(in crate::volume) fn remove(&self) -> Result<()> {
+        self.remove_at(&Pace::new(None))
+    }
+
+    pub(super) fn remove_at(&self, pace: &Pace) -> Result<()> {
+        remove_tree(self.dir(), self.name.as_ref(), pace)
+            .map_err(|failures| several(failures.into_iter().map(Error::from).collect()))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        self.process.own.held.lock().remove(&self.name);
+    }
+}
+
+/// What another process's sign of life says: it is alive if this changes.
+pub(super) fn sign_of(dir: &Dir) -> Result<Option<Time>, SysError> {
+    Ok(dir.fresh_entry(ALIVE)?.map(|status| status.attributes.mtime))
+}
+
+/// A host name as a part of a file name.
+fn plain(host: &str) -> String {
+    let is_plain = |byte: &char| byte.is_ascii_alphanumeric() || *byte == '-';
+    host.chars().filter(is_plain).take(LONGEST_HOST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+        for _ in 0..500 {
+            if is_so() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("not within 5 s: {what}");
+    }
+
+    #[test]
+    fn signs_of_life_are_given_while_something_is_held_and_the_directory_goes_in_the_end() {
+        let temporary = tempfile::tempdir().unwrap();
+        let top = Dir::open(temporary.path()).unwrap();
+        let process = ProcessDir::make(&top, Duration::from_millis(60)).unwrap();
+        let draft = process.hold("draft".to_owned());
+        draft.make_dir(0o700).unwrap();
+        let first = sign_of(process.dir()).unwrap().unwrap();
+        wait_until("a sign", || sign_of(process.dir()).unwrap().unwrap() > first);
+        assert_eq!(process.left_behind().unwrap(), Vec::<String>::new());
+        draft.remove().unwrap();
+        drop(draft);
+        let folder = temporary.path().join(FOLDER);
+        assert_eq!(folder.read_dir().unwrap().count(), 1);
+        drop(process);
+        wait_until("the directory is removed", || folder.read_dir().unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_draft_that_was_taken_away_cannot_be_placed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let top = Dir::open(temporary.path()).unwrap();
+        let process = ProcessDir::make(&top, ABANDONED_AFTER).unwrap();
+        let draft = process.hold("draft".to_owned());
+        draft.make_dir(0o700).unwrap();
+        process.dir().rename("draft", &top, "taken").unwrap();
+        assert!(matches!(draft.place(&top, "volume"), Err(Error::Busy(_))));
+        assert!(process.is_lost());
+        assert!(!temporary.path().join("volume").exists());
+    }
+
+    #[test]
+    fn what_is_not_held_any_more_is_left_behind() {
+        let temporary = tempfile::tempdir().unwrap();
+        let process = ProcessDir::make(&Dir::open(temporary.path()).unwrap(), ABANDONED_AFTER).unwrap();
+        process.hold("draft".to_owned()).write(b"x").unwrap();
+        assert_eq!(process.left_behind().unwrap(), ["draft"]);
+    }
+}

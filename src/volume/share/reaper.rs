@@ -1,0 +1,248 @@
+//! The thread that removes what is deleted and what is abandoned on a share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use crate::linux::remove::Pace;
+
+use crate::volume::error::{Error, Result};
+use crate::volume::policy::settings::ExportPolicy;
+use crate::volume::share::abandoned::Sightings;
+use crate::volume::share::deleted::Terms;
+use crate::volume::share::legacy;
+use crate::volume::share::process_dir::Draft;
+use crate::volume::share::state_dir::StateDir;
+
+/// How long after a sweep that left something behind the next one begins.
+const RETRY: Duration = Duration::from_mins(1);
+/// Looks at other processes in the time after which they count as dead.
+const LOOKS: u32 = 4;
+
+/// Removes deleted directories of one share, in a thread of its own: what hangs there hangs nothing else. It ends when this
+/// value is dropped and the sweep under way is over.
+///
+/// Any number of reapers, of any processes, work on a share at once. What one removes it first renames to its own process's
+/// directory, so every entry has one remover, and if that is killed, another takes over.
+pub(super) struct Reaper {
+    wake: Sender<Option<ExportPolicy>>,
+    pending: Arc<AtomicBool>,
+}
+
+impl Reaper {
+    /// Starts the thread.
+    pub(super) fn start(state: Arc<StateDir>) -> std::io::Result<Self> {
+        let (wake, woken) = channel();
+        let pending = Arc::new(AtomicBool::new(false));
+        let own = Arc::clone(&pending);
+        std::thread::Builder::new()
+            .name("reaper".to_owned())
+            .spawn(move || Work { state, sightings: Sightings::default(), legacy: None }.run(&woken, &own))?;
+        Ok(Self { wake, pending })
+    }
+
+    /// Says that there may be something to remove. `legacy` says what is promised for what version 0.1.0 has deleted; who
+    /// does not know it gives `None`, and leaves that to others.
+    pub(super) fn wake(&self, legacy: Option<ExportPolicy>) {
+        self.pending.store(true, Ordering::SeqCst);
+        // The thread ends only after this value is dropped, unless it has panicked.
+        if self.wake.send(legacy).is_err() {
+            self.pending.store(false, Ordering::SeqCst);
+            tracing::error!(
+                "the driver has a bug: its reaper is gone, and deleted volumes stay until the next start"
+            );
+        }
+    }
+
+    /// Whether there is something left to remove, for all that is known.
+    #[must_use]
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.load(Ordering::SeqCst)
+    }
+}
+
+struct Work {
+    state: Arc<StateDir>,
+    sightings: Sightings,
+    legacy: Option<ExportPolicy>,
+}
+
+impl Work {
+    fn run(&mut self, woken: &Receiver<Option<ExportPolicy>>, pending: &AtomicBool) {
+        // How long until the next sweep, unless somebody wakes the thread before.
+        let mut pause = None;
+        loop {
+            let next = match pause {
+                None => woken.recv().map_err(RecvTimeoutError::from),
+                Some(pause) => woken.recv_timeout(pause),
+            };
+            match next {
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(legacy) => self.legacy = legacy.or(self.legacy),
+            }
+            // Several deletions need one sweep.
+            while let Ok(legacy) = woken.try_recv() {
+                self.legacy = legacy.or(self.legacy);
+            }
+            // Set before the sweep looks: what comes after it looked sets it again.
+            pending.store(false, Ordering::SeqCst);
+            pause = self.sweep();
+            if pause.is_some() {
+                pending.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Removes what may go. Answers when to look again; `None` if nothing is left.
+    fn sweep(&mut self) -> Option<Duration> {
+        let (state, mut failures, mut pauses) = (Arc::clone(&self.state), Vec::new(), Vec::new());
+        match self.sightings.look(&state) {
+            Ok(findings) => {
+                findings.taken.into_iter().for_each(|draft| remove(&draft, &mut failures));
+                failures.extend(findings.failures);
+                pauses.extend(findings.more.then(|| state.abandoned_after() / LOOKS));
+            }
+            Err(error) => failures.push(error),
+        }
+        match sweep_deleted(&state, &mut failures) {
+            Ok(pause) => pauses.extend(pause),
+            Err(error) => failures.push(error),
+        }
+        if let Err(error) = sweep_own(&state, &mut failures) {
+            failures.push(error);
+        }
+        if let Some(policy) = self.legacy {
+            let (left, more) = legacy::sweep(&state, policy);
+            pauses.extend(left.then_some(RETRY));
+            failures.extend(more);
+        }
+        if let Some(first) = failures.first() {
+            let share = state.label();
+            tracing::warn!(share, count = failures.len(), %first, "not all could be removed; it is tried again");
+            pauses.push(RETRY);
+        }
+        pauses.into_iter().min()
+    }
+}
+
+/// Removes the deleted directories that are due. Answers when the next one is.
+fn sweep_deleted(state: &StateDir, failures: &mut Vec<Error>) -> Result<Option<Duration>> {
+    let Some(deleted) = state.existing_deleted()? else { return Ok(None) };
+    let mut now = None;
+    let mut next: Option<i64> = None;
+    for entry in deleted.entries(usize::MAX)? {
+        let Some((name, terms)) = entry.name.to_str().and_then(|name| Some((name, Terms::parse(name)?)))
+        else {
+            continue;
+        };
+        if terms.due > 0 {
+            let now = match now {
+                Some(now) => now,
+                None => *now.insert(state.process()?.server_time()?),
+            };
+            if terms.due > now {
+                next = Some(next.map_or(terms.due - now, |next| next.min(terms.due - now)));
+                continue;
+            }
+        }
+        let draft = state.process()?.hold(name.to_owned());
+        match deleted.rename(name, draft.dir(), draft.name()) {
+            Ok(()) => remove(&draft, failures),
+            // Another reaper was faster.
+            Err(error) if error.is_not_found() => {}
+            Err(error) => failures.push(error.into()),
+        }
+    }
+    Ok(next.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
+}
+
+/// Removes what this process has left behind.
+fn sweep_own(state: &StateDir, failures: &mut Vec<Error>) -> Result<()> {
+    let Some(process) = state.own_process() else { return Ok(()) };
+    for name in process.left_behind()? {
+        remove(&process.hold(name), failures);
+    }
+    Ok(())
+}
+
+fn remove(draft: &Draft, failures: &mut Vec<Error>) {
+    let pace = Terms::parse(draft.name()).and_then(|terms| terms.removals_per_second);
+    match draft.remove_at(&Pace::new(pace)) {
+        Ok(()) => tracing::info!(share = %draft.dir().label(), name = draft.name(), "removed"),
+        Err(error) => failures.push(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::Dir;
+    use crate::volume::name::handle::VolumeKey;
+
+    struct Share {
+        temporary: tempfile::TempDir,
+        dir: Dir,
+        state: Arc<StateDir>,
+    }
+
+    fn share() -> Share {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temporary.path()).unwrap();
+        let state = StateDir::create(&dir).unwrap().with_abandoned_after(Duration::from_millis(50));
+        Share { temporary, dir, state: Arc::new(state) }
+    }
+
+    impl Share {
+        fn delete(&self, name: &str, retention: Duration) {
+            std::fs::create_dir_all(self.temporary.path().join(name).join("deep")).unwrap();
+            let policy = ExportPolicy { trash_retention: retention, ..ExportPolicy::default() };
+            self.state.discard(&self.dir, name, &VolumeKey::of_name(name), policy).unwrap();
+        }
+
+        fn deleted(&self) -> Vec<String> {
+            let entries = self.state.existing_deleted().unwrap().unwrap().entries(10).unwrap();
+            entries.into_iter().map(|entry| entry.name.into_string().unwrap()).collect()
+        }
+
+        fn work(&self) -> Work {
+            Work { state: Arc::clone(&self.state), sightings: Sightings::default(), legacy: None }
+        }
+    }
+
+    #[test]
+    fn what_is_due_is_removed_whoever_deleted_it() {
+        let share = share();
+        share.delete("v", Duration::ZERO);
+        let other = StateDir::create(&share.dir).unwrap();
+        let reaper = Reaper::start(Arc::new(other)).unwrap();
+        reaper.wake(None);
+        let empty = (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(25));
+            share.deleted().is_empty() && !reaper.is_pending()
+        });
+        assert!(empty);
+    }
+
+    #[test]
+    fn retention_is_the_entrys_own_and_other_deletions_do_not_end_it() {
+        let share = share();
+        share.delete("kept", Duration::from_hours(1));
+        share.delete("gone", Duration::ZERO);
+        let pause = share.work().sweep().unwrap();
+        assert!(pause > Duration::from_mins(59) && pause <= Duration::from_secs(3601), "{pause:?}");
+        let left = share.deleted();
+        assert!(left.len() == 1 && left[0].starts_with("kept."), "{left:?}");
+    }
+
+    #[test]
+    fn what_this_process_left_behind_is_removed() {
+        let share = share();
+        let draft = share.state.draft("left").unwrap();
+        draft.make_dir(0o700).unwrap().make_dir("deep", 0o700).unwrap();
+        drop(draft);
+        assert_eq!(share.work().sweep(), None);
+        assert_eq!(share.state.own_process().unwrap().left_behind().unwrap(), Vec::<String>::new());
+    }
+}
