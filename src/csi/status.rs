@@ -181,7 +181,7 @@ mod tests {
             waited: Duration::from_secs(89),
             step: "mount(2) of nas:/srv with NFS 4.2 from 10.0.0.5:2049".to_owned(),
             export: Some("nas:/srv".to_owned()),
-            unanswered: Duration::from_secs(120),
+            unanswered: Duration::from_mins(2),
         }
     }
 

@@ -73,9 +73,8 @@ impl Places {
         self.queue().unanswered_since(lane).map(|since| since.elapsed())
     }
 
-    /// The exports that do not answer, each with the time since when. Logs each that has become silent since the last
-    /// look, so this is to be called now and then.
-    pub fn look_for_silence(&self) -> Vec<(NfsSource, Duration)> {
+    /// Logs each export that has become silent since the last look. The server calls this every second.
+    pub fn look_for_silence(&self) {
         let waiting: Vec<(NfsSource, usize, Instant)> = {
             let queue = self.queue();
             let exports = queue.lanes().filter_map(|lane| match lane {
@@ -89,7 +88,6 @@ impl Places {
         for (export, calls, since) in waiting {
             self.0.silences.consider(export, calls, since);
         }
-        self.0.silences.all()
     }
 
     fn crowded(&self, lane: &Lane) -> CallError {

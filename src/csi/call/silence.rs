@@ -67,7 +67,8 @@ impl Silences {
     }
 
     /// All silent exports, each with the time since when.
-    pub(super) fn all(&self) -> Vec<(NfsSource, Duration)> {
+    #[cfg(test)]
+    fn all(&self) -> Vec<(NfsSource, Duration)> {
         self.0.lock().iter().map(|(export, silence)| (export.clone(), silence.since.elapsed())).collect()
     }
 }

@@ -1,5 +1,7 @@
 //! The GroupController service: snapshots of several volumes, which are created and deleted together.
 
+#![expect(clippy::needless_pass_by_value, reason = "every plan takes its request, so that all have one form")]
+
 use std::sync::Arc;
 
 use tonic::Request;

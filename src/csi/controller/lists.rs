@@ -1,5 +1,7 @@
 //! The plans of the calls that look at one or all exports as a whole: lists, and the capacity.
 
+#![expect(clippy::needless_pass_by_value, reason = "every plan takes its request, so that all have one form")]
+
 use std::sync::Arc;
 
 use crate::csi::call::guard::Guard;

@@ -1,5 +1,7 @@
 //! The plans of the calls for one volume.
 
+#![expect(clippy::needless_pass_by_value, reason = "every plan takes its request, so that all have one form")]
+
 use std::sync::Arc;
 
 use super::lane_of;

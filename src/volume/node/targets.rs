@@ -95,8 +95,8 @@ mod tests {
         let target = Path::new("/kubelet/a");
         let attempt = targets.begin(target);
         let (begun, wait) = std::sync::mpsc::channel();
+        let mounted = Mutex::new(false);
         std::thread::scope(|scope| {
-            let mounted = Mutex::new(false);
             let publish = scope.spawn(|| {
                 attempt.finish(|| {
                     begun.send(()).unwrap();
