@@ -170,3 +170,108 @@ impl<W> Default for Calls<W> {
         Self { running: BTreeMap::new(), waiting: VecDeque::new(), answered: None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::NfsSource;
+
+    /// A waiter with a name, who is always there.
+    struct Caller(&'static str);
+
+    impl Waiter for Caller {
+        fn has_gone(&self) -> bool {
+            self.0 == "gone"
+        }
+    }
+
+    fn export(number: usize) -> Lane {
+        Lane::Export(NfsSource { server: format!("nas-{number}"), share: "/srv".to_owned() })
+    }
+
+    fn names(begun: Vec<Begun<Caller>>) -> Vec<&'static str> {
+        begun.into_iter().map(|(_, _, caller)| caller.0).collect()
+    }
+
+    /// Begins calls until there is no place, and returns their numbers.
+    fn fill(queue: &mut Queue<Caller>, lane: &Lane) -> Vec<u64> {
+        std::iter::from_fn(|| queue.begin(lane).unwrap()).collect()
+    }
+
+    #[test]
+    fn dead_exports_cannot_take_the_reserved_places_of_another_one() {
+        let mut queue = Queue::default();
+        let dead: usize = (0..40).map(|number| fill(&mut queue, &export(number)).len()).sum();
+        assert_eq!(dead, SHARED_BY_CALLS + 40 * RESERVED, "the shared places are all taken");
+        assert_eq!(fill(&mut queue, &export(40)).len(), RESERVED);
+        assert_eq!(fill(&mut queue, &Lane::Unpublish).len(), FIXED, "nothing takes the places of unpublish");
+        let copies = Lane::Copies(NfsSource { server: "nas-0".to_owned(), share: "/srv".to_owned() });
+        assert_eq!(fill(&mut queue, &copies).len(), WIDTH, "copies have places of their own");
+    }
+
+    #[test]
+    fn whoever_waits_longest_begins_first_and_those_who_have_gone_are_skipped() {
+        let mut queue = Queue::default();
+        let lane = export(0);
+        let running = fill(&mut queue, &lane);
+        assert_eq!(running.len(), WIDTH);
+        for name in ["first", "gone", "second"] {
+            queue.wait(&lane, Caller(name));
+        }
+        assert_eq!(names(queue.end(&lane, running[0], true)), ["first"]);
+        assert_eq!(names(queue.end(&lane, running[1], true)), ["second"]);
+        assert!(queue.end(&lane, running[2], true).is_empty());
+    }
+
+    #[test]
+    fn a_shared_place_that_becomes_free_is_given_to_a_waiter_of_any_export() {
+        let mut queue = Queue::default();
+        let running: Vec<Vec<u64>> = (0..40).map(|number| fill(&mut queue, &export(number))).collect();
+        queue.wait(&export(39), Caller("other"));
+        assert_eq!(names(queue.end(&export(0), running[0][0], false)), ["other"]);
+    }
+
+    #[test]
+    fn changes_of_the_width_neither_lose_nor_gain_places() {
+        let mut queue = Queue::default();
+        let lane = export(0);
+        let mut running = fill(&mut queue, &lane);
+        assert_eq!(running.len(), 16);
+        assert!(queue.set_width(4).is_empty());
+        queue.wait(&lane, Caller("waiter"));
+        for _ in 0..12 {
+            assert!(queue.end(&lane, running.pop().unwrap(), true).is_empty(), "the lane is narrower now");
+        }
+        assert_eq!(names(queue.end(&lane, running.pop().unwrap(), true)), ["waiter"]);
+        assert!(queue.set_width(16).is_empty());
+        assert_eq!(queue.running(&lane).0 + fill(&mut queue, &lane).len(), 16);
+    }
+
+    #[test]
+    fn lanes_are_bounded_in_number_and_forgotten_when_nobody_uses_them() {
+        let mut queue: Queue<Caller> = Queue::default();
+        let ids: Vec<u64> =
+            (0..EXPORTS).map(|number| queue.begin(&export(number)).unwrap().unwrap()).collect();
+        assert!(queue.begin(&export(EXPORTS)).is_err());
+        assert!(queue.begin(&Lane::Unpublish).unwrap().is_some(), "unpublish is not affected");
+        for (number, id) in ids.into_iter().enumerate() {
+            queue.end(&export(number), id, true);
+        }
+        assert_eq!(queue.lanes().count(), 1);
+        assert!(queue.begin(&export(EXPORTS)).unwrap().is_some());
+    }
+
+    #[test]
+    fn an_export_is_unanswered_since_its_oldest_call_or_its_last_answer() {
+        let mut queue: Queue<Caller> = Queue::default();
+        let lane = export(0);
+        assert_eq!(queue.unanswered_since(&lane), None);
+        let before = Instant::now();
+        let first = queue.begin(&lane).unwrap().unwrap();
+        let _second = queue.begin(&lane).unwrap().unwrap();
+        let begun = queue.unanswered_since(&lane).unwrap();
+        assert!(begun >= before);
+        queue.end(&lane, first, true);
+        assert!(queue.unanswered_since(&lane).unwrap() > begun, "the export has answered since");
+    }
+}
