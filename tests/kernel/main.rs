@@ -6,9 +6,11 @@
 mod canary;
 mod configuration;
 mod copies;
+mod dead_server;
 mod exports;
 mod fixture;
 mod hostile;
+mod overlap;
 mod process;
 mod publish;
 #[path = "../support/mod.rs"]
