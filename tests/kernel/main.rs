@@ -9,6 +9,7 @@ mod copies;
 mod exports;
 mod fixture;
 mod hostile;
+mod options;
 mod process;
 mod publish;
 #[path = "../support/mod.rs"]
