@@ -51,7 +51,7 @@ impl Families {
             "tcp" | "udp" | "rdma" | "proto" => self.set(PROTO, name, value),
             "sync" | "async" => self.set("sync", name, None),
             "lookupcache" => {
-                self.set(base, name, value.map(|value| if value == "positive" { "pos" } else { value }))
+                self.set(base, name, value.map(|value| if value == "positive" { "pos" } else { value }));
             }
             _ => self.set(base, name, value),
         }

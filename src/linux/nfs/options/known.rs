@@ -133,9 +133,8 @@ fn check_value(name: &str, value: Option<&str>, form: &Form) -> Result<(), Optio
         },
         (Form::Word(words), Some(value)) if words.contains(&value) => Ok(()),
         (Form::Words(words), Some(value)) if value.split(':').all(|word| words.contains(&word)) => Ok(()),
-        (Form::Word(words) | Form::Words(words), Some(_)) => Err(wrong(name, &choice(words))),
         (Form::Number(..), None) => Err(wrong(name, "it needs a number")),
-        (Form::Word(words) | Form::Words(words), None) => Err(wrong(name, &choice(words))),
+        (Form::Word(words) | Form::Words(words), _) => Err(wrong(name, &choice(words))),
     }
 }
 
