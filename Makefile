@@ -12,7 +12,7 @@ EXAMPLES := $(CARGO_TARGET_DIR)/release/examples
 SBOM := $(CACHE)/nfs-subdir-csi.cdx.json
 NOTES := /dev/stdout
 
-.PHONY: help deps build image demo test check deny manifests workflows doc unit vm-test kernel sanity cluster e2e fuzz bench \
+.PHONY: help deps build image demo test check deny manifests workflows doc unit vm-test kernel options sanity cluster e2e fuzz bench \
 	msrv advisories versions release-check release-notes sbom
 
 help: ## this list
@@ -54,6 +54,9 @@ vm-test: deps ## tests of the guest that the next ones run in
 
 kernel: deps build ## tests on the kernel's NFS client and server, in several guests at once
 	NFS_SUBDIR_CSI_STATIC=$(DRIVER) cargo test --test kernel
+
+options: deps ## mount options compared with those of mount.nfs(8), as a table
+	NFS_SUBDIR_CSI_TABLE=1 cargo test --test kernel -- options::same_as_mount_nfs
 
 sanity: deps build ## the whole of csi-sanity against the driver in the guest, on NFS 4.2 and NFS 3
 	csi-sanity/build

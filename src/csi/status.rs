@@ -159,7 +159,12 @@ mod tests {
             (sys(Errno::EDQUOT).into(), Code::ResourceExhausted),
             (sys(Errno::ETIMEDOUT).into(), Code::DeadlineExceeded),
             (sys(Errno::EIO).into(), Code::Internal),
-            (sys(Errno::EACCES).into(), Code::Internal),
+            (sys(Errno::EACCES).into(), Code::FailedPrecondition),
+            (sys(Errno::EPERM).into(), Code::FailedPrecondition),
+            (
+                Error::from(SysError::new("unmount", "/var/lib/kubelet/x", Errno::EPERM)).into(),
+                Code::Internal,
+            ),
             (Error::Several(vec![sys(Errno::ENOSPC), sys(Errno::EIO)]).into(), Code::ResourceExhausted),
             (
                 Error::from(MountError::Unreachable { export, port: 2049, tried: Vec::new() }).into(),

@@ -67,7 +67,7 @@ pub enum Error {
     },
     /// A system call failed.
     #[error(transparent)]
-    Sys(#[from] SysError),
+    Sys(SysError),
     /// The driver has no mount namespace of its own.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
@@ -124,10 +124,18 @@ pub(in crate::volume) fn refuse_unsafe(error: SysError) -> Error {
     if error.is_unsafe_path() { unsafe_path(&error.path) } else { explain_denied(error) }
 }
 
-/// The server denied something to root: nearly always the export's squash option.
+/// Every failure on a share passes here, so that a denied one is explained wherever it occurs.
+impl From<SysError> for Error {
+    fn from(error: SysError) -> Self {
+        explain_denied(error)
+    }
+}
+
+/// The server denied something to root: nearly always because of the export's squash option. The path of a file on this
+/// host begins with a slash; the path of a file on a share begins with the server.
 pub(in crate::volume) fn explain_denied(error: SysError) -> Error {
-    if !error.is_denied() {
-        return error.into();
+    if !error.is_denied() || error.path.starts_with('/') {
+        return Error::Sys(error);
     }
     Error::Precondition(format!(
         "{error}: the server does not let the driver act as root here; export the share with no_root_squash and \

@@ -10,6 +10,7 @@ mod dead_server;
 mod exports;
 mod fixture;
 mod hostile;
+mod options;
 mod overlap;
 mod process;
 mod publish;

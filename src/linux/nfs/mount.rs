@@ -38,7 +38,7 @@ pub fn mount_first<'a>(
 ///
 /// Blocks for name resolution, for up to 15 s for each address until a server has answered, and for mount(2).
 pub fn mount(export: &NfsSource, options: &NfsOptions, mount_point: &Path) -> Result<String, MountError> {
-    let (address, offered) = find_server(export, options.port())?;
+    let (address, offered) = find_server(export, options)?;
     let wanted = options.version.map_or(&Version::ALL[..], Version::candidates);
     let not_offered = || MountError::Version {
         export: export.clone(),
@@ -56,7 +56,12 @@ pub fn mount(export: &NfsSource, options: &NfsOptions, mount_point: &Path) -> Re
         let is_more_useful =
             !matches!(&failure, Some(MountError::Refused { reason, .. }) if !is_unsupported_version(reason));
         if is_more_useful {
-            failure = Some(MountError::Refused { export: export.clone(), version, reason });
+            failure = Some(MountError::Refused {
+                export: export.clone(),
+                version,
+                options: options.clone(),
+                reason,
+            });
         }
         if !try_older {
             break;
@@ -69,13 +74,21 @@ fn major(version: Version) -> u32 {
     if version == Version::V3 { 3 } else { 4 }
 }
 
-/// The first address of the server at which NFS answers, and the versions that it offers.
-fn find_server(export: &NfsSource, port: u16) -> Result<(SocketAddr, RangeInclusive<u32>), MountError> {
+/// The first address of the server at which NFS answers, and the versions that it offers. Over RDMA no server can be asked
+/// before the mount, so the first address counts, with every version.
+fn find_server(
+    export: &NfsSource,
+    options: &NfsOptions,
+) -> Result<(SocketAddr, RangeInclusive<u32>), MountError> {
+    let port = options.port();
     let resolve_error = |reason| MountError::Resolve { export: export.clone(), reason };
     step::begin(format!("the resolution of the name {}", export.server));
     let addresses = (export.server.as_str(), port).to_socket_addrs().map_err(resolve_error)?;
     let mut tried = Vec::new();
-    for address in addresses {
+    for address in addresses.filter(|address| options.allows(address.ip())) {
+        if options.is_rdma() {
+            return Ok((address, 3..=4));
+        }
         step::begin(format!("the question to {address} which versions of NFS it offers"));
         match rpc_ping::nfs_versions(address) {
             Ok(versions) => return Ok((address, versions)),
@@ -92,7 +105,7 @@ fn mount_version(
     version: Version,
     mount_point: &Path,
 ) -> io::Result<()> {
-    let mut data = format!("vers={version},addr={}", address.ip());
+    let mut data = format!("vers={version},addr={}", with_zone(address));
     if version == Version::V4Minor(0) && !options.contains("clientaddr") {
         // An NFS 4.0 server connects to the client to recall delegations, and needs the client's address.
         if let Some(own) = own_address(address) {
@@ -110,6 +123,14 @@ fn mount_version(
         .data(&data)
         .mount(export.to_string(), mount_point)
         .map(drop)
+}
+
+/// The address of the server as mount(2) takes it: a link-local IPv6 address needs its zone (RFC 4007 section 11).
+fn with_zone(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+        _ => address.ip().to_string(),
+    }
 }
 
 /// The address of this host in connections to `server`. Connecting a datagram socket sends no packet.

@@ -292,14 +292,14 @@ mod tests {
         let source = NfsSource { server: "nas".to_owned(), share: "/srv".to_owned() };
         let export = NamedExport {
             sources: vec![source],
-            mount_options: PrivateOptions(vec!["timeo=100,secret=hunter2".to_owned()]),
+            mount_options: PrivateOptions(vec!["timeo=100,context=hunter2".to_owned()]),
             policy: ExportPolicy::default(),
         };
         settings.exports.insert("fast".to_owned(), export);
         let resolved = settings.resolve(&ExportRef::named("fast").unwrap()).unwrap();
         let (options, _) = resolved.options(&["timeo=300"]).unwrap();
         assert_eq!(options.get("timeo"), Some("300"));
-        assert_eq!(options.get("secret"), Some("hunter2"));
+        assert_eq!(options.get("context"), Some("hunter2"));
         let printed = format!("{resolved:?} {options:?} {settings:?}");
         assert!(!printed.contains("hunter2"), "{printed}");
         let error = settings.resolve(&ExportRef::named("slow").unwrap()).unwrap_err().to_string();
