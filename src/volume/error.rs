@@ -93,6 +93,12 @@ impl Error {
         }
     }
 
+    /// Whether a directory still has entries, so that nothing could take its place.
+    #[must_use]
+    pub fn is_not_empty(&self) -> bool {
+        matches!(self, Self::Sys(error) if error.is_not_empty())
+    }
+
     /// Whether something is not there any more (`ENOENT`, `ESTALE`): another process was faster.
     #[must_use]
     pub fn is_gone(&self) -> bool {
