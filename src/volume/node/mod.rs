@@ -2,5 +2,8 @@
 
 pub mod ephemeral;
 pub mod publish;
+pub mod request;
 pub mod stats;
 pub mod target_path;
+mod targets;
+pub mod unpublish;
