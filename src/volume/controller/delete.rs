@@ -33,6 +33,8 @@ impl Volumes {
             let Some(state) = state_for(mounted, &located)? else { return Ok(()) };
             let deleted = match state.hold(&located.handle.key)? {
                 Some(held) => delete_recorded(mounted, &state, &located, &held)?,
+                // The handle may have got a record since the look: then the volume is newer than this call.
+                None if located.handle.foreign.is_none() => false,
                 None => delete_foreign(mounted, &state, &located)?,
             };
             if deleted {
