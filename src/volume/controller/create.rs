@@ -201,7 +201,7 @@ fn finish(
         return Ok(find_now(share, &held.record.sub_dir)?.is_some());
     }
     let made = make_directory(share, state, &held.key, &held.record)?;
-    if made && !held.is_current()? {
+    if made && !(state.has_record(held)? && held.is_current()?) {
         // It was deleted meanwhile. The directory is nobody's, unless another volume has the path by now.
         let (parent, name) = held.record.sub_dir.split();
         state.with_path(held, || {

@@ -88,7 +88,11 @@ fn delete_recorded(
             remove_empty_parents(share, &held.record.sub_dir);
         }
     }
-    state.release(held)?;
+    let is_gone = || Ok(find_now(share, &held.record.sub_dir)?.is_none());
+    match held.record.on_delete {
+        OnDelete::Retain => state.release(held)?,
+        OnDelete::Delete | OnDelete::Archive => state.release_if(held, is_gone)?,
+    }
     mounted.promised_changed(held.record.capacity_bytes, 0);
     Ok(held.record.on_delete == OnDelete::Delete)
 }
