@@ -25,6 +25,10 @@ use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::Volume;
 use crate::volume::volumes::Volumes;
 
+/// How often a directory that is in the way is looked at before the answer is ALREADY_EXISTS, and at which intervals.
+const LOOKS: usize = 10;
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// A volume to be made.
 #[derive(Debug, Clone)]
 pub struct NewVolume {
@@ -114,12 +118,19 @@ impl Volumes {
         // A directory that stands there already holds somebody's data: deleting the new volume would delete it. One that
         // is retained in the end may be taken over, but not filled.
         let takes_over = new.on_delete() == OnDelete::Retain && new.source.is_none();
-        let found = find_now(mounted.share(), sub_dir)?.is_some();
-        if found && !takes_over {
-            // Another controller may have made the volume meanwhile.
+        let mut found = find_now(mounted.share(), sub_dir)?.is_some();
+        // Another controller may have made the volume meanwhile, or it may take back what it made while the volume was deleted.
+        for _ in 0..LOOKS {
+            if !found || takes_over {
+                break;
+            }
             if state.read(key)?.is_some() {
                 return Ok(None);
             }
+            std::thread::sleep(LOOK_AGAIN);
+            found = find_now(mounted.share(), sub_dir)?.is_some();
+        }
+        if found && !takes_over {
             let message = format!(
                 "{}/{sub_dir} exists, and is not this volume's: choose another subDir, move the directory away, or take it over \
                  with onDelete: retain",
@@ -190,7 +201,7 @@ fn finish(
         return Ok(find_now(share, &held.record.sub_dir)?.is_some());
     }
     let made = make_directory(share, state, &held.key, &held.record)?;
-    if made && !held.is_current()? {
+    if made && !(state.has_record(held)? && held.is_current()?) {
         // It was deleted meanwhile. The directory is nobody's, unless another volume has the path by now.
         let (parent, name) = held.record.sub_dir.split();
         state.with_path(held, || {

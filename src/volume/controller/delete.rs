@@ -33,6 +33,8 @@ impl Volumes {
             let Some(state) = state_for(mounted, &located)? else { return Ok(()) };
             let deleted = match state.hold(&located.handle.key)? {
                 Some(held) => delete_recorded(mounted, &state, &located, &held)?,
+                // The handle may have got a record since the look: then the volume is newer than this call.
+                None if located.handle.foreign.is_none() => false,
                 None => delete_foreign(mounted, &state, &located)?,
             };
             if deleted {
@@ -86,7 +88,11 @@ fn delete_recorded(
             remove_empty_parents(share, &held.record.sub_dir);
         }
     }
-    state.release(held)?;
+    let is_gone = || Ok(find_now(share, &held.record.sub_dir)?.is_none());
+    match held.record.on_delete {
+        OnDelete::Retain => state.release(held)?,
+        OnDelete::Delete | OnDelete::Archive => state.release_if(held, is_gone)?,
+    }
     mounted.promised_changed(held.record.capacity_bytes, 0);
     Ok(held.record.on_delete == OnDelete::Delete)
 }

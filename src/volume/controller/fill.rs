@@ -9,7 +9,7 @@ use crate::volume::error::several;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::policy::settings::ExportPolicy;
-use crate::volume::share::claims::{Added, HeldRecord};
+use crate::volume::share::claims::HeldRecord;
 use crate::volume::share::directory::find_now;
 use crate::volume::share::directory::make_parents;
 use crate::volume::share::mounts::MountedExport;
@@ -77,7 +77,7 @@ impl Volumes {
             return Err(meanwhile());
         }
         draft.place(parent, name).map_err(|error| if error.is_not_empty() { meanwhile() } else { error })?;
-        if held.is_current()? {
+        if state.has_record(held)? && held.is_current()? {
             return Ok(());
         }
         state.with_path(held, || state.discard(parent, name, key, ExportPolicy::default()))?;
@@ -91,12 +91,10 @@ fn withdraw(mounted: &MountedExport, state: &StateDir, held: &HeldRecord) -> Res
     if is_there()? {
         return Ok(());
     }
-    state.release(held)?;
-    if is_there()? {
-        // It was filled between the look and the release.
-        if let Added::Made(again) = state.add(&held.key, &held.record)? {
-            return state.keep(&again);
-        }
+    match state.release_if(held, || Ok(!is_there()?)) {
+        // It was filled between the look and the release, or is being deleted.
+        Err(Error::Busy(_)) => return Ok(()),
+        released => released?,
     }
     mounted.promised_changed(held.record.capacity_bytes, 0);
     Ok(())

@@ -43,14 +43,14 @@ impl StateDir {
         if let Err(error) = draft.dir().link(draft.name(), &self.volumes, file_of(&held.key)) {
             // An error does not tell the outcome: the reply to a first request may be lost.
             if !held.is_current()? {
-                self.take_names(held, true, false)?;
+                self.take_names(held, true, false, || Ok(true))?;
                 return if error.is_taken() { Ok(Some(Added::Exists)) } else { Err(error.into()) };
             }
         }
         match self.overlap_of(&held.record.sub_dir, &held.key)? {
             None => Ok(None),
             Some(owner) => {
-                self.take_names(held, true, true)?;
+                self.take_names(held, true, true, || Ok(true))?;
                 Ok(Some(Added::Overlaps(owner)))
             }
         }

@@ -83,6 +83,13 @@ impl StateDir {
         held.draft.as_ref().map_or(Ok(()), Draft::remove_file)
     }
 
+    /// Whether the record has its name on the server now. A name that a deletion has moved aside does not count. NFS requests:
+    /// GETATTR, and LOOKUP or GETATTR.
+    pub fn has_record(&self, held: &HeldRecord) -> Result<bool> {
+        let now = self.volumes.fresh_entry(file_of(&held.key))?;
+        Ok(now.is_some_and(|now| now.inode == held.file.inode()))
+    }
+
     /// Makes sure that the volume has its directory: a process that was killed, or version 0.1.0, may have left a record
     /// without a claim. Answers the other volume if that has the directory. No request if all is as it should be.
     pub fn claim(&self, held: &HeldRecord) -> Result<Option<String>> {

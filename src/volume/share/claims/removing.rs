@@ -43,16 +43,29 @@ impl StateDir {
     /// Takes all names of a record away, so that the volume is deleted. `Err(Busy)` if the names are another volume's by
     /// now; they have them again then. NFS requests: RENAME twice, GETATTR, REMOVE twice.
     pub fn release(&self, held: &HeldRecord) -> Result<()> {
-        self.take_names(held, true, true)?;
+        self.release_if(held, || Ok(true))
+    }
+
+    /// As [`Self::release`], if `is_gone` says so after the names were moved aside. Otherwise they have their places again, and
+    /// the answer is `Err(Busy)`. A process that makes the directory looks for the names afterwards ([`Self::has_record`]), and
+    /// one that deletes the volume looks for the directory afterwards, so one of the two notices the other.
+    pub fn release_if(&self, held: &HeldRecord, is_gone: impl FnOnce() -> Result<bool>) -> Result<()> {
+        self.take_names(held, true, true, is_gone)?;
         self.keep(held)
     }
 
     /// Takes the name of the record away and nothing else, from a volume that has lost its directory to another one.
     pub fn release_record(&self, held: &HeldRecord) -> Result<()> {
-        self.take_names(held, false, true)
+        self.take_names(held, false, true, || Ok(true))
     }
 
-    pub(super) fn take_names(&self, held: &HeldRecord, with_claim: bool, with_record: bool) -> Result<()> {
+    pub(super) fn take_names(
+        &self,
+        held: &HeldRecord,
+        with_claim: bool,
+        with_record: bool,
+        is_gone: impl FnOnce() -> Result<bool>,
+    ) -> Result<()> {
         let (claims, claim) = (self.kept_part(CLAIMS)?, claim_file(held.record.sub_dir.as_str()));
         let mut names: Vec<(&Dir, String)> = Vec::new();
         // The claim goes first: there is never a claim without a record, unless a process is killed or wakes up late.
@@ -76,6 +89,19 @@ impl StateDir {
                 aside.dir().rename(aside.name(), dir, name)?;
             }
             return Err(busy(held));
+        }
+        if !is_gone()? {
+            for (aside, dir, name) in &taken {
+                match aside.dir().link(aside.name(), dir, name) {
+                    // Another volume has claimed the directory meanwhile, so it is that volume's.
+                    Err(error) if error.is_taken() => break,
+                    linked => linked?,
+                }
+            }
+            if self.has_record(held)? {
+                taken.iter().try_for_each(|(aside, ..)| aside.remove_file())?;
+                return Err(busy(held));
+            }
         }
         taken.iter().try_for_each(|(aside, ..)| aside.remove_file())
     }

@@ -184,3 +184,16 @@ fn a_promise_that_a_killed_process_had_begun_is_finished_by_the_retry() {
     assert_eq!(share.state.claim(&share.hold("v")).unwrap(), None);
     assert!(share.hold("v").is_current().unwrap());
 }
+
+#[test]
+fn a_deletion_that_finds_the_directory_made_anew_gives_the_names_back() {
+    let share = share();
+    share.made("v", "claim");
+    let held = share.hold("v");
+    assert!(matches!(share.state.release_if(&held, || Ok(false)), Err(Error::Busy(_))));
+    assert!(share.state.has_record(&held).unwrap() && share.hold("v").is_current().unwrap());
+    assert_eq!(share.state.process().unwrap().left_behind().unwrap(), Vec::<String>::new());
+    // While the names are aside, whoever makes the directory does not find the record.
+    share.state.release_if(&held, || share.state.has_record(&held).map(|has| !has)).unwrap();
+    assert!(share.state.hold(&key("v")).unwrap().is_none());
+}
