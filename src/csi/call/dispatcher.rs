@@ -20,6 +20,10 @@ use crate::volume;
 /// What the log shows of a text that a request contains, in bytes: the longest handle that CSI allows.
 const LOGGED: usize = 128;
 
+/// A call that waits for a copy stops waiting at its deadline by itself, and has this long to report the progress. It is less
+/// than the time by which the deadline is before the moment when the caller gives up.
+const TIME_TO_REPORT: Duration = Duration::from_millis(300);
+
 /// Shared by all services of a process.
 #[derive(Clone)]
 pub struct Dispatcher {
@@ -110,7 +114,8 @@ impl Dispatcher {
             }
             result
         });
-        match tokio::time::timeout(deadline.left(), running).await {
+        let reports = if matches!(lane, Lane::Copies(_)) { TIME_TO_REPORT } else { Duration::ZERO };
+        match tokio::time::timeout(deadline.left() + reports, running).await {
             Err(_) => Err(self.slow(&lane, deadline, &step)),
             Ok(None) => Err(CallError::Panicked),
             Ok(Some(result)) => Ok(result?),
