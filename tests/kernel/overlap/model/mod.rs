@@ -106,9 +106,15 @@ fn top_directories() -> Vec<String> {
     directories
 }
 
-/// The names of all files on the share, wherever they lie.
+/// The names of all files of the workers on the share, wherever they lie.
 fn files_on_share() -> std::collections::BTreeSet<String> {
     let mut find = std::process::Command::new("find");
-    find.arg(server::exported("/share")).args(["-ignore_readdir_race", "-type", "f", "-printf", "%f\n"]);
+    find.arg(server::exported("/share")).args([
+        "-ignore_readdir_race",
+        "-name",
+        "data-of-*",
+        "-printf",
+        "%f\n",
+    ]);
     server::run(&mut find).lines().map(str::to_owned).collect()
 }

@@ -136,12 +136,16 @@ impl Worker {
         parameters.extend([("subDir", sub_dir.as_str()), ("onDelete", on_delete)]);
         let mut request = support::create(&name, &parameters);
         let (origin, files) = source.map_or((None, Vec::new()), |(origin, _, files)| (Some(origin), files));
+        if origin.is_some() {
+            // It gets the capacity of what it is filled from.
+            request.capacity_range = None;
+        }
         request.volume_content_source =
             origin.map(|r#type| proto::VolumeContentSource { r#type: Some(r#type) });
 
         let context = self.context(&format!("create {name} at {sub_dir}, {reached:?}"));
         let mut cleared = false;
-        loop {
+        let capacity = loop {
             let (answer, unanswered) = self
                 .cast
                 .ask_controller(reached, |mut client| {
@@ -153,7 +157,7 @@ impl Worker {
                 self.late.push((name.clone(), reached, claim));
             }
             match answer {
-                Ok(_) => break,
+                Ok(answer) => break answer.volume.unwrap().capacity_bytes,
                 // A process that got the call for an earlier volume of this claim may have gone on with it late.
                 Err(status) if status.code() == Code::AlreadyExists && !cleared => {
                     cleared = true;
@@ -165,8 +169,8 @@ impl Worker {
                 }
                 Err(status) => panic!("{context}: {status}"),
             }
-        }
-        let mut owned = Owned { name, reached, claim, policy, capacity: 1 << 30, files };
+        };
+        let mut owned = Owned { name, reached, claim, policy, capacity, files };
         self.compare_files(&owned, &context);
         let file = format!("data-of-{}", owned.name);
         fs::write(self.directory(claim).join(&file), &file)
