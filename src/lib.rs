@@ -19,7 +19,7 @@
 //! 1. [`volume::name::template`]: how the name of the volume's directory is made from the names of the claim.
 //! 2. [`volume::controller::create`]: what CreateVolume does, and in which order, so that it can be killed at any moment.
 //! 3. [`volume::share::state_dir`]: what the driver keeps on an export, besides the directories of the volumes.
-//! 4. `dispatcher.rs` in [`csi`]: what bounds a call. It gives each call a guard, a place, a thread and a time limit.
+//! 4. [`csi::call::dispatcher`]: what bounds a call. It gives each call a deadline, a guard, a place and a thread.
 //! 5. [`csi::node`]: how NodePublishVolume is decoded and answered.
 //! 6. [`volume::node::publish`]: how a publish opens the volume's directory and binds it to the target path.
 //! 7. [`volume::share::mounts`]: when an export is mounted, and by which publishes its mount is shared.

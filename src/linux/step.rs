@@ -10,15 +10,9 @@ thread_local! {
     static CURRENT: RefCell<Option<Step>> = const { RefCell::new(None) };
 }
 
-/// The step at which a piece of work is. A clone shows the same step to another thread.
-#[derive(Debug, Clone)]
-pub struct Step(Arc<Mutex<Cow<'static, str>>>);
-
-impl Default for Step {
-    fn default() -> Self {
-        Self(Arc::new(Mutex::new(Cow::Borrowed("an NFS request"))))
-    }
-}
+/// The step at which a piece of work is. A clone shows the same step to another thread. Work that asks no server has no step.
+#[derive(Debug, Clone, Default)]
+pub struct Step(Arc<Mutex<Option<Cow<'static, str>>>>);
 
 impl Step {
     /// Does `work` in this thread. What it tells [`begin`] is the step.
@@ -27,10 +21,10 @@ impl Step {
         work()
     }
 
-    /// The step now, such as `mount(2) of nas:/srv`.
+    /// The step now, such as `mount(2) of nas:/srv`. `None` if no step has begun yet.
     #[must_use]
-    pub fn now(&self) -> String {
-        self.0.lock().clone().into_owned()
+    pub fn now(&self) -> Option<String> {
+        self.0.lock().clone().map(Cow::into_owned)
     }
 }
 
@@ -43,11 +37,11 @@ impl Drop for Reset {
     }
 }
 
-/// Says what the work of this thread does from now on. Has no effect if nobody observes it.
+/// Says what the work of this thread waits for from now on. Has no effect if nobody observes it.
 pub fn begin(step: impl Into<Cow<'static, str>>) {
     CURRENT.with_borrow(|current| {
         if let Some(current) = current {
-            *current.0.lock() = step.into();
+            *current.0.lock() = Some(step.into());
         }
     });
 }
@@ -63,10 +57,12 @@ mod tests {
         outer.clone().of(|| {
             begin("first");
             inner.clone().of(|| begin("within"));
-            assert_eq!(outer.now(), "first");
+            assert_eq!(outer.now().as_deref(), Some("first"));
             begin(format!("the {}", "last"));
         });
         begin("nobody observes this either");
-        assert_eq!((outer.now(), inner.now()), ("the last".to_owned(), "within".to_owned()));
+        assert_eq!(outer.now().as_deref(), Some("the last"));
+        assert_eq!(inner.now().as_deref(), Some("within"));
+        assert_eq!(Step::default().now(), None);
     }
 }

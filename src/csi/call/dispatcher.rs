@@ -101,9 +101,13 @@ impl Dispatcher {
         let (held, span, own) = (Arc::clone(held), span.clone(), step.clone());
         let running = blocking(move || {
             let _held = held;
-            let result = span.in_scope(|| own.of(|| work(deadline)));
-            let unreachable = result.as_ref().err().filter(|error| error.is_unreachable());
-            place.ended(unreachable.map(ToString::to_string).as_deref());
+            let result = span.in_scope(|| own.clone().of(|| work(deadline)));
+            match result.as_ref().err().filter(|error| error.is_unreachable()) {
+                Some(error) => place.unreachable(&error.to_string()),
+                None if own.now().is_some() => place.answered(),
+                // The work has asked no server, so it says nothing about one.
+                None => {}
+            }
             result
         });
         match tokio::time::timeout(deadline.left(), running).await {
@@ -120,7 +124,7 @@ impl Dispatcher {
         };
         CallError::Slow {
             waited: deadline.waited(),
-            step: step.now(),
+            step: step.now().unwrap_or_else(|| "its turn".to_owned()),
             export,
             unanswered: self.places.unanswered(lane).unwrap_or_default(),
         }
@@ -242,6 +246,24 @@ mod tests {
         let message = slow.await.unwrap_err().message().to_owned();
         assert!(message.contains("mount(2) of nas:/srv"), "{message}");
         finish.send(()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_an_answer_of_the_server_ends_the_silence_of_an_export() {
+        let dispatcher = Dispatcher::new(Duration::from_mins(1));
+        let silent = || dispatcher.places().silent_exports();
+        let refused = crate::linux::MountError::Unreachable {
+            export: NfsSource { server: "nas".to_owned(), share: "/srv".to_owned() },
+            port: 2049,
+            tried: Vec::new(),
+        };
+        let fails = Work::<()>::new(Guard::None, export("nas"), move |_| Err(refused.into()));
+        dispatcher.call("Test", Request::new(()), |()| "v", |()| Ok(fails)).await.unwrap_err();
+        assert_eq!(silent(), 1);
+        call(&dispatcher, || ()).await.unwrap();
+        assert_eq!(silent(), 1, "the call has asked no server");
+        call(&dispatcher, || crate::linux::step::begin("a request to nas:/srv")).await.unwrap();
+        assert_eq!(silent(), 0);
     }
 
     #[tokio::test]

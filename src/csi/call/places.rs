@@ -90,6 +90,12 @@ impl Places {
         }
     }
 
+    /// How many exports are silent.
+    #[cfg(test)]
+    pub(super) fn silent_exports(&self) -> usize {
+        self.0.silences.all().len()
+    }
+
     fn crowded(&self, lane: &Lane) -> CallError {
         let mut queue = self.queue();
         let (running, oldest) = queue.running(lane);
@@ -129,13 +135,18 @@ pub struct Place {
 }
 
 impl Place {
-    /// Says how the work has ended: whether the server has answered, or why it cannot be reached.
-    pub fn ended(&mut self, unreachable: Option<&str>) {
-        self.answered = unreachable.is_none();
-        let Lane::Export(source) = &self.lane else { return };
-        match unreachable {
-            Some(reason) => self.places.0.silences.begin(source, reason),
-            None => self.places.0.silences.end(source),
+    /// The server has answered the work of this place.
+    pub fn answered(&mut self) {
+        self.answered = true;
+        if let Lane::Export(source) = &self.lane {
+            self.places.0.silences.end(source);
+        }
+    }
+
+    /// The work of this place could not reach the server, for this reason.
+    pub fn unreachable(&mut self, reason: &str) {
+        if let Lane::Export(source) = &self.lane {
+            self.places.0.silences.begin(source, reason);
         }
     }
 }

@@ -68,7 +68,7 @@ impl Silences {
 
     /// All silent exports, each with the time since when.
     #[cfg(test)]
-    fn all(&self) -> Vec<(NfsSource, Duration)> {
+    pub(super) fn all(&self) -> Vec<(NfsSource, Duration)> {
         self.0.lock().iter().map(|(export, silence)| (export.clone(), silence.since.elapsed())).collect()
     }
 }

@@ -66,7 +66,7 @@ fn take(
     let new = snapshot_request(Kind::Group, request.name, sources, &request.secrets, &request.parameters)?;
     let lane = Lane::of_export(&volumes.settings.get(), Some(&new.export_id()?)).of_copies();
     Ok(Work::new(Guard::TakeGroup(new.name.clone()), lane, move |deadline| {
-        let group_snapshot = Some(encode_group(&volumes.take_group(&new, deadline.left())?));
+        let group_snapshot = Some(encode_group(&volumes.take_group(&new, deadline.left_for_copies())?));
         Ok(proto::CreateVolumeGroupSnapshotResponse { group_snapshot })
     }))
 }

@@ -25,7 +25,7 @@ pub(super) fn take(
     let new = snapshot_request(Kind::Single, request.name, sources, &request.secrets, &request.parameters)?;
     let lane = Lane::of_export(&volumes.settings.get(), Some(&new.export_id()?)).of_copies();
     Ok(Work::new(Guard::TakeSnapshot(new.name.clone()), lane, move |deadline| {
-        let snapshot = Some(encode_snapshot(&volumes.take_snapshot(&new, deadline.left())?));
+        let snapshot = Some(encode_snapshot(&volumes.take_snapshot(&new, deadline.left_for_copies())?));
         Ok(proto::CreateSnapshotResponse { snapshot })
     }))
 }

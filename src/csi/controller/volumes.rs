@@ -28,7 +28,7 @@ pub(super) fn create(
     let lane = Lane::of_export(&volumes.settings.get(), Some(&handle.export));
     let lane = if new.source.is_some() { lane.of_copies() } else { lane };
     Ok(Work::new(Guard::Volume(handle.to_string()), lane, move |deadline| {
-        let volume = Some(encode_volume(&volumes.create(&new, deadline.left())?));
+        let volume = Some(encode_volume(&volumes.create(&new, deadline.left_for_copies())?));
         Ok(proto::CreateVolumeResponse { volume })
     }))
 }

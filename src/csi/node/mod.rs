@@ -100,8 +100,9 @@ fn plan_publish(
     };
     let settings = publisher.volumes.settings.get();
     let lane = Lane::of_export(&settings, wanted.export(&settings).as_ref());
+    let attempt = publisher.begin(&wanted.target);
     Ok(Work::new(guard, lane, move |_| {
-        publisher.publish(&wanted.locate(&publisher.volumes)?)?;
+        publisher.publish(&wanted.locate(&publisher.volumes)?, &attempt)?;
         Ok(proto::NodePublishVolumeResponse {})
     }))
 }

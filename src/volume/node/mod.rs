@@ -4,6 +4,7 @@ pub mod ephemeral;
 pub mod publish;
 pub mod request;
 pub mod stats;
+mod target_dir;
 pub mod target_path;
-mod targets;
+pub mod targets;
 pub mod unpublish;

@@ -1,27 +1,23 @@
 //! Making a volume appear at a target path, and disappear from it.
 
 use std::ffi::OsString;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, SysError, mountinfo, step};
+use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, mountinfo, step};
 
 use crate::volume::error::{Error, Result};
 use crate::volume::error::{refuse_unsafe, several};
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::node::ephemeral;
+use crate::volume::node::target_dir::{make_target, remove_target};
 use crate::volume::node::target_path::TargetPath;
 use crate::volume::node::targets::{Attempt, Targets};
 use crate::volume::policy::access_mode::AccessMode;
 use crate::volume::policy::settings::ResolvedExport;
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::volumes::Volumes;
-
-/// The mode of a target directory while nothing is mounted on it. Pods see the mode of the volume.
-const TARGET_MODE: u32 = 0o750;
 
 /// A volume and where it is to appear.
 #[derive(Debug, Clone)]
@@ -92,25 +88,31 @@ impl Publisher {
         Self { volumes, mounter, targets: Targets::default(), kubelet_dir }
     }
 
+    /// Registers a publish at a target path, from the arrival of its call on. The publish may wait for its place and for
+    /// the server, and an unpublish of the target revokes it all that time.
+    #[must_use]
+    pub fn begin(&self, target: &Path) -> Attempt {
+        self.targets.begin(target)
+    }
+
     /// Publishes a volume. On a mounted export this needs one LOOKUP for each component of the directory that the client
     /// has not cached, and the local system calls of [`Mounter::bind`]. If the volume is at the target already, it needs no
     /// NFS request.
     ///
     /// If the volume is unpublished meanwhile, the publish fails with [`Error::Busy`] and leaves nothing behind.
-    pub fn publish(&self, publish: &Publish) -> Result<()> {
+    pub fn publish(&self, publish: &Publish, attempt: &Attempt) -> Result<()> {
         let target = self.resolve(&publish.target)?.ok_or_else(|| {
             let target = publish.target.display();
             Error::Precondition(format!("target_path {target}: its parent directory does not exist"))
         })?;
         let target = target.as_path();
-        let attempt = self.targets.begin(target);
         let own_names: Vec<OsString> =
             publish.export.sources.iter().map(|s| OsString::from(s.to_string())).collect();
         if self.look(&self.mounter.table()?, publish, target, &own_names) == Finding::Done {
             return Ok(());
         }
         if let Directory::Direct(sub_dir) = &publish.directory {
-            return self.publish_direct(publish, sub_dir, target, &own_names, &attempt);
+            return self.publish_direct(publish, sub_dir, target, &own_names, attempt);
         }
         self.volumes.exports.with(&publish.export, &publish.options, |mounted| {
             step::begin(format!("the lookup of the volume's directory on {}", mounted.share().label()));
@@ -119,7 +121,15 @@ impl Publisher {
             // Where two mounts share a superblock, the kernel names both after the first.
             let kernel_name = table.at(mounted.mount_point()).map(|mount| mount.source.clone());
             let names: Vec<OsString> = own_names.iter().cloned().chain(kernel_name).collect();
-            self.place(publish, &volume, target, &table, &names, &attempt)
+            let placed = self.place(publish, &volume, target, &table, &names, attempt);
+            match (&publish.directory, placed) {
+                // The unpublish has found nothing to remove.
+                (Directory::Ephemeral(volume_id), Err(error)) if attempt.is_revoked() => {
+                    let discarded = ephemeral::discard(mounted, volume_id);
+                    Err(several(std::iter::once(error).chain(discarded.err()).collect()))
+                }
+                (_, placed) => placed,
+            }
         })
     }
 
@@ -261,43 +271,12 @@ fn give_to_group(volume: &Dir, group: u32) -> Result<()> {
     Ok(())
 }
 
-/// Makes the target directory. Returns `false` if it was there and empty. A directory with files in it is refused: they were
-/// written while no volume was mounted, and a mount would hide them.
-fn make_target(target: &Path) -> Result<bool> {
-    let error = |op| move |e: io::Error| SysError::new(op, target.display().to_string(), e);
-    match std::fs::DirBuilder::new().mode(TARGET_MODE).create(target) {
-        Ok(()) => return Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(error("mkdir")(e).into()),
-    }
-    if !target.symlink_metadata().map_err(error("stat"))?.is_dir() {
-        return Err(Error::Precondition(format!("{} is not a directory", target.display())));
-    }
-    if target.read_dir().map_err(error("read"))?.next().is_some() {
-        return Err(Error::Precondition(format!(
-            "{} contains files although nothing is mounted there. They were written while the volume was not mounted: move \
-             them to where they belong",
-            target.display()
-        )));
-    }
-    Ok(false)
-}
-
-/// Removes the empty target directory, if it is there.
-pub(super) fn remove_target(target: &Path) -> Result<()> {
-    match std::fs::remove_dir(target) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            Err(SysError::new("rmdir", target.display().to_string(), e).into())
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::linux::fake::FakeMounter;
     use crate::volume::name::export::Export;
+    use crate::volume::node::unpublish::Unpublished;
     use crate::volume::share::mounts::Exports;
     use std::time::Duration;
 
@@ -327,6 +306,49 @@ mod tests {
         let node = Publisher::new(volumes, mounter, PathBuf::from("/k"));
         let names: Vec<OsString> = names.iter().map(OsString::from).collect();
         node.look(&MountTable::parse(TABLE.as_bytes()), publish, Path::new(target), &names)
+    }
+
+    /// A publisher whose export `nas:/srv` is a local directory with the volume `vol`.
+    fn publisher(temporary: &Path) -> (Publisher, Arc<FakeMounter>) {
+        for dir in ["share/vol", "kubelet"] {
+            std::fs::create_dir_all(temporary.join(dir)).unwrap();
+        }
+        let mounter = Arc::new(FakeMounter::default());
+        mounter.serve("nas:/srv", &temporary.join("share"));
+        let exports = Arc::new(Exports::new(mounter.clone(), Duration::ZERO));
+        let volumes = Volumes { settings: Arc::default(), exports, copies: Arc::default() };
+        let kubelet_dir = temporary.join("kubelet").canonicalize().unwrap();
+        (Publisher::new(volumes, mounter.clone(), kubelet_dir), mounter)
+    }
+
+    #[test]
+    fn a_publish_that_was_unpublished_while_it_waited_leaves_nothing() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (publisher, mounter) = publisher(temporary.path());
+        let target = temporary.path().join("kubelet/pod");
+        let at = |directory| Publish {
+            export: ResolvedExport::mounted(Export::new("nas", "/srv").unwrap()),
+            directory,
+            target: target.clone(),
+            ..publish("vol")
+        };
+        let is_mounted = || mounter.table().unwrap().iter().any(|mount| mount.mount_point.ends_with("pod"));
+        for directory in
+            [Directory::At(SubDir::parse("vol").unwrap()), Directory::Ephemeral("csi-1".to_owned())]
+        {
+            let late = publisher.begin(&target);
+            assert!(matches!(publisher.unpublish("v", &target), Ok(Unpublished::Done)));
+            let error = publisher.publish(&at(directory.clone()), &late).unwrap_err();
+            assert!(matches!(error, Error::Busy(_)), "{error}");
+            assert!(!is_mounted() && !target.exists());
+            let own = temporary.path().join("share").join(directory.path());
+            assert_eq!(own.exists(), matches!(directory, Directory::At(_)), "a pod's own volume is removed");
+            let again = publisher.begin(&target);
+            publisher.publish(&at(directory), &again).unwrap();
+            assert!(is_mounted() && target.exists());
+            mounter.unmount(&target.canonicalize().unwrap()).unwrap();
+            std::fs::remove_dir(&target).unwrap();
+        }
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::linux::Dir;
 use crate::linux::dir::Usage;
+use crate::linux::{Dir, step};
 
 use crate::volume::error::Result;
 use crate::volume::name::export::Export;
@@ -16,6 +16,7 @@ impl Publisher {
     /// that the client has cached are old.
     pub fn stats(&self, path: &Path) -> Result<Usage> {
         let target = self.published(path)?;
+        step::begin(format!("the statistics of the file system at {}", target.display()));
         Ok(Dir::open_mount(&target)?.usage()?)
     }
 

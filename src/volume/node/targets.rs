@@ -11,27 +11,27 @@ use parking_lot::Mutex;
 
 use crate::volume::error::{Error, Result};
 
-/// The publishes under way, by target path.
-#[derive(Debug, Default)]
-pub(super) struct Targets(Mutex<HashMap<PathBuf, Vec<Arc<Revoked>>>>);
+/// The publishes under way, by the target path as the calls name it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Targets(Arc<Mutex<HashMap<PathBuf, Vec<Arc<Revoked>>>>>);
 
 /// Whether an unpublish has revoked the publish. Locked while the volume appears at the target, which needs no server.
 type Revoked = Mutex<bool>;
 
-/// One publish, from its beginning until this is dropped.
+/// One publish, from the arrival of its call until this is dropped.
 #[derive(Debug)]
-pub(super) struct Attempt<'a> {
-    targets: &'a Targets,
-    target: &'a Path,
+pub struct Attempt {
+    targets: Targets,
+    target: PathBuf,
     revoked: Arc<Revoked>,
 }
 
 impl Targets {
     /// Begins a publish at a target path.
-    pub(super) fn begin<'a>(&'a self, target: &'a Path) -> Attempt<'a> {
-        let revoked = Arc::default();
-        self.0.lock().entry(target.to_owned()).or_default().push(Arc::clone(&revoked));
-        Attempt { targets: self, target, revoked }
+    pub(super) fn begin(&self, target: &Path) -> Attempt {
+        let (target, revoked) = (target.to_owned(), Arc::default());
+        self.0.lock().entry(target.clone()).or_default().push(Arc::clone(&revoked));
+        Attempt { targets: self.clone(), target, revoked }
     }
 
     /// Revokes all publishes at a target path. When this returns, each of them has either put its volume there already, or
@@ -44,7 +44,7 @@ impl Targets {
     }
 }
 
-impl Attempt<'_> {
+impl Attempt {
     /// Does the last step of a publish, which must need no server, unless the publish has been revoked.
     pub(super) fn finish<T>(&self, last_step: impl FnOnce() -> Result<T>) -> Result<T> {
         let revoked = self.revoked.lock();
@@ -56,15 +56,20 @@ impl Attempt<'_> {
         }
         last_step()
     }
+
+    /// Whether an unpublish has revoked this publish.
+    pub(super) fn is_revoked(&self) -> bool {
+        *self.revoked.lock()
+    }
 }
 
-impl Drop for Attempt<'_> {
+impl Drop for Attempt {
     fn drop(&mut self) {
         let mut targets = self.targets.0.lock();
-        if let Some(attempts) = targets.get_mut(self.target) {
+        if let Some(attempts) = targets.get_mut(&self.target) {
             attempts.retain(|revoked| !Arc::ptr_eq(revoked, &self.revoked));
             if attempts.is_empty() {
-                targets.remove(self.target);
+                targets.remove(&self.target);
             }
         }
     }

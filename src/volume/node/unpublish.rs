@@ -6,7 +6,8 @@ use crate::linux::MountTable;
 
 use crate::volume::error::Result;
 use crate::volume::node::ephemeral;
-use crate::volume::node::publish::{Publisher, remove_target};
+use crate::volume::node::publish::Publisher;
+use crate::volume::node::target_dir::remove_target;
 use crate::volume::policy::settings::ResolvedExport;
 
 /// How far an unpublish has come.
@@ -23,9 +24,9 @@ impl Publisher {
     /// Takes a volume off a target path and removes the directory there. Sends no request to a server, and does not wait for
     /// a publish of this target: that is revoked. If nothing is there, it has nothing to do.
     pub fn unpublish(&self, volume_id: &str, target: &Path) -> Result<Unpublished> {
+        self.targets.revoke(target);
         let Some(target) = self.resolve(target)? else { return Ok(Unpublished::Done) };
         let target = target.as_path();
-        self.targets.revoke(target);
         let table = self.mounter.table()?;
         if let Some(export) = table.at(target).and_then(|mount| ephemeral::export_of(mount, volume_id)) {
             return Ok(Unpublished::Ephemeral(export));
