@@ -2,7 +2,6 @@
 
 mod copies;
 pub(crate) mod members;
-mod model;
 pub(crate) mod network;
 mod retention;
 mod two_controllers;
