@@ -69,10 +69,10 @@ impl NewVolume {
 impl Volumes {
     /// Makes a volume, or finds it made. While it is being filled the answer is [`Error::Busy`], after `timeout`.
     ///
-    /// The record is written before the directory, so a driver killed in between knows on the retry that the
-    /// directory is its own to make. NFS requests of a first call on a mounted export: 1 for the absent record, 1 to
-    /// see that the directory's name is free, 1 for the free space, 7 to write the record, 1 MKDIR (more with an
-    /// owner, or with setuid, setgid or sticky): 11, as `make bench` counts them.
+    /// The directory is claimed and the record is written before the directory is made. So if a process is killed in between, the
+    /// retry knows that the directory belongs to this volume. NFS requests of a first call on a mounted export, by reading the
+    /// code: about 17. They are for the absent record, the free name of the directory, the free space, the draft of the record,
+    /// its links as record and as claim, and the directory itself.
     pub fn create(self: &Arc<Self>, new: &NewVolume, timeout: Duration) -> Result<Volume> {
         let handle = new.handle()?;
         let sub_dir = new.parameters.sub_dir_of(&new.name)?;
@@ -246,8 +246,9 @@ fn check_same(record: &Record, new: &NewVolume, sub_dir: &SubDir) -> Result<()> 
     Ok(())
 }
 
-/// Makes the volume's directory with its owner and mode, unless it is there. Answers whether it was made. One that needs more than a mode is
-/// made in this process's own directory and moved into place complete, so that owner and mode are set once and before anybody uses it.
+/// Makes the volume's directory with its owner and mode, unless it exists. Returns whether it was made. A directory that needs more than
+/// a mode is made in this process's own directory and moved into place when it is complete. So owner and mode are set once, and before
+/// anybody uses the directory.
 fn make_directory(share: &Dir, state: &StateDir, key: &VolumeKey, record: &Record) -> Result<bool> {
     let Ownership { mode, uid, gid } = record.ownership;
     let (parent, name) = record.sub_dir.split();
