@@ -31,8 +31,10 @@ impl StateDir {
         Record::from_json(&json, &format!("{}/{file}", self.volumes.label())).map(Some)
     }
 
-    /// The keys after `after` in order, at most `limit` of them.
+    /// The keys after `after` in order, at most `limit` of them. NFS requests: a GETATTR, and the READDIRs of the folder.
     pub fn keys(&self, after: Option<&VolumeKey>, limit: usize) -> Result<Vec<VolumeKey>> {
+        // Without this the client may answer from its cache, which does not have what another controller has just made.
+        self.volumes.fresh()?;
         first_keys(&self.volumes, SUFFIX, after, limit)
     }
 
