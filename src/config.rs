@@ -1,4 +1,4 @@
-//! The command line. Every flag is an environment variable too.
+//! The command line. Every flag of the two services can also be given as an environment variable.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,39 +7,39 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::volume::on_delete::OnDelete;
 
-/// Where a service is, unless told otherwise.
+/// The socket of a service, if no other one is given.
 const ENDPOINT: &str = "unix:///csi/csi.sock";
 
 /// CSI driver that makes volumes out of directories of an NFS export
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub struct Cli {
-    /// What to run.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The two services. A cluster has one controller, and a node service on every node.
+/// The commands: the two services, and commands that end. A cluster has one controller, and a node service on every node.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make and delete volumes: one in a cluster
+    /// Serve as the controller, which creates and deletes volumes; a cluster has one
     Controller(Common),
-    /// Publish volumes to pods: one on every node
+    /// Serve as the node service, which publishes volumes to pods; every node has one
     Node(NodeArgs),
-    /// Take over volumes that the nfs-client provisioner or csi-driver-nfs made
+    /// Take over volumes of the nfs-client provisioner or of csi-driver-nfs
     Import(ImportArgs),
-    /// Say whether a service works: exit code 0, or 1 with the reason
+    /// Ask a service whether it works: exit code 0 if it does, otherwise 1 and the reason
     Probe {
-        /// The socket that it serves at
+        /// The socket of the service
         #[arg(long, env = "CSI_ENDPOINT", default_value = ENDPOINT, value_name = "unix:///PATH")]
         endpoint: String,
     },
-    /// Work on configuration files
+    /// Check configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
 }
 
-/// What a takeover needs.
+/// The arguments of `import`.
 #[derive(Debug, Clone, Args)]
 pub struct ImportArgs {
     /// The old PersistentVolumes: the output of `kubectl get pv -o json`
@@ -58,35 +58,35 @@ pub struct ImportArgs {
     #[arg(long, value_name = "NAME")]
     pub export: Option<String>,
 
-    /// Take volumes of this CSI driver
+    /// The CSI driver whose volumes are taken over
     #[arg(long, default_value = "nfs.csi.k8s.io", value_name = "NAME")]
     pub from_driver: String,
 
-    /// The name of the driver that gets them
+    /// The name of this driver, which gets the volumes
     #[arg(long, default_value = "nfs-subdir.csi.dev", value_name = "NAME", value_parser = driver_name)]
     pub driver_name: String,
 
-    /// What becomes of a directory when its volume is deleted, where the old handle does not say
+    /// What happens to the directory of a deleted volume, if the old handle does not say it
     #[arg(long, default_value = "retain", value_name = "delete|retain|archive", value_parser = OnDelete::parse)]
     pub on_delete: OnDelete,
 
-    /// Options to mount the share with
+    /// The options to mount the share with
     #[arg(long, value_delimiter = ',')]
     pub mount_options: Vec<String>,
 
-    /// The share, where it is mounted already
+    /// The directory at which the share is mounted already
     #[arg(long, value_name = "DIR")]
     pub directory: Option<PathBuf>,
 
-    /// A directory for the mount, if --directory is not given
+    /// A directory in which the share is mounted if --directory is not given
     #[arg(long, default_value = "/run/nfs-subdir-csi", value_name = "DIR")]
     pub state_dir: PathBuf,
 
-    /// Where the new PersistentVolumes are written, instead of to standard output
+    /// A file for the new PersistentVolumes; without it they go to standard output
     #[arg(long, value_name = "FILE")]
     pub manifests: Option<PathBuf>,
 
-    /// Write the records. Without it, say what would be done
+    /// Write the records; without this flag, only print what would be done
     #[arg(long)]
     pub yes: bool,
 }
@@ -94,37 +94,37 @@ pub struct ImportArgs {
 /// What can be done with a configuration file.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Say whether a file could be used, and if not, why
+    /// Check whether a file can be used, and print what is wrong with it
     Check {
         /// The file
         file: PathBuf,
     },
 }
 
-/// What both services need.
+/// The arguments of both services.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
     /// The socket to serve at
     #[arg(long, env = "CSI_ENDPOINT", default_value = ENDPOINT, value_name = "unix:///PATH")]
     pub endpoint: String,
 
-    /// The name by which StorageClasses and PersistentVolumes mean this driver
+    /// The name of this driver in StorageClasses and PersistentVolumes
     #[arg(long, env = "DRIVER_NAME", default_value = "nfs-subdir.csi.dev", value_parser = driver_name)]
     pub driver_name: String,
 
-    /// The configuration file, which is taken up again whenever it changes
+    /// The configuration file; the driver uses its changes within seconds
     #[arg(long, env = "CONFIG_FILE", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// A directory for the driver's own mounts, not on the same mount as the kubelet directory
+    /// A directory for the driver's own mounts; it must not be on the same mount as the kubelet directory
     #[arg(long, env = "STATE_DIR", default_value = "/run/nfs-subdir-csi", value_name = "DIR")]
     pub state_dir: PathBuf,
 
-    /// For how long an export that nothing uses stays mounted
+    /// How long an export stays mounted after its last use
     #[arg(long, env = "EXPORT_LINGER", default_value = "60", value_name = "SECONDS", value_parser = seconds)]
     pub export_linger: Duration,
 
-    /// After how long a call that still works is answered "ask again"
+    /// The time after which a call that still works is answered "ask again"; it must be less than the timeout of the sidecars
     #[arg(long, env = "CALL_TIMEOUT", default_value = "90", value_name = "SECONDS", value_parser = seconds)]
     pub call_timeout: Duration,
 
@@ -138,16 +138,16 @@ pub struct Common {
     )]
     pub abandoned_after: Duration,
 
-    /// How log lines look
+    /// The form of the log
     #[arg(long, env = "LOG_FORMAT", default_value = "human", value_enum)]
     pub log_format: LogFormat,
 
-    /// What is logged: error, warn, info, debug or trace, or a filter such as info,nfs_subdir_csi=debug
+    /// The least level that is logged (error, warn, info, debug or trace), or a filter such as info,nfs_subdir_csi=debug
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "FILTER")]
     pub log_level: String,
 }
 
-/// What the node service needs.
+/// The arguments of the node service.
 #[derive(Debug, Clone, Args)]
 pub struct NodeArgs {
     #[command(flatten)]
@@ -162,23 +162,23 @@ pub struct NodeArgs {
     #[arg(long, env = "KUBELET_DIR", default_value = "/var/lib/kubelet", value_name = "DIR")]
     pub kubelet_dir: PathBuf,
 
-    /// Make the driver known to kubelet, at a socket in its directory plugins_registry: then `--endpoint` must be a path
-    /// that kubelet sees. Without it a node-driver-registrar has to do this
+    /// Tell kubelet about the driver, by a socket in its directory plugins_registry; then --endpoint must be a path that
+    /// kubelet can use. Without this flag, a node-driver-registrar must do it
     #[arg(long, env = "REGISTER")]
     pub register: bool,
 }
 
-/// Form of the log.
+/// The form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For a person at a terminal.
     Human,
-    /// One JSON object a line.
+    /// One JSON object in each line.
     Json,
 }
 
-/// CSI specification, GetPluginInfoResponse: at most 63 bytes, letters, digits, dashes and dots, beginning and
-/// ending with a letter or digit.
+/// Checks the name of a driver (CSI specification, GetPluginInfoResponse): at most 63 bytes, which are letters, digits,
+/// dashes and dots, with a letter or digit at the beginning and at the end.
 fn driver_name(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric();
     let fits = (1..=63).contains(&text.len())
@@ -190,7 +190,7 @@ fn driver_name(text: &str) -> Result<String, String> {
     if fits { Ok(text.to_owned()) } else { Err(rule.to_owned()) }
 }
 
-/// CSI specification, NodeGetInfoResponse: at most 256 bytes, not empty.
+/// Checks the name of a node (CSI specification, NodeGetInfoResponse): at most 256 bytes, and not empty.
 fn node_id(text: &str) -> Result<String, String> {
     if (1..=256).contains(&text.len()) {
         return Ok(text.to_owned());
@@ -199,7 +199,7 @@ fn node_id(text: &str) -> Result<String, String> {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text.parse::<u32>().map_err(|_| "a whole number of seconds".to_owned())?;
+    let number = text.parse::<u32>().map_err(|_| "it must be a whole number of seconds".to_owned())?;
     Ok(Duration::from_secs(number.into()))
 }
 

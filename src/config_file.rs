@@ -1,4 +1,4 @@
-//! The configuration file: its form, its checks, and taking up its changes while the driver runs.
+//! The configuration file: its form, its checks, and how the driver notices its changes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,14 @@ use crate::volume::policy::settings::{
     Settings,
 };
 
-/// How often the file is looked at. A mounted ConfigMap changes by a swap of links, which no watch on the file sees.
+/// How often the file is read. Kubernetes changes a mounted ConfigMap by replacing a symbolic link, which a watch on the file
+/// does not notice.
 const ROUND: Duration = Duration::from_secs(2);
 
-/// The file as it is written. Every key is optional, none may be unknown.
+/// The most calls that can wait for one export. Each of them keeps a thread, and the number of threads is limited.
+const MOST_CALLS: usize = 256;
+
+/// The file as it is written. Every key is optional, and other keys are not allowed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 struct File {
@@ -53,7 +57,7 @@ struct FileExport {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 struct FileInline {
-    /// Not set: every server.
+    /// `None` stands for every server.
     servers: Option<Vec<String>>,
     #[serde(deserialize_with = "duration")]
     trash_retention: Duration,
@@ -71,10 +75,10 @@ struct FileLimits {
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
     humantime::parse_duration(&text)
-        .map_err(|e| D::Error::custom(format!("{text:?} is no duration such as 24h: {e}")))
+        .map_err(|e| D::Error::custom(format!("{text:?} is not a duration such as 24h: {e}")))
 }
 
-/// Reads and checks the file. The error names the line.
+/// Reads and checks the file. The error names the line of a mistake.
 pub fn load(path: &Path) -> anyhow::Result<Settings> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     parse(&text).with_context(|| format!("{}", path.display()))
@@ -87,7 +91,7 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
         let name = export.name.clone();
         let checked = check_export(export, &file.limits).with_context(|| format!("export `{name}`"))?;
         if exports.insert(name.clone(), checked).is_some() {
-            bail!("export `{name}` is there twice");
+            bail!("there are two exports with the name `{name}`");
         }
     }
     if let Some(name) = &file.default_export
@@ -97,7 +101,10 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
     }
     let FileLimits { calls_per_export, copies_at_once, removals_per_second } = file.limits;
     if calls_per_export == Some(0) || copies_at_once == Some(0) || removals_per_second == Some(0) {
-        bail!("limits: 0 would let nothing through; leave the limit out instead");
+        bail!("limits: with 0 the driver could do nothing; to have no limit, leave the key out");
+    }
+    if let Some(calls) = calls_per_export.filter(|calls| *calls > MOST_CALLS) {
+        bail!("limits: callsPerExport is {calls}, and at most {MOST_CALLS} calls can wait for one export");
     }
     let inline_servers = match file.inline.servers {
         None => InlineServers::Any,
@@ -127,7 +134,7 @@ fn check_export(file: FileExport, limits: &FileLimits) -> anyhow::Result<NamedEx
     ExportRef::named(&file.name)?;
     let servers: Vec<String> = file.server.into_iter().chain(file.servers).collect();
     if servers.is_empty() {
-        bail!("it has no server");
+        bail!("it has neither `server` nor `servers`");
     }
     let source = |server: &String| Export::new(server, &file.share).map(|export| export.source().clone());
     let sources = servers.iter().map(source).collect::<Result<_, _>>()?;
@@ -146,8 +153,8 @@ fn check_export(file: FileExport, limits: &FileLimits) -> anyhow::Result<NamedEx
     Ok(NamedExport { sources, mount_options: PrivateOptions(mount_options), policy })
 }
 
-/// Puts every later version of the file in force, for as long as the process lives. A version that cannot be read
-/// leaves the last good one in force, and says so, once. `changed` is told of each that is taken up.
+/// Uses every later version of the file, for as long as the process lives. If a version cannot be used, the last good one
+/// stays in force, and the log says so once. `changed` is called with each new version before it is in force.
 pub fn watch(path: PathBuf, live: Arc<LiveSettings>, changed: impl Fn(&Settings) + Send + 'static) {
     let run = move || {
         let mut complaint = String::new();
@@ -160,7 +167,7 @@ pub fn watch(path: PathBuf, live: Arc<LiveSettings>, changed: impl Fn(&Settings)
                         let exports = settings.exports.len();
                         changed(&settings);
                         live.set(settings);
-                        // Not before: who reads it may rely on it.
+                        // Who reads this line may rely on the new version.
                         tracing::info!(path = %path.display(), exports, "configuration taken up");
                     }
                 }
@@ -178,7 +185,7 @@ pub fn watch(path: PathBuf, live: Arc<LiveSettings>, changed: impl Fn(&Settings)
         }
     };
     if let Err(error) = std::thread::Builder::new().name("config".to_owned()).spawn(run) {
-        tracing::error!(%error, "changes of the configuration will not be taken up");
+        tracing::error!(%error, "the driver will not notice changes of the configuration");
     }
 }
 
@@ -242,10 +249,10 @@ limits:
         assert!(text.contains("mountOption") && text.contains('5'), "{text}");
         for (text, word) in [
             ("exports: [{name: A, server: h, share: /s}]", "not a name for an export"),
-            ("exports: [{name: a, share: /s}]", "no server"),
+            ("exports: [{name: a, share: /s}]", "neither `server` nor `servers`"),
             ("exports: [{name: a, server: h, share: s}]", "absolute path"),
-            ("exports: [{name: a, server: h, share: /s}, {name: a, server: h, share: /s}]", "twice"),
-            ("exports: [{name: a, server: h, share: /s, trashRetention: soon}]", "no duration"),
+            ("exports: [{name: a, server: h, share: /s}, {name: a, server: h, share: /s}]", "two exports"),
+            ("exports: [{name: a, server: h, share: /s, trashRetention: soon}]", "not a duration"),
             ("exports: [{name: a, server: h, share: /s, mountOptions: [addr=1.2.3.4]}]", "not allowed"),
             ("exports: [{name: a, server: 'h,x', share: /s}]", "neither a host name"),
             (
@@ -253,17 +260,18 @@ limits:
                 "mountOptionsFile",
             ),
             ("defaultExport: b", "no export `b`"),
-            ("limits: {callsPerExport: 0}", "0 would let nothing through"),
+            ("limits: {callsPerExport: 0}", "with 0 the driver could do nothing"),
+            ("limits: {callsPerExport: 18446744073709551615}", "at most 256 calls"),
         ] {
             assert!(error(text).contains(word), "{text}: {}", error(text));
         }
     }
 
     #[test]
-    fn a_change_is_taken_up_through_a_swap_of_links_and_a_mistake_is_not() {
+    fn a_change_is_used_when_a_link_is_replaced_and_a_mistake_is_not() {
         let temporary = tempfile::tempdir().unwrap();
         let at = |name: &str| temporary.path().join(name);
-        // As kubelet lays out a ConfigMap: file -> ..data/file, and ..data -> a folder that is swapped.
+        // kubelet mounts a ConfigMap like this: file -> ..data/file, and ..data -> a directory that it replaces.
         let swap = |version: &str, text: &str| {
             std::fs::create_dir(at(version)).unwrap();
             std::fs::write(at(version).join("config.yaml"), text).unwrap();
@@ -276,7 +284,7 @@ limits:
         watch(at("config.yaml"), Arc::clone(&live), |_| ());
         swap("2", "exports: [{name: a\n");
         std::thread::sleep(2 * ROUND);
-        assert_eq!(live.get().default_export.as_deref(), Some("a"), "the last good one stays");
+        assert_eq!(live.get().default_export.as_deref(), Some("a"), "the last good version stays in force");
         swap("3", "defaultExport: b\nexports: [{name: b, server: h, share: /s}]\n");
         let taken_up = (0..100).any(|_| {
             std::thread::sleep(Duration::from_millis(100));

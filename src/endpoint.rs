@@ -1,4 +1,4 @@
-//! The Unix socket that a service is reached at.
+//! The Unix socket of a service.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -17,9 +17,9 @@ pub fn parse(endpoint: &str) -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(path))
 }
 
-/// Binds the socket, for its owner and group: root's, or that of a directory with setgid, as a pod's `fsGroup` makes
-/// them, by which sidecars reach the driver without being root. One that a dead driver left is removed; one that somebody serves at, or a file
-/// that is no socket, is not.
+/// Binds the socket. Its owner and its group may use it. The group is root's, or that of the directory if the directory has
+/// the setgid bit, which a pod's `fsGroup` sets: so sidecars can use the socket without being root. A socket that a dead
+/// driver has left is removed. A socket at which a process serves, or another file, is not touched.
 pub fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     remove_stale(path)?;
     if let Some(dir) = path.parent() {
@@ -35,8 +35,8 @@ pub fn bind(path: &Path) -> anyhow::Result<UnixListener> {
 fn remove_stale(path: &Path) -> anyhow::Result<()> {
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("look at {}", path.display())),
-        Ok(found) if !found.file_type().is_socket() => bail!("{} exists and is no socket", path.display()),
+        Err(error) => return Err(error).with_context(|| format!("inspect {}", path.display())),
+        Ok(found) if !found.file_type().is_socket() => bail!("{} exists and is not a socket", path.display()),
         Ok(_) => {}
     }
     match UnixStream::connect(path) {
@@ -44,7 +44,7 @@ fn remove_stale(path: &Path) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path).with_context(|| format!("remove the stale {}", path.display()))
         }
-        Err(error) => Err(error).with_context(|| format!("try {}", path.display())),
+        Err(error) => Err(error).with_context(|| format!("connect to {}", path.display())),
     }
 }
 
@@ -73,7 +73,7 @@ mod tests {
         bind(&path).unwrap();
         let file = temporary.path().join("file");
         std::fs::write(&file, "precious").unwrap();
-        assert!(bind(&file).unwrap_err().to_string().contains("no socket"));
+        assert!(bind(&file).unwrap_err().to_string().contains("not a socket"));
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
     }
 }

@@ -1,16 +1,17 @@
-//! The binary: reads the command line, makes the process what it has to be, serves.
+//! The binary: it reads the command line, prepares the process, and serves or runs the command.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
 use nfs_subdir_csi::config::{Cli, Command, Common, ConfigCommand, NodeArgs};
+use nfs_subdir_csi::csi::call::dispatcher::Dispatcher;
+use nfs_subdir_csi::csi::call::lane::{THREADS, WIDTH};
 use nfs_subdir_csi::csi::controller::Controller;
-use nfs_subdir_csi::csi::dispatcher::Dispatcher;
 use nfs_subdir_csi::csi::identity::Identity;
-use nfs_subdir_csi::csi::lane::WIDTH;
 use nfs_subdir_csi::csi::node::Node;
 use nfs_subdir_csi::csi::probe::probe;
 use nfs_subdir_csi::csi::registration::Registration;
@@ -26,14 +27,24 @@ use nfs_subdir_csi::volume::volumes::Volumes;
 use nfs_subdir_csi::{config_file, endpoint, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long calls under way may take to end after SIGTERM. Kubernetes kills after 30 s.
+/// How long calls that are under way may take after SIGTERM. Kubernetes sends SIGKILL after 30 s.
 const DRAIN: Duration = Duration::from_secs(20);
-/// An idle blocking thread is kept: starting one costs more than a call.
+/// An idle thread is kept for so long, because starting one takes more time than a call.
 const THREAD_KEEP_ALIVE: Duration = Duration::from_hours(24);
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("nfs-subdir-csi: {}", telemetry::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     match &Cli::parse().command {
-        Command::Probe { endpoint } => ask(&endpoint::parse(endpoint)?),
+        Command::Probe { endpoint } => ask_whether_it_works(&endpoint::parse(endpoint)?),
         Command::Config(ConfigCommand::Check { file }) => check_config(file),
         Command::Import(args) => nfs_subdir_csi::import::run(args),
         Command::Controller(common) => serve(common, None),
@@ -57,23 +68,24 @@ fn check_config(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Exit code 0 if the service at `socket` works.
-fn ask(socket: &Path) -> anyhow::Result<()> {
+/// Succeeds if the service at `socket` works.
+fn ask_whether_it_works(socket: &Path) -> anyhow::Result<()> {
     let runtime = runtime()?;
     runtime.block_on(probe(socket)).with_context(|| format!("probe {}", socket.display()))
 }
 
-/// Runs a service until it is told to stop: the node's with `node`, or else the controller's.
+/// Runs a service until the process is told to stop: the node service if `node` is given, and otherwise the controller.
 fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
     telemetry::start(common.log_format, &common.log_level)?;
     let socket = endpoint::parse(&common.endpoint)?;
-    // While there is one thread: a namespace is its thread's.
+    // Before there is a second thread, because a mount namespace belongs to one thread and those that it starts.
     namespace::enter(&common.state_dir, node.map(|args| args.kubelet_dir.as_path()))
         .context("make a mount namespace")?;
 
-    let identity = Identity { driver_name: common.driver_name.clone() };
-    let role = compose(common, node)?;
-    // Last, so that whoever finds the socket finds a driver that can work.
+    let dispatcher = Dispatcher::new(common.call_timeout);
+    let identity = Identity { driver_name: common.driver_name.clone(), dispatcher: dispatcher.clone() };
+    let role = compose(common, node, dispatcher)?;
+    // The socket comes last, so that a client that finds it can be served.
     let listener = endpoint::bind(&socket)?;
     let registration = Registration { driver_name: common.driver_name.clone(), socket: socket.clone() };
     let kubelet = node.filter(|args| args.register);
@@ -93,27 +105,27 @@ fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
         if let Some(listener) = registration_listener {
             tokio::spawn(async {
                 if let Err(error) = server::register(listener, registration).await {
-                    tracing::error!(%error, "kubelet cannot register the driver any more");
+                    tracing::error!(%error, "the socket for the registration has failed; kubelet cannot register the driver");
                 }
             });
         }
         let (begin_drain, drain_begun) = tokio::sync::oneshot::channel();
         let serving = server::run(listener, identity, role, async {
             shutdown.await;
-            tracing::info!("stopping: calls under way are finished");
+            tracing::info!("stopping; calls that are under way are finished");
             let _ = begin_drain.send(());
         });
         tokio::select! {
             served = serving => served,
             () = async { let _ = drain_begun.await; tokio::time::sleep(DRAIN).await } => {
-                tracing::warn!("calls are still under way after {} s; the next start finds what they did", DRAIN.as_secs());
+                tracing::warn!("calls are still under way after {} s; a retry finds what they have done", DRAIN.as_secs());
                 Ok(())
             }
         }
     });
-    // A thread that waits for a dead server would be waited for without end.
+    // Without a limit this would wait forever for a thread that waits for a dead server.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    // kubelet forgets the driver when the one goes, and sends no call to the other any more.
+    // When the socket of the registration disappears, kubelet forgets the driver and sends no further calls.
     for socket in registration_socket.iter().chain([&socket]) {
         let _ = std::fs::remove_file(socket);
     }
@@ -125,14 +137,14 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(THREAD_KEEP_ALIVE)
+        .max_blocking_threads(THREADS)
         .build()
         .context("start the runtime")
 }
 
-/// Puts the parts together.
-fn compose(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<Role> {
+/// Creates the service with everything it needs.
+fn compose(common: &Common, node: Option<&NodeArgs>, dispatcher: Dispatcher) -> anyhow::Result<Role> {
     let mounter: Arc<dyn Mounter> = Arc::new(SysMounter::new(resolve(&common.state_dir)?));
-    let dispatcher = Dispatcher::new(common.call_timeout);
     let copies = Arc::new(CopyJobs::default());
     let settings = live_settings(common, &dispatcher, &copies)?;
     let exports = Exports::new(Arc::clone(&mounter), common.export_linger);
@@ -147,7 +159,7 @@ fn compose(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<Role> {
     })
 }
 
-/// The settings of the configuration file, kept up to date; without a file the defaults.
+/// The settings in the configuration file, which follow its changes. Without a file they are the defaults.
 fn live_settings(
     common: &Common,
     dispatcher: &Dispatcher,
@@ -157,7 +169,7 @@ fn live_settings(
     let settings = config_file::load(&path)?;
     let (dispatcher, copies) = (dispatcher.clone(), Arc::clone(copies));
     let apply = move |settings: &Settings| {
-        dispatcher.set_calls_per_export(settings.calls_per_export.unwrap_or(WIDTH));
+        dispatcher.places().set_width(settings.calls_per_export.unwrap_or(WIDTH));
         copies.set_at_once(settings.copies_at_once.unwrap_or(jobs::AT_ONCE));
     };
     apply(&settings);
@@ -166,12 +178,12 @@ fn live_settings(
     Ok(live)
 }
 
-/// The directory without links, as the mount table writes it.
+/// The path of a directory without symbolic links, as the mount table writes it.
 fn resolve(dir: &Path) -> anyhow::Result<PathBuf> {
     dir.canonicalize().with_context(|| format!("resolve {}", dir.display()))
 }
 
-/// Resolves at SIGTERM or SIGINT. The handlers are in place when this returns.
+/// A future that ends at SIGTERM or SIGINT. The signal handlers are installed when this function returns.
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("handle SIGINT")?;

@@ -209,11 +209,16 @@ fn an_import_writes_only_records_and_repeating_it_changes_nothing() {
         after.iter().filter(|entry| !before.contains(entry)).map(|entry| entry.split(' ').next().unwrap());
     let state = ".nfs-subdir-csi";
     let mut expected = vec![state.to_owned()];
-    expected.extend(["processes", "volumes"].map(|name| format!("{state}/{name}")));
+    expected.extend(["claims", "inside", "processes", "volumes"].map(|name| format!("{state}/{name}")));
     expected.extend(
         ["old", "pvc-1", "pvc-2", "pvc-3", "static"].map(|name| format!("{state}/volumes/{name}.json")),
     );
-    assert_eq!(new.collect::<Vec<_>>(), expected);
+    let (claims, others): (Vec<&str>, Vec<&str>) = new.partition(|path| {
+        ["claims", "inside"].iter().any(|part| path.starts_with(&format!("{state}/{part}/")))
+    });
+    assert_eq!(others, expected);
+    // A claim for each record; a mark that all records have one; and one folder with an entry, for the directory with a parent.
+    assert_eq!(claims.len(), 5 + 1 + 2, "{claims:?}");
     assert!(before.iter().all(|entry| after.contains(entry)), "existing files have not changed");
 
     let record = json_of(&share.join(state).join("volumes/pvc-2.json"));

@@ -86,6 +86,7 @@ fn write_records() -> Result<()> {
             direct_mount: false,
             created: 0,
             source: None,
+            found: false,
             name,
         };
         let file = Path::new(STATE_DIR).join(format!("volumes/{}.json", record.name));

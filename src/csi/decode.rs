@@ -1,9 +1,10 @@
-//! From protobuf to the domain's types: required fields, capabilities, ranges. Pure functions.
+//! From protobuf to the domain's types: required fields, capabilities, ranges. All functions are pure.
 
 use std::collections::BTreeMap;
 
 use crate::linux::nfs_options;
 use crate::volume::error::{Error, Result};
+use crate::volume::name::handle::LONGEST_HANDLE;
 use crate::volume::name::source::Source;
 use crate::volume::policy::access_mode::AccessMode;
 use crate::volume::share::capacity::CapacityRange;
@@ -15,29 +16,39 @@ use super::proto::volume_capability::access_mode::Mode;
 /// A protobuf map, as the generated code has it.
 pub type Map = BTreeMap<String, String>;
 
-/// How a volume is to be used.
+/// How a volume is to be used, as one `VolumeCapability` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capability {
-    /// By how many, and how.
+    /// How many nodes and pods may use it, and for what.
     pub access: AccessMode,
-    /// Mount options as they were given, and found good.
+    /// The mount options as they were given. They have been checked.
     pub mount_flags: Vec<String>,
-    /// The group that is to have the volume.
+    /// The group that gets access to the volume.
     pub group: Option<u32>,
 }
 
-/// A field that must not be empty.
+/// Checks a field that must not be empty.
 pub fn required<'a>(field: &'static str, value: &'a str) -> Result<&'a str> {
     if value.is_empty() { Err(Error::Missing(field)) } else { Ok(value) }
 }
 
-/// One capability.
+/// Checks a handle, which must not be empty and has at most 128 bytes (CSI specification, "Size Limits"). Whatever keeps
+/// handles in memory can rely on that.
+pub fn handle(field: &'static str, value: &str) -> Result<String> {
+    if value.len() > LONGEST_HANDLE {
+        let reason = format!("it has {} bytes, and CSI allows {LONGEST_HANDLE}", value.len());
+        return Err(Error::invalid(field, reason));
+    }
+    required(field, value).map(str::to_owned)
+}
+
+/// Reads one capability.
 pub fn capability(capability: &proto::VolumeCapability) -> Result<Capability> {
     let mount = match &capability.access_type {
         Some(AccessType::Mount(mount)) => mount,
         Some(AccessType::Block(_)) => {
             let reason =
-                "an NFS volume is a directory; it cannot be had as a block device (volumeMode: Block)";
+                "an NFS volume is a directory and cannot be used as a block device (volumeMode: Block)";
             return Err(Error::invalid("volume_capability", reason));
         }
         None => return Err(Error::Missing("volume_capability.access_type")),
@@ -52,7 +63,7 @@ pub fn capability(capability: &proto::VolumeCapability) -> Result<Capability> {
         Ok(Mode::SingleNodeSingleWriter) => AccessMode::SingleNodeSingleWriter,
         Ok(Mode::SingleNodeMultiWriter) => AccessMode::SingleNodeMultiWriter,
         Ok(Mode::Unknown) | Err(_) => {
-            let reason = format!("access mode {} is none that CSI 1.12 defines", mode.mode);
+            let reason = format!("{} is not an access mode that CSI defines", mode.mode);
             return Err(Error::invalid("volume_capability.access_mode", reason));
         }
     };
@@ -61,12 +72,12 @@ pub fn capability(capability: &proto::VolumeCapability) -> Result<Capability> {
     let group = group.map(|group| {
         group
             .parse()
-            .map_err(|_| Error::invalid("volume_mount_group", format!("{group:?} is no numeric group id")))
+            .map_err(|_| Error::invalid("volume_mount_group", format!("{group:?} is not a numeric group id")))
     });
     Ok(Capability { access, mount_flags: mount.mount_flags.clone(), group: group.transpose()? })
 }
 
-/// All capabilities of a volume; at least one.
+/// Reads all capabilities of a volume. There must be at least one.
 pub fn capabilities(list: &[proto::VolumeCapability]) -> Result<Vec<Capability>> {
     if list.is_empty() {
         return Err(Error::Missing("volume_capabilities"));
@@ -74,7 +85,8 @@ pub fn capabilities(list: &[proto::VolumeCapability]) -> Result<Vec<Capability>>
     list.iter().map(capability).collect()
 }
 
-/// The mount options in a call's secrets, under the one key that csi-driver-nfs knows: `mountOptions`, in any case.
+/// The mount options in the secrets of a call. They have the key that csi-driver-nfs uses, `mountOptions`, in upper or lower
+/// case.
 #[must_use]
 pub fn secret_options(secrets: &Map) -> Option<String> {
     secrets
@@ -83,31 +95,29 @@ pub fn secret_options(secrets: &Map) -> Option<String> {
         .map(|(_, options)| options.clone())
 }
 
-/// Entries in one part of a list; 0 for as many as the driver likes.
+/// The number of entries in one page of a list; 0 lets the driver choose.
 pub fn page_size(max_entries: i32) -> Result<usize> {
     usize::try_from(max_entries)
         .map_err(|_| Error::invalid("max_entries", format!("{max_entries} is negative")))
 }
 
-/// A capacity range; without one, any.
+/// Reads a capacity range. Without one, every capacity will do.
 pub fn capacity_range(range: Option<&proto::CapacityRange>) -> Result<CapacityRange> {
     range.map_or(Ok(CapacityRange::default()), |range| {
         CapacityRange::new(range.required_bytes, range.limit_bytes)
     })
 }
 
-/// What CreateVolume is to fill a volume with.
+/// Reads what CreateVolume is to fill a volume with.
 pub(super) fn source(source: Option<proto::VolumeContentSource>) -> Result<Option<Source>> {
     use proto::volume_content_source::Type;
     let Some(source) = source else { return Ok(None) };
     match source.r#type.ok_or(Error::Missing("volume_content_source.type"))? {
         Type::Snapshot(snapshot) => {
-            required("volume_content_source.snapshot_id", &snapshot.snapshot_id)?;
-            Ok(Some(Source::Snapshot(snapshot.snapshot_id)))
+            handle("volume_content_source.snapshot_id", &snapshot.snapshot_id).map(Source::Snapshot).map(Some)
         }
         Type::Volume(volume) => {
-            required("volume_content_source.volume_id", &volume.volume_id)?;
-            Ok(Some(Source::Volume(volume.volume_id)))
+            handle("volume_content_source.volume_id", &volume.volume_id).map(Source::Volume).map(Some)
         }
     }
 }
@@ -134,6 +144,15 @@ mod tests {
         }
         for mode in [0, 8, -1] {
             assert!(capability(&mounted(mode, &[])).is_err(), "{mode}");
+        }
+    }
+
+    #[test]
+    fn a_handle_that_is_longer_than_csi_allows_is_refused() {
+        assert_eq!(handle("volume_id", &"x".repeat(128)).unwrap().len(), 128);
+        for text in ["x".repeat(129), "x".repeat(3_000_000), String::new()] {
+            let error = handle("volume_id", &text).unwrap_err().to_string();
+            assert!(error.starts_with("volume_id") && error.len() < 100, "{error}");
         }
     }
 

@@ -1,6 +1,8 @@
-//! From the domain's types to protobuf. Pure functions.
+//! From the domain's types to protobuf. All functions are pure.
 
 use super::proto;
+use super::proto::volume_usage::Unit;
+use crate::linux::dir::Usage;
 use crate::volume::controller::snapshot::{Group, Snapshot};
 use crate::volume::name::source::Source;
 use crate::volume::volumes::Volume;
@@ -19,7 +21,7 @@ pub(super) fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// What a volume was filled with, for CreateVolume's answer.
+/// Encodes what a volume was filled with, for the answer of CreateVolume.
 pub(super) fn encode_source(source: &Source) -> proto::VolumeContentSource {
     use proto::volume_content_source::{SnapshotSource, Type, VolumeSource};
     let kind = match source {
@@ -35,7 +37,7 @@ pub(super) fn encode_snapshot(snapshot: &Snapshot) -> proto::Snapshot {
         snapshot_id: snapshot.id.clone(),
         source_volume_id: snapshot.source.clone(),
         creation_time: Some(timestamp(snapshot.created_ns)),
-        // What is not whole is not there.
+        // A snapshot that is not complete is not visible.
         ready_to_use: true,
         group_snapshot_id: snapshot.group.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
@@ -48,6 +50,19 @@ pub(super) fn encode_group(group: &Group) -> proto::VolumeGroupSnapshot {
         creation_time: Some(timestamp(group.created_ns)),
         ready_to_use: true,
     }
+}
+
+pub(super) fn encode_usage(usage: &Usage) -> Vec<proto::VolumeUsage> {
+    let usage_of = |unit: Unit, total: u64, used: u64, available: u64| proto::VolumeUsage {
+        unit: unit.into(),
+        total: signed(total),
+        used: signed(used),
+        available: signed(available),
+    };
+    vec![
+        usage_of(Unit::Bytes, usage.total_bytes, usage.used_bytes, usage.available_bytes),
+        usage_of(Unit::Inodes, usage.total_inodes, usage.used_inodes, usage.available_inodes),
+    ]
 }
 
 fn timestamp(nanoseconds: u64) -> prost_types::Timestamp {

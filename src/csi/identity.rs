@@ -1,16 +1,18 @@
-//! The Identity service: who the driver is and what it offers.
+//! The Identity service: the name of the driver and what it offers.
 
 use tonic::{Request, Response, Status};
 
-use super::dispatcher::respond;
+use super::call::dispatcher::{Dispatcher, respond};
 use super::proto;
 use super::proto::plugin_capability::{Service, Type, VolumeExpansion, service, volume_expansion};
 
-/// Served by controller and node alike.
-#[derive(Debug, Clone)]
+/// The controller and the node service both offer it.
+#[derive(Clone)]
 pub struct Identity {
     /// The name that StorageClasses and PersistentVolumes use.
     pub driver_name: String,
+    /// The calls of this process, whose state [`proto::identity_server::Identity::probe`] reports.
+    pub dispatcher: Dispatcher,
 }
 
 #[tonic::async_trait]
@@ -42,8 +44,14 @@ impl proto::identity_server::Identity for Identity {
         respond("GetPluginCapabilities", proto::GetPluginCapabilitiesResponse { capabilities })
     }
 
-    /// Answers that the process works. No server is asked: a dead one is no reason to restart the driver.
+    /// Says whether the service works. No server is asked, because a restart of the driver does not help against a dead
+    /// server. An unpublish needs no server, so if no unpublish ends any more, it is the process that does not work.
     async fn probe(&self, _: Request<proto::ProbeRequest>) -> Result<Response<proto::ProbeResponse>, Status> {
+        if self.dispatcher.places().is_stuck() {
+            let message = "no NodeUnpublishVolume call has ended for a minute, and no further one can begin";
+            tracing::error!(message);
+            return Err(Status::failed_precondition(message));
+        }
         respond("Probe", proto::ProbeResponse { ready: Some(true) })
     }
 }

@@ -1,19 +1,14 @@
-//! The CSI services: decode a request, call the domain, encode the answer. The only place, with the server, that
-//! knows gRPC.
+//! The CSI services: they decode a request, call the domain, and encode the answer. Besides the server, only they know
+//! gRPC.
 
+pub mod call;
 pub mod controller;
-pub mod deadline;
 pub mod decode;
-pub mod dispatcher;
 pub mod encode;
-pub mod group;
-pub mod guard;
 pub mod identity;
-pub mod lane;
 pub mod node;
 pub mod probe;
 pub mod registration;
-pub mod snapshot;
 pub mod status;
 
 /// Messages and services of `csi.v1`, generated from `proto/csi.proto`.
@@ -51,7 +46,7 @@ mod tests {
 
     #[test]
     fn every_message_with_secrets_hides_them() {
-        // Counted in the proto file, by its option, so that a field the build script overlooked is noticed.
+        // The option is counted in the proto file, so that a field that the build script overlooks is noticed.
         let marked = include_str!("../../proto/csi.proto").matches("(csi_secret) = true").count();
         let hidden =
             include_str!(concat!(env!("OUT_DIR"), "/redacting_debug.rs")).matches("[redacted]").count();

@@ -1,5 +1,6 @@
-//! kubelet's plugin registration: it finds a socket in its directory, asks who serves there, and says what came of it.
-//! The node service answers for itself, so no second container (node-driver-registrar) is needed.
+//! The plugin registration of kubelet: kubelet finds a socket in its directory, asks which driver serves there, and reports
+//! whether it has registered the driver. The node service answers for itself, so that no second container
+//! (node-driver-registrar) is needed.
 
 use std::path::{Path, PathBuf};
 
@@ -8,24 +9,24 @@ use tonic::{Request, Response, Status};
 use super::registration_proto::registration_server;
 use super::registration_proto::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
 
-/// Version of CSI, as kubelet compares it: by its major number.
+/// The version of CSI. kubelet only compares the major number.
 const CSI_VERSION: &str = "1.0.0";
 
-/// What kubelet is told.
+/// What kubelet learns about the driver.
 #[derive(Debug, Clone)]
 pub struct Registration {
     /// The name that PersistentVolumes use.
     pub driver_name: String,
-    /// The socket of the Node service, by the path that kubelet sees it at.
+    /// The socket of the Node service, as a path that kubelet can use.
     pub socket: PathBuf,
 }
 
 impl Registration {
-    /// Where kubelet, whose directory this is, looks for the registration.
+    /// The socket at which kubelet looks for the registration. `kubelet_dir` is kubelet's directory.
     ///
-    /// The name has an `@` for a reason. gRPC for Go, with which kubelet calls, sends the path as the request's
-    /// `:authority`, its slashes written `%2F`. The HTTP library here takes a `%` in an authority only where a user's name
-    /// may be, before an `@`, and refuses the call otherwise.
+    /// The name of the socket contains an `@` for a reason. kubelet uses gRPC for Go, which sends the path as the
+    /// `:authority` of a request and writes `%2F` for each slash. The HTTP library of this driver accepts a `%` in an
+    /// authority only before an `@`, where the name of a user can be, and refuses the call otherwise.
     #[must_use]
     pub fn place(&self, kubelet_dir: &Path) -> PathBuf {
         kubelet_dir.join("plugins_registry").join(format!("csi@{}.sock", self.driver_name))
@@ -43,7 +44,8 @@ impl registration_server::Registration for Registration {
         }))
     }
 
-    /// kubelet tries again by itself after a failure, so that it is told is enough.
+    /// kubelet reports whether it has registered the driver. After a failure it tries again by itself, so this only logs
+    /// the report.
     async fn notify_registration_status(
         &self,
         request: Request<RegistrationStatus>,

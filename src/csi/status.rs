@@ -7,38 +7,83 @@ use tonic::{Code, Status};
 
 use crate::volume::error::Error;
 
-/// Why a call has no answer.
+/// The longest message, in bytes. Clients that use gRPC's C core refuse an answer with more than 8 KiB of headers, and the
+/// message is one of them.
+const LONGEST_MESSAGE: usize = 1000;
+
+/// Why a call fails.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The domain says no.
+    /// The domain refuses it.
     #[error(transparent)]
     Volume(#[from] Error),
-    /// Another call for the same volume is running.
+    /// Another call that this one may not run beside is running.
     #[error("another call for this volume has been running for {:.1} s; ask again", .0.as_secs_f64())]
     InFlight(Duration),
-    /// All places for calls to this export are taken.
-    #[error("{0} other calls to {1} are waiting for its server to answer; ask again")]
-    Crowded(usize, String),
-    /// The work takes longer than any caller waits. It goes on.
-    #[error("still working after {:.0} s, as when the NFS server does not answer; the work goes on, ask again", .0.as_secs_f64())]
-    Slow(Duration),
+    /// No place became free in the lane of this call. The call has not begun.
+    #[error(
+        "{running} {lane} are under way, which is as many as may run at once, and the oldest has been waiting for {:.0} s; \
+         this call was not begun; ask again",
+        longest.as_secs_f64()
+    )]
+    Crowded {
+        /// How many calls run in the lane.
+        running: usize,
+        /// Which calls share the lane.
+        lane: String,
+        /// For how long the oldest of them has run.
+        longest: Duration,
+    },
+    /// Calls to as many exports as there are lanes are under way. The call has not begun.
+    #[error(
+        "calls to {0} exports are under way, which is as many as may be at once; this call was not begun; ask again"
+    )]
+    TooManyExports(usize),
+    /// The work takes longer than the caller waits. It goes on.
+    #[error("{}", slow(*waited, step, export.as_deref(), *unanswered))]
+    Slow {
+        /// For how long the call has been running.
+        waited: Duration,
+        /// What the work is waiting for.
+        step: String,
+        /// The export, as `server:/share`.
+        export: Option<String>,
+        /// For how long the export has answered no call.
+        unanswered: Duration,
+    },
     /// The work ended in a panic.
     #[error("the driver has a bug: this call panicked; its log says where")]
     Panicked,
 }
 
+fn slow(waited: Duration, step: &str, export: Option<&str>, unanswered: Duration) -> String {
+    let silence = export.map_or_else(
+        || ".".to_owned(),
+        |export| {
+            let seconds = unanswered.as_secs_f64();
+            format!(
+                "; {export} has answered no call for {seconds:.0} s: does the NFS server run, and can this node reach it?"
+            )
+        },
+    );
+    format!(
+        "after {:.0} s this call still waits for {step}{silence} The work goes on; ask again",
+        waited.as_secs_f64()
+    )
+}
+
 impl CallError {
     /// The gRPC code.
     ///
-    /// The codes that the CSI sidecars and kubelet take for "may still be going on" (ABORTED, `DEADLINE_EXCEEDED`,
-    /// CANCELLED, UNAVAILABLE) are given only where that is true; a call that ended without effect ends with a
-    /// final code, so that nobody asks forever for a volume whose claim is gone.
+    /// The CSI sidecars and kubelet understand some codes (ABORTED, `DEADLINE_EXCEEDED`, CANCELLED, UNAVAILABLE) as "the
+    /// work may still go on". They are used only where that is true or where the call was not begun. A call that has ended
+    /// without effect has a final code, so that nobody asks forever for a volume whose claim is gone.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
             Self::Volume(error) => code_of(error),
-            Self::InFlight(_) | Self::Crowded(..) => Code::Aborted,
-            Self::Slow(_) => Code::DeadlineExceeded,
+            Self::InFlight(_) | Self::Crowded { .. } | Self::TooManyExports(_) => Code::Aborted,
+            Self::Slow { .. } => Code::DeadlineExceeded,
             Self::Panicked => Code::Internal,
         }
     }
@@ -54,15 +99,15 @@ fn code_of(error: &Error) -> Code {
         Error::AlreadyExists(_) => Code::AlreadyExists,
         Error::Precondition(_) => Code::FailedPrecondition,
         Error::OutOfRange(_) => Code::OutOfRange,
-        // BadToken: CSI specification, ListVolumes errors, an invalid starting_token.
+        // An invalid starting_token is ABORTED (CSI specification, ListVolumes errors).
         Error::BadToken | Error::Busy(_) | Error::Cancelled => Code::Aborted,
         Error::Sys(error) => match error.source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::ResourceExhausted,
-            // A soft mount gave up; whether the server has done it is not known.
+            // A soft mount gave up. Whether the server has done the operation is not known.
             ErrorKind::TimedOut => Code::DeadlineExceeded,
             _ => Code::Internal,
         },
-        // The specification keeps PERMISSION_DENIED for identities in secrets; what a server denies is INTERNAL.
+        // The specification uses PERMISSION_DENIED for identities in secrets. What an NFS server denies is INTERNAL.
         Error::Mount(_) | Error::BadRecord { .. } | Error::Namespace(_) => Code::Internal,
         Error::Several(errors) => errors.first().map_or(Code::Internal, code_of),
     }
@@ -70,8 +115,18 @@ fn code_of(error: &Error) -> Code {
 
 impl From<CallError> for Status {
     fn from(error: CallError) -> Self {
-        Self::new(error.code(), error.to_string())
+        Self::new(error.code(), cap(error.to_string()))
     }
+}
+
+/// Cuts a message that is too long, and says how much is missing.
+fn cap(text: String) -> String {
+    if text.len() <= LONGEST_MESSAGE {
+        return text;
+    }
+    // Room for the note behind it.
+    let end = text.floor_char_boundary(LONGEST_MESSAGE - 60);
+    format!("{}… ({} more bytes were left out)", &text[..end], text.len() - end)
 }
 
 #[cfg(test)]
@@ -116,13 +171,41 @@ mod tests {
                 Code::Internal,
             ),
             (CallError::InFlight(Duration::ZERO), Code::Aborted),
-            (CallError::Crowded(1, String::new()), Code::Aborted),
-            (CallError::Slow(Duration::ZERO), Code::DeadlineExceeded),
+            (CallError::Crowded { running: 16, lane: String::new(), longest: Duration::ZERO }, Code::Aborted),
+            (CallError::TooManyExports(256), Code::Aborted),
+            (slow_call(), Code::DeadlineExceeded),
             (CallError::Panicked, Code::Internal),
         ];
         for (error, code) in table {
             assert_eq!(error.code(), code, "{error:?}");
         }
+    }
+
+    fn slow_call() -> CallError {
+        CallError::Slow {
+            waited: Duration::from_secs(89),
+            step: "mount(2) of nas:/srv with NFS 4.2 from 10.0.0.5:2049".to_owned(),
+            export: Some("nas:/srv".to_owned()),
+            unanswered: Duration::from_mins(2),
+        }
+    }
+
+    #[test]
+    fn a_slow_call_names_its_step_the_export_and_since_when_it_is_silent() {
+        assert_eq!(
+            slow_call().to_string(),
+            "after 89 s this call still waits for mount(2) of nas:/srv with NFS 4.2 from 10.0.0.5:2049; nas:/srv has answered \
+             no call for 120 s: does the NFS server run, and can this node reach it? The work goes on; ask again"
+        );
+    }
+
+    #[test]
+    fn a_long_message_is_cut_and_says_how_much_is_missing() {
+        let long = |length: usize| Status::from(CallError::from(Error::NotFound("ä".repeat(length))));
+        assert_eq!(long(500).message().len(), 1000, "it fits");
+        let message = long(9000).message().to_owned();
+        assert!(message.len() <= LONGEST_MESSAGE, "{}", message.len());
+        assert!(message.ends_with("… (17060 more bytes were left out)"), "{message}");
     }
 
     #[test]

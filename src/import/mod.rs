@@ -23,6 +23,7 @@ use crate::config::ImportArgs;
 use crate::linux::mount::SysMounter;
 use crate::linux::{Dir, Mounter, namespace, nfs_options};
 use crate::volume::name::export::{Export, ExportRef};
+use crate::volume::share::claims::Added;
 use crate::volume::share::state_dir::StateDir;
 use plan::Plan;
 use rules::{Decision, Rules};
@@ -82,12 +83,19 @@ fn write_records(share: &Dir, plan: &mut Plan) -> anyhow::Result<()> {
         return Ok(());
     }
     let state = StateDir::create(share)?;
+    state.complete_claims()?;
     let bar = bar(count, "records written")?;
     for row in &mut plan.rows {
         if let (Decision::Import, Some(candidate)) = (&row.decision, &row.candidate) {
             row.decision = match state.add(&candidate.key, &candidate.record) {
-                Ok(true) => Decision::Imported,
-                Ok(false) => Decision::Conflict("another process has written a record meanwhile".to_owned()),
+                Ok(Added::Made(held)) => match state.keep(&held) {
+                    Ok(()) => Decision::Imported,
+                    Err(error) => Decision::Conflict(error.to_string()),
+                },
+                Ok(Added::Exists) => {
+                    Decision::Conflict("another process has written a record meanwhile".to_owned())
+                }
+                Ok(Added::Overlaps(owner)) => Decision::Conflict(owner),
                 Err(error) => Decision::Conflict(error.to_string()),
             };
             bar.inc(1);

@@ -136,6 +136,7 @@ impl Rules {
             on_delete: on_delete.unwrap_or(self.on_delete),
             ownership: Ownership { mode, uid: Some(uid), gid: Some(gid) },
             source: None,
+            found: false,
             direct_mount: false,
             created: created(volume),
         };

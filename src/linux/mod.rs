@@ -3,7 +3,7 @@
 //! Plain synchronous Rust. It knows nothing of CSI or of volumes, and imports nothing from the rest of the
 //! crate. A function that may block for as long as an NFS server is silent says so.
 //!
-//! The parts build on each other in this order: `error`, `process`, `raw`; then [`dir`]; then [`nfs`];
+//! The parts build on each other in this order: `error`, [`step`], `process`, `raw`; then [`dir`]; then [`nfs`];
 //! then [`mount`] and [`tree`].
 
 pub mod dir;
@@ -12,12 +12,13 @@ pub mod mount;
 pub mod nfs;
 mod process;
 mod raw;
+pub mod step;
 pub mod tree;
 
 pub use dir::metadata::{Attributes, Metadata, Time};
 pub use dir::{Dir, revalidate};
 pub use error::{Result, SysError};
-pub use mount::{ExportRoot, MountTable, Mounter, fake, mountinfo, namespace};
+pub use mount::{ExportRoot, MountTable, Mounter, PreparedBind, fake, mountinfo, namespace};
 pub use nfs::options::{self as nfs_options, BindFlags, NfsOptions};
 pub use nfs::{MountError, NfsSource};
 pub use process::{clear_umask, host_name, raise_open_files, unique, unique_text};

@@ -1,4 +1,4 @@
-//! Serves the CSI services on a socket until told to stop.
+//! Serves the CSI services on a socket until the process is told to stop.
 
 mod authority;
 
@@ -12,8 +12,8 @@ use tonic::transport::Server;
 
 use authority::AnyAuthority;
 
+use crate::csi::call::dispatcher::{Dispatcher, blocking};
 use crate::csi::controller::Controller;
-use crate::csi::dispatcher::blocking;
 use crate::csi::identity::Identity;
 use crate::csi::node::Node;
 use crate::csi::proto::controller_server::ControllerServer;
@@ -32,8 +32,12 @@ pub enum Role {
     Node(Node),
 }
 
-/// How often unused exports are looked for.
-const ROUND: Duration = Duration::from_secs(5);
+/// How often the server looks for exports that are not used any more.
+const RELEASE_ROUND: Duration = Duration::from_secs(5);
+/// How often it looks for exports that do not answer.
+const SILENCE_ROUND: Duration = Duration::from_secs(1);
+/// The largest request, in bytes. Requests have a few kilobytes; a larger one would only take up memory.
+const LARGEST_REQUEST: usize = 1 << 20;
 
 /// Serves on `listener`, which must be non-blocking, until `shutdown` resolves, and then until the calls under way
 /// are answered.
@@ -45,10 +49,14 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?)
         .map(|stream| stream.map(AnyAuthority::new));
-    let exports = match &role {
-        Role::Controller(controller) => Arc::clone(&controller.volumes.exports),
-        Role::Node(node) => Arc::clone(&node.publisher.volumes.exports),
+    let (exports, dispatcher) = match &role {
+        Role::Controller(controller) => (&controller.volumes.exports, &controller.dispatcher),
+        Role::Node(node) => (&node.publisher.volumes.exports, &node.dispatcher),
     };
+    let rounds = [
+        tokio::spawn(release_idle_exports(Arc::clone(exports))),
+        tokio::spawn(look_for_silent_exports(dispatcher.clone())),
+    ];
     if let Role::Controller(controller) = &role {
         let volumes = Arc::clone(&controller.volumes);
         tokio::spawn(blocking(move || {
@@ -57,21 +65,24 @@ pub async fn run(
             }
         }));
     }
-    let rounds = tokio::spawn(release_idle_exports(exports));
     let server = Server::builder().add_service(IdentityServer::new(identity));
     let server = match role {
         Role::Controller(controller) => {
             let group = GroupControllerServer::new(controller.clone());
-            server.add_service(ControllerServer::new(controller)).add_service(group)
+            server
+                .add_service(ControllerServer::new(controller).max_decoding_message_size(LARGEST_REQUEST))
+                .add_service(group.max_decoding_message_size(LARGEST_REQUEST))
         }
-        Role::Node(node) => server.add_service(NodeServer::new(node)),
+        Role::Node(node) => {
+            server.add_service(NodeServer::new(node).max_decoding_message_size(LARGEST_REQUEST))
+        }
     };
     let result = server.serve_with_incoming_shutdown(incoming, shutdown).await;
-    rounds.abort();
+    rounds.iter().for_each(tokio::task::JoinHandle::abort);
     Ok(result?)
 }
 
-/// Makes the node service known to kubelet at `listener`, which must be non-blocking.
+/// Tells kubelet about the node service at `listener`, which must be non-blocking.
 pub async fn register(listener: UnixListener, registration: Registration) -> anyhow::Result<()> {
     let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?);
     Ok(Server::builder()
@@ -82,12 +93,20 @@ pub async fn register(listener: UnixListener, registration: Registration) -> any
 
 async fn release_idle_exports(exports: Arc<Exports>) {
     loop {
-        tokio::time::sleep(ROUND).await;
+        tokio::time::sleep(RELEASE_ROUND).await;
         let exports = Arc::clone(&exports);
         if let Some(Err(failures)) = blocking(move || exports.release_idle(Instant::now())).await {
             for error in failures {
-                tracing::warn!(%error, "an unused export could not be let go");
+                tracing::warn!(%error, "cannot unmount an export that is not used any more");
             }
         }
+    }
+}
+
+/// The places log each export that falls silent.
+async fn look_for_silent_exports(dispatcher: Dispatcher) {
+    loop {
+        tokio::time::sleep(SILENCE_ROUND).await;
+        dispatcher.places().look_for_silence();
     }
 }

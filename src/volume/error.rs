@@ -1,5 +1,5 @@
-//! Why something could not be done with a volume. One variant a condition that the caller can tell apart; the
-//! gRPC code of each stands in `csi::status`.
+//! Why something could not be done with a volume. There is one variant for each condition that the caller can tell from
+//! others. `csi::status` has the gRPC code of each.
 
 use crate::linux::namespace::NamespaceError;
 use crate::linux::nfs_options::OptionError;
@@ -93,10 +93,27 @@ impl Error {
         }
     }
 
+    /// Whether a directory still has entries, so that nothing could take its place.
+    #[must_use]
+    pub fn is_not_empty(&self) -> bool {
+        matches!(self, Self::Sys(error) if error.is_not_empty())
+    }
+
     /// Whether something is not there any more (`ENOENT`, `ESTALE`): another process was faster.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Sys(error) if error.is_not_found() || error.is_stale())
+    }
+
+    /// Whether the server could not be reached at all, or did not answer in time.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Mount(error) => error.is_unreachable(),
+            Self::Sys(error) => error.source.kind() == std::io::ErrorKind::TimedOut,
+            Self::Several(errors) => errors.iter().any(Self::is_unreachable),
+            _ => false,
+        }
     }
 }
 

@@ -19,8 +19,8 @@ use crate::volume::share::directory::find_directory;
 use crate::volume::share::mounts::Exports;
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::record::Record;
-use crate::volume::share::snapshot_record::SnapshotRecord;
-use crate::volume::share::snapshot_store::SnapshotSets;
+use crate::volume::share::snapshots::record::SnapshotRecord;
+use crate::volume::share::snapshots::store::SnapshotSets;
 
 /// What everything that is done with volumes needs: the settings in force, and the exports.
 pub struct Volumes {
@@ -147,6 +147,7 @@ impl ResolvedVolume {
             ownership: Ownership::default(),
             direct_mount: false,
             source: None,
+            found: false,
             created: 0,
         }))
     }
@@ -161,6 +162,13 @@ pub fn context_of(handle: &VolumeHandle, record: &Record) -> VolumeContext {
         direct_mount: record.direct_mount,
         ..VolumeContext::default()
     }
+}
+
+/// The error for a handle of csi-driver-nfs whose directory belongs to a volume with a record.
+pub(in crate::volume) fn alias(handle: &VolumeHandle, owner: &str) -> Error {
+    Error::Precondition(format!(
+        "the directory of {handle} belongs to another volume: {owner}; use the handle of that volume"
+    ))
 }
 
 /// The error for a handle that names no volume.

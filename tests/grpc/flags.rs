@@ -54,3 +54,23 @@ fn config_check_accepts_a_good_file_and_names_the_line_of_a_mistake() {
         assert!(errors.contains(line) && errors.contains(word), "{text}: {errors}");
     }
 }
+
+#[test]
+fn a_command_that_fails_prints_its_error_in_one_line() {
+    let temporary = tempfile::tempdir().unwrap();
+    let at = |name: &str| temporary.path().join(name).to_str().unwrap().to_owned();
+    let (socket, file) = (at("csi.sock"), at("absent.yaml"));
+    let probe = format!("nfs-subdir-csi: probe {socket}: cannot connect: No such file or directory");
+    let check = format!("nfs-subdir-csi: read {file}: No such file or directory");
+    for (args, beginning) in
+        [(["probe", "--endpoint", &format!("unix://{socket}")], &probe), (["config", "check", &file], &check)]
+    {
+        let output = Command::new(env!("CARGO_BIN_EXE_nfs-subdir-csi")).args(args).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.starts_with(beginning.as_str()) && text.lines().count() == 1, "{text}");
+        for form_of_rust in ["Caused by", "ConnectError", "Error(", "backtrace"] {
+            assert!(!text.contains(form_of_rust), "{text}");
+        }
+    }
+}

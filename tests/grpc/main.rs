@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use canary::Canary;
-use nfs_subdir_csi::csi::dispatcher::Dispatcher;
+use nfs_subdir_csi::csi::call::dispatcher::Dispatcher;
 use nfs_subdir_csi::csi::identity::Identity;
 use nfs_subdir_csi::csi::{controller::Controller, node::Node};
 use nfs_subdir_csi::linux::Mounter;
@@ -74,12 +74,15 @@ impl Driver {
             Role::Controller(Controller { dispatcher: dispatcher.clone(), volumes: Arc::new(volumes()) });
         let kubelet_dir = temporary.path().join("kubelet").canonicalize().unwrap();
         let publisher = publish::Publisher::new(volumes(), mounter.clone() as Arc<dyn Mounter>, kubelet_dir);
-        let node =
-            Role::Node(Node { dispatcher, publisher: Arc::new(publisher), node_id: "node-1".to_owned() });
+        let node = Role::Node(Node {
+            dispatcher: dispatcher.clone(),
+            publisher: Arc::new(publisher),
+            node_id: "node-1".to_owned(),
+        });
 
         let (controller, stop_controller) =
-            serve(&temporary.path().join("controller.sock"), controller).await;
-        let (node, stop_node) = serve(&temporary.path().join("node.sock"), node).await;
+            serve(&temporary.path().join("controller.sock"), controller, &dispatcher).await;
+        let (node, stop_node) = serve(&temporary.path().join("node.sock"), node, &dispatcher).await;
         let stop = vec![stop_controller, stop_node];
         Self { _canary: canary, temporary, mounter, settings, controller, node, _stop: stop }
     }
@@ -104,10 +107,10 @@ impl Driver {
     }
 }
 
-async fn serve(socket: &Path, role: Role) -> (Client, oneshot::Sender<()>) {
+async fn serve(socket: &Path, role: Role, dispatcher: &Dispatcher) -> (Client, oneshot::Sender<()>) {
     let listener = nfs_subdir_csi::endpoint::bind(socket).unwrap();
     let (stop, stopped) = oneshot::channel();
-    let identity = Identity { driver_name: "test.csi.dev".to_owned() };
+    let identity = Identity { driver_name: "test.csi.dev".to_owned(), dispatcher: dispatcher.clone() };
     tokio::spawn(server::run(listener, identity, role, async {
         let _ = stopped.await;
     }));

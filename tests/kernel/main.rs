@@ -6,10 +6,12 @@
 mod canary;
 mod configuration;
 mod copies;
+mod dead_server;
 mod exports;
 mod fixture;
 mod hostile;
 mod options;
+mod overlap;
 mod process;
 mod publish;
 #[path = "../support/mod.rs"]

@@ -19,6 +19,8 @@ pub struct Entry {
     pub name: OsString,
     /// Whether the entry is a directory. `None` if the file system does not say so without a stat.
     pub is_dir: Option<bool>,
+    /// The inode number: over NFS the server's file id, as the server gave it with the name.
+    pub inode: u64,
 }
 
 impl Dir {
@@ -84,7 +86,7 @@ impl Dir {
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name != "." && name != ".." {
                 let is_dir = entry.file_type().map(|kind| kind == Type::Directory);
-                if !see(Entry { name: name.to_owned(), is_dir }) {
+                if !see(Entry { name: name.to_owned(), is_dir, inode: entry.ino() }) {
                     break;
                 }
             }

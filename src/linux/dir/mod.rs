@@ -8,12 +8,14 @@ mod contents;
 mod entries;
 mod fresh;
 mod handle;
+mod held;
 pub mod metadata;
 pub mod revalidate;
 mod status;
 
 pub use contents::Entry;
 pub use handle::Dir;
+pub use held::HeldFile;
 pub use status::Usage;
 
 pub(in crate::linux) use handle::proc_path;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::mounter::{ExportRoot, Mounter};
+use super::mounter::{ExportRoot, Mounter, PreparedBind};
 use super::mountinfo::{Mount, MountTable};
 use crate::linux::dir::Dir;
 use crate::linux::error::{Result, SysError};
@@ -64,8 +64,16 @@ impl Mounter for FakeMounter {
         self.unmount(&root.mount_point)
     }
 
-    fn bind(&self, dir: &Dir, target: &Path, flags: BindFlags) -> Result<()> {
-        self.state().table.push(entry(target, &dir.label(), flags));
+    fn prepare(&self, dir: &Dir, flags: BindFlags) -> Result<PreparedBind> {
+        Ok(PreparedBind { private: PathBuf::new(), label: dir.label(), flags })
+    }
+
+    fn place(&self, bind: PreparedBind, target: &Path) -> Result<()> {
+        self.state().table.push(entry(target, &bind.label, bind.flags));
+        Ok(())
+    }
+
+    fn discard(&self, _: PreparedBind) -> Result<()> {
         Ok(())
     }
 

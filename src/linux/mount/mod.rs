@@ -6,6 +6,6 @@ pub mod mountinfo;
 pub mod namespace;
 mod system;
 
-pub use mounter::{ExportRoot, Mounter};
+pub use mounter::{ExportRoot, Mounter, PreparedBind};
 pub use mountinfo::MountTable;
 pub use system::SysMounter;

@@ -18,8 +18,20 @@ pub trait Mounter: Send + Sync {
     /// Unmounts what [`Mounter::mount_export`] mounted. Open handles keep working.
     fn release_export(&self, root: &ExportRoot) -> Result<()>;
 
+    /// Bind-mounts `dir` where nobody sees it, with `flags`. It must be placed or discarded.
+    fn prepare(&self, dir: &Dir, flags: BindFlags) -> Result<PreparedBind>;
+
+    /// Moves a prepared bind mount to `target`, an existing directory. If that fails, the bind mount is gone. Sends no
+    /// request to a server.
+    fn place(&self, bind: PreparedBind, target: &Path) -> Result<()>;
+
+    /// Unmounts a prepared bind mount. Sends no request to a server.
+    fn discard(&self, bind: PreparedBind) -> Result<()>;
+
     /// Bind-mounts `dir` at `target`, an existing directory. The `flags` are in force from the first moment.
-    fn bind(&self, dir: &Dir, target: &Path, flags: BindFlags) -> Result<()>;
+    fn bind(&self, dir: &Dir, target: &Path, flags: BindFlags) -> Result<()> {
+        self.place(self.prepare(dir, flags)?, target)
+    }
 
     /// Unmounts the topmost mount at `target`. Does not follow a symbolic link and sends no request to a server.
     fn unmount(&self, target: &Path) -> Result<()>;
@@ -37,4 +49,15 @@ pub struct ExportRoot {
     pub mount_point: PathBuf,
     /// The NFS version in use, such as `4.2`.
     pub version: String,
+}
+
+/// A bind mount that [`Mounter::prepare`] has made.
+#[derive(Debug)]
+pub struct PreparedBind {
+    /// Where it is, in the driver's own mount namespace.
+    pub(super) private: PathBuf,
+    /// The directory, for messages.
+    pub(super) label: String,
+    /// Its flags.
+    pub(super) flags: BindFlags,
 }

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, umount2};
 use sys_mount::{Mount, MountFlags};
 
-use super::mounter::{ExportRoot, Mounter};
+use super::mounter::{ExportRoot, Mounter, PreparedBind};
 use super::mountinfo::MountTable;
 use crate::linux::dir::Dir;
 use crate::linux::error::{Result, SysError};
 use crate::linux::nfs::options::{BindFlags, NfsOptions};
 use crate::linux::nfs::{self, MountError, NfsSource};
+use crate::linux::step;
 
 /// Mounts with the system calls of the kernel.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ impl Mounter for SysMounter {
     fn mount_export(&self, sources: &[NfsSource], options: &NfsOptions) -> Result<ExportRoot, MountError> {
         let mount_point = self.new_mount_point("exports")?;
         let root = nfs::mount_first(sources, options, &mount_point).and_then(|(source, version)| {
+            step::begin(format!("a request to {source}"));
             let dir = Dir::open(&mount_point)
                 .inspect_err(|_| drop(detach(&mount_point)))?
                 .with_label(source.to_string());
@@ -65,23 +67,36 @@ impl Mounter for SysMounter {
         remove_mount_point(&root.mount_point)
     }
 
-    /// Needs five local system calls and no NFS request: mkdir, bind, remount, move, rmdir. The bind mount gets its
-    /// flags in a private place and is then moved to the target. So a read-only volume can be written at no moment,
-    /// and a driver that is killed in between leaves nothing behind.
-    fn bind(&self, dir: &Dir, target: &Path, flags: BindFlags) -> Result<()> {
+    /// Preparing and placing needs five local system calls and no NFS request: mkdir, bind, remount, move, rmdir. The bind
+    /// mount gets its flags in a private place and is then moved to the target. So a read-only volume can be written at no
+    /// moment, and a driver that is killed in between leaves nothing behind.
+    fn prepare(&self, dir: &Dir, flags: BindFlags) -> Result<PreparedBind> {
         let private = self.new_mount_point("binds")?;
-        let what = |op| move |e| SysError::new(op, format!("{} at {}", dir.label(), target.display()), e);
+        let what = |op| move |e| SysError::new(op, dir.label(), e);
         let bound = raw_mount(&dir.proc_path(), &private, MountFlags::BIND).map_err(what("bind-mount"));
-        let placed = bound.and_then(|()| {
+        let flagged = bound.and_then(|()| {
             // The kernel ignores the flags of a new bind mount, so they need a second call.
             raw_mount(Path::new(""), &private, MountFlags::REMOUNT | MountFlags::BIND | mount_flags(flags))
                 .map_err(what("set the mount flags of"))
-                .and_then(|()| {
-                    raw_mount(&private, target, MountFlags::MOVE).map_err(what("move the mount of"))
-                })
                 .inspect_err(|_| drop(detach(&private)))
         });
-        placed.and(remove_mount_point(&private))
+        match flagged {
+            Ok(()) => Ok(PreparedBind { private, label: dir.label(), flags }),
+            Err(error) => remove_mount_point(&private).and(Err(error)),
+        }
+    }
+
+    fn place(&self, bind: PreparedBind, target: &Path) -> Result<()> {
+        let PreparedBind { private, label, .. } = bind;
+        let moved = raw_mount(&private, target, MountFlags::MOVE)
+            .map_err(|e| SysError::new("move the mount of", format!("{label} to {}", target.display()), e))
+            .inspect_err(|_| drop(detach(&private)));
+        moved.and(remove_mount_point(&private))
+    }
+
+    fn discard(&self, bind: PreparedBind) -> Result<()> {
+        detach(&bind.private)?;
+        remove_mount_point(&bind.private)
     }
 
     fn unmount(&self, target: &Path) -> Result<()> {

@@ -61,6 +61,19 @@ pub enum MountError {
     Local(#[from] SysError),
 }
 
+impl MountError {
+    /// Whether no server answered, or none was found by its name.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Resolve { .. } | Self::Unreachable { .. } => true,
+            Self::Refused { reason, .. } => reason.kind() == io::ErrorKind::TimedOut,
+            Self::NoneOf(errors) => errors.iter().all(Self::is_unreachable),
+            Self::Version { .. } | Self::Local(_) => false,
+        }
+    }
+}
+
 /// Every cause that fits the error of mount(2), the version and the options.
 fn hint(reason: &io::Error, version: Version, options: &NfsOptions) -> String {
     let given = options.described();

@@ -15,6 +15,7 @@ use super::error::MountError;
 use super::options::{NfsOptions, Version};
 use super::rpc_ping;
 use super::source::NfsSource;
+use crate::linux::step;
 
 /// Mounts the first of `exports` that can be mounted ([`mount`]). Returns it and the NFS version in use.
 pub fn mount_first<'a>(
@@ -81,12 +82,14 @@ fn find_server(
 ) -> Result<(SocketAddr, RangeInclusive<u32>), MountError> {
     let port = options.port();
     let resolve_error = |reason| MountError::Resolve { export: export.clone(), reason };
+    step::begin(format!("the resolution of the name {}", export.server));
     let addresses = (export.server.as_str(), port).to_socket_addrs().map_err(resolve_error)?;
     let mut tried = Vec::new();
     for address in addresses.filter(|address| options.allows(address.ip())) {
         if options.is_rdma() {
             return Ok((address, 3..=4));
         }
+        step::begin(format!("the question to {address} which versions of NFS it offers"));
         match rpc_ping::nfs_versions(address) {
             Ok(versions) => return Ok((address, versions)),
             Err(reason) => tried.push(format!("{address} ({reason})")),
@@ -113,6 +116,7 @@ fn mount_version(
     if !rest.is_empty() {
         data = format!("{data},{rest}");
     }
+    step::begin(format!("mount(2) of {export} with NFS {version} from {address}"));
     Mount::builder()
         .fstype("nfs")
         .flags(MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC)

@@ -15,7 +15,8 @@ use crate::volume::policy::parameters::{Change, Ownership, Parameters};
 use crate::volume::policy::settings::ResolvedExport;
 use crate::volume::share::capacity;
 use crate::volume::share::capacity::CapacityRange;
-use crate::volume::share::directory::find_directory;
+use crate::volume::share::claims::{Added, HeldRecord};
+use crate::volume::share::directory::find_now;
 use crate::volume::share::directory::make_parents;
 use crate::volume::share::directory::require_directory;
 use crate::volume::share::mounts::MountedExport;
@@ -23,7 +24,10 @@ use crate::volume::share::record::Record;
 use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::Volume;
 use crate::volume::volumes::Volumes;
-use crate::volume::volumes::not_found;
+
+/// How often a directory that is in the way is looked at before the answer is ALREADY_EXISTS, and at which intervals.
+const LOOKS: usize = 10;
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A volume to be made.
 #[derive(Debug, Clone)]
@@ -65,10 +69,10 @@ impl NewVolume {
 impl Volumes {
     /// Makes a volume, or finds it made. While it is being filled the answer is [`Error::Busy`], after `timeout`.
     ///
-    /// The record is written before the directory, so a driver killed in between knows on the retry that the
-    /// directory is its own to make. NFS requests of a first call on a mounted export: 1 for the absent record, 1 to
-    /// see that the directory's name is free, 1 for the free space, 7 to write the record, 1 MKDIR (more with an
-    /// owner, or with setuid, setgid or sticky): 11, as `make bench` counts them.
+    /// The directory is claimed and the record is written before the directory is made. So if a process is killed in between, the
+    /// retry knows that the directory belongs to this volume. NFS requests of a first call on a mounted export, by reading the
+    /// code: about 17. They are for the absent record, the free name of the directory, the free space, the draft of the record,
+    /// its links as record and as claim, and the directory itself.
     pub fn create(self: &Arc<Self>, new: &NewVolume, timeout: Duration) -> Result<Volume> {
         let handle = new.handle()?;
         let sub_dir = new.parameters.sub_dir_of(&new.name)?;
@@ -77,34 +81,32 @@ impl Volumes {
         let (record, is_there) = self.exports.with(&new.export, &new.options, |mounted| {
             let state = mounted.state()?;
             mounted.reap_once(&state, self.settings.get().strictest_policy());
-            let record = match state.read(&handle.key)? {
-                Some(record) => record,
+            state.complete_claims()?;
+            let held = match state.hold(&handle.key)? {
+                Some(held) => held,
                 None => match self.promise(mounted, &state, &handle.key, new, &sub_dir)? {
-                    Some(record) => record,
+                    Some(held) => held,
                     // Another controller was faster; what it wrote counts.
-                    None => state.read(&handle.key)?.ok_or_else(|| not_found(&handle.to_string()))?,
+                    None => state.hold(&handle.key)?.ok_or_else(|| deleted_meanwhile(&new.name))?,
                 },
             };
-            check_same(&record, new, &sub_dir)?;
-            let is_there = if record.source.is_some() {
-                find_directory(mounted.share(), &record.sub_dir)?.is_some()
-            } else {
-                make_directory(mounted.share(), &state, &handle.key, &record)?;
-                true
-            };
-            Ok((record, is_there))
+            let is_there = finish(mounted.share(), &state, &held, new, &sub_dir);
+            let kept = state.keep(&held);
+            match (is_there, kept) {
+                (Ok(is_there), Ok(())) => Ok((held.record, is_there)),
+                (is_there, kept) => Err(several(is_there.err().into_iter().chain(kept.err()).collect())),
+            }
         })?;
         if let Some(source) = record.source.as_ref().filter(|_| !is_there) {
-            let (volumes, own, promised, key) =
-                (Arc::clone(self), new.clone(), record.clone(), handle.key.clone());
+            let (volumes, own, key) = (Arc::clone(self), new.clone(), handle.key.clone());
             self.copies.run(&job, &[source.job_name()], timeout, move |progress| {
-                volumes.fill(&own, &key, &promised, progress)
+                volumes.fill(&own, &key, progress)
             })?;
         }
         Ok(Volume::new(handle, &record))
     }
 
-    /// Writes the record of a new volume. `None` if there is one by now.
+    /// Promises a new volume. `None` if there is one of this key by now.
     fn promise(
         &self,
         mounted: &MountedExport,
@@ -112,11 +114,23 @@ impl Volumes {
         key: &VolumeKey,
         new: &NewVolume,
         sub_dir: &SubDir,
-    ) -> Result<Option<Record>> {
+    ) -> Result<Option<HeldRecord>> {
         // A directory that stands there already holds somebody's data: deleting the new volume would delete it. One that
         // is retained in the end may be taken over, but not filled.
         let takes_over = new.on_delete() == OnDelete::Retain && new.source.is_none();
-        if !takes_over && find_directory(mounted.share(), sub_dir)?.is_some() {
+        let mut found = find_now(mounted.share(), sub_dir)?.is_some();
+        // Another controller may have made the volume meanwhile, or it may take back what it made while the volume was deleted.
+        for _ in 0..LOOKS {
+            if !found || takes_over {
+                break;
+            }
+            if state.read(key)?.is_some() {
+                return Ok(None);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+            found = find_now(mounted.share(), sub_dir)?.is_some();
+        }
+        if found && !takes_over {
             let message = format!(
                 "{}/{sub_dir} exists, and is not this volume's: choose another subDir, move the directory away, or take it over \
                  with onDelete: retain",
@@ -143,14 +157,62 @@ impl Volumes {
             ownership: new.owner().ownership_after(before),
             direct_mount: new.parameters.direct_mount,
             source: new.source.clone(),
+            found,
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
         };
-        let added = state.add(key, &record)?;
-        if added {
-            mounted.promised_changed(0, record.capacity_bytes);
+        match state.add(key, &record)? {
+            Added::Made(held) => {
+                mounted.promised_changed(0, held.record.capacity_bytes);
+                Ok(Some(*held))
+            }
+            Added::Exists => Ok(None),
+            Added::Overlaps(owner) => Err(overlap(mounted.share(), sub_dir, &owner)),
         }
-        Ok(added.then_some(record))
     }
+}
+
+/// The error for a directory that another volume has.
+fn overlap(share: &Dir, sub_dir: &SubDir, owner: &str) -> Error {
+    Error::AlreadyExists(format!(
+        "{}/{sub_dir} cannot be this volume's: {owner}; choose another subDir",
+        share.label()
+    ))
+}
+
+fn deleted_meanwhile(name: &str) -> Error {
+    Error::Busy(format!("volume {name:?} was deleted while it was made; ask again"))
+}
+
+/// Goes on with a volume that is promised. Answers whether its directory is there; one that is to be filled may not be.
+fn finish(
+    share: &Dir,
+    state: &StateDir,
+    held: &HeldRecord,
+    new: &NewVolume,
+    sub_dir: &SubDir,
+) -> Result<bool> {
+    if let Some(owner) = state.claim(held)? {
+        // A process was killed after it had promised the volume, and another volume got the directory.
+        state.release_record(held)?;
+        return Err(overlap(share, sub_dir, &owner));
+    }
+    check_same(&held.record, new, sub_dir)?;
+    if held.record.source.is_some() {
+        return Ok(find_now(share, &held.record.sub_dir)?.is_some());
+    }
+    let made = make_directory(share, state, &held.key, &held.record)?;
+    if made && !(state.has_record(held)? && held.is_current()?) {
+        // It was deleted meanwhile. The directory is nobody's, unless another volume has the path by now.
+        let (parent, name) = held.record.sub_dir.split();
+        state.with_path(held, || {
+            match share.open_place(parent.unwrap_or(".")).and_then(|parent| parent.remove_dir(name)) {
+                Err(error) if !error.is_not_found() && !error.is_not_empty() => Err(error.into()),
+                _ => Ok(()),
+            }
+        })?;
+        return Err(deleted_meanwhile(&new.name));
+    }
+    Ok(true)
 }
 
 /// Whether the volume that has the name is the one asked for (CSI specification, CreateVolume: a name in use
@@ -184,22 +246,23 @@ fn check_same(record: &Record, new: &NewVolume, sub_dir: &SubDir) -> Result<()> 
     Ok(())
 }
 
-/// Makes the volume's directory with its owner and mode, unless it is there. One that needs more than a mode is
-/// made in this process's own directory and moved into place complete, so that owner and mode are set once and before anybody uses it.
-fn make_directory(share: &Dir, state: &StateDir, key: &VolumeKey, record: &Record) -> Result<()> {
+/// Makes the volume's directory with its owner and mode, unless it exists. Returns whether it was made. A directory that needs more than
+/// a mode is made in this process's own directory and moved into place when it is complete. So owner and mode are set once, and before
+/// anybody uses the directory.
+fn make_directory(share: &Dir, state: &StateDir, key: &VolumeKey, record: &Record) -> Result<bool> {
     let Ownership { mode, uid, gid } = record.ownership;
     let (parent, name) = record.sub_dir.split();
     let made_parent = parent.map(|parent| make_parents(share, parent)).transpose()?;
     let parent = made_parent.as_ref().unwrap_or(share);
     if uid.is_none() && gid.is_none() && mode & 0o7000 == 0 {
         return match parent.make_dir(name, mode) {
-            Err(error) if error.is_taken() => require_directory(parent, name),
+            Err(error) if error.is_taken() => require_directory(parent, name).map(|()| false),
             Err(error) => Err(explain_denied(error)),
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(true),
         };
     }
     if parent.is_dir(name)?.is_some() {
-        return require_directory(parent, name);
+        return require_directory(parent, name).map(|()| false);
     }
     let (draft, dir) = state.draft_dir(key.as_str(), 0o700)?;
     let made = dir
@@ -207,5 +270,6 @@ fn make_directory(share: &Dir, state: &StateDir, key: &VolumeKey, record: &Recor
         .and_then(|()| dir.set_mode(mode))
         .map_err(explain_denied)
         .and_then(|()| draft.place(parent, name));
-    made.map_err(|reason| several(std::iter::once(reason).chain(draft.remove().err()).collect()))
+    made.map(|()| true)
+        .map_err(|reason| several(std::iter::once(reason).chain(draft.remove().err()).collect()))
 }

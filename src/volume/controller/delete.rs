@@ -1,5 +1,7 @@
 //! Taking a volume away.
 
+use std::sync::Arc;
+
 use crate::linux::Dir;
 
 use crate::volume::error::Result;
@@ -7,20 +9,20 @@ use crate::volume::error::refuse_unsafe;
 use crate::volume::name::source::job_name;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::on_delete::OnDelete;
+use crate::volume::share::claims::HeldRecord;
 use crate::volume::share::directory::remove_empty_parents;
-use crate::volume::share::directory::{find_directory, make_parents};
-use crate::volume::share::record::Record;
+use crate::volume::share::directory::{find_now, make_parents};
+use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::state_dir::StateDir;
-use crate::volume::volumes::{ResolvedVolume, Volumes};
+use crate::volume::volumes::{ResolvedVolume, Volumes, alias};
 
 impl Volumes {
     /// Deletes the volume with this handle by the policy in its record, or in the handle if csi-driver-nfs wrote it. A
     /// handle that names no volume is done with. `secret` are mount options from the call's secrets.
     ///
-    /// The directory goes first and the record last, so a driver killed in between finds the record on the retry and
-    /// the directory gone, and goes on from there. The cost does not depend on what is in the volume. NFS requests: 4
-    /// to read the record (OPEN, READ, CLOSE, DELEGRETURN), 1 LOOKUP to see that the directory is one, 1 RENAME, 1
-    /// REMOVE.
+    /// The directory goes first, then the claim and the record, so if a process is killed in between, the retry goes on from
+    /// there. The cost does not depend on the content of the volume. NFS requests: 4 to read the record (GETATTR, OPEN, READ,
+    /// CLOSE), 2 to look at the directory, 2 to move it away (RENAME, GETATTR), 5 to remove claim and record.
     pub fn delete(&self, handle: &str, secret: Option<&str>) -> Result<()> {
         // Nothing is mounted and nothing on any server looked at for a text that is no handle.
         let Some(located) = self.locate(handle, secret)? else { return Ok(()) };
@@ -28,44 +30,106 @@ impl Volumes {
         self.copies.refuse_while_source(&own)?;
         self.copies.cancel(&own)?;
         self.exports.with_any(&located.export, &located.options, |mounted| {
-            let Some(record) = located.record(mounted)? else { return Ok(()) };
-            let state = mounted.state()?;
-            match record.on_delete {
-                OnDelete::Delete => {
-                    discard(mounted.share(), &state, &located, &record.sub_dir)?;
-                    mounted.reap(&state, Some(self.settings.get().strictest_policy()));
-                }
-                OnDelete::Archive => archive(mounted.share(), &record)?,
-                OnDelete::Retain => {}
+            let Some(state) = state_for(mounted, &located)? else { return Ok(()) };
+            let deleted = match state.hold(&located.handle.key)? {
+                Some(held) => delete_recorded(mounted, &state, &located, &held)?,
+                // The handle may have got a record since the look: then the volume is newer than this call.
+                None if located.handle.foreign.is_none() => false,
+                None => delete_foreign(mounted, &state, &located)?,
+            };
+            if deleted {
+                mounted.reap(&state, Some(self.settings.get().strictest_policy()));
             }
-            state.remove(&located.handle.key)?;
-            mounted.promised_changed(record.capacity_bytes, 0);
             Ok(())
         })
     }
 }
 
-fn discard(share: &Dir, state: &StateDir, located: &ResolvedVolume, sub_dir: &SubDir) -> Result<()> {
-    if let Some(parent) = find_directory(share, sub_dir)? {
-        state.discard(&parent, sub_dir.split().1, &located.handle.key, located.export.policy)?;
-        remove_empty_parents(share, sub_dir);
+/// The state directory of the export. A volume of csi-driver-nfs can be on an export that has none; it is made then.
+fn state_for(mounted: &MountedExport, located: &ResolvedVolume) -> Result<Option<Arc<StateDir>>> {
+    let state = match mounted.existing_state()? {
+        Some(state) => state,
+        None if located.record(mounted)?.is_none() => return Ok(None),
+        None => mounted.state()?,
+    };
+    if let Err(error) = state.complete_claims() {
+        // The record that cannot be read is of another volume.
+        tracing::warn!(%error, "not all volumes of the export are known");
     }
-    Ok(())
+    Ok(Some(state))
+}
+/// Answers whether there is something to remove in the background.
+fn delete_recorded(
+    mounted: &MountedExport,
+    state: &StateDir,
+    located: &ResolvedVolume,
+    held: &HeldRecord,
+) -> Result<bool> {
+    if let Some(owner) = state.claim(held)? {
+        // A process was killed while it deleted the volume, and another volume got the directory.
+        tracing::warn!(
+            volume = held.record.name,
+            owner,
+            "only the record is deleted: another volume has the directory"
+        );
+        state.release_record(held)?;
+        return Ok(false);
+    }
+    let share = mounted.share();
+    match (held.record.on_delete, find_now(share, &held.record.sub_dir)?) {
+        (OnDelete::Retain, _) | (_, None) => {}
+        (OnDelete::Delete, Some(found)) => {
+            state.discard_volume(held, &found, located.export.policy)?;
+            remove_empty_parents(share, &held.record.sub_dir);
+        }
+        (OnDelete::Archive, Some(found)) => {
+            let (parent, name) = archive_of(share, &held.record.sub_dir)?;
+            held.move_away(&found, &parent, &name)?;
+            remove_empty_parents(share, &held.record.sub_dir);
+        }
+    }
+    let is_gone = || Ok(find_now(share, &held.record.sub_dir)?.is_none());
+    match held.record.on_delete {
+        OnDelete::Retain => state.release(held)?,
+        OnDelete::Delete | OnDelete::Archive => state.release_if(held, is_gone)?,
+    }
+    mounted.promised_changed(held.record.capacity_bytes, 0);
+    Ok(held.record.on_delete == OnDelete::Delete)
 }
 
-/// Renames the directory to `archived-…`, to a name that is free: an earlier archive is never overwritten.
-fn archive(share: &Dir, record: &Record) -> Result<()> {
-    let Some(parent) = find_directory(share, &record.sub_dir)? else { return Ok(()) };
-    let mut archived = record.sub_dir.archived();
-    let (archive_parent, _) = archived.split();
-    let archive_parent = match archive_parent {
+/// Deletes a volume of csi-driver-nfs that has no record.
+fn delete_foreign(mounted: &MountedExport, state: &StateDir, located: &ResolvedVolume) -> Result<bool> {
+    let Some(record) = located.record(mounted)? else { return Ok(false) };
+    if let Some(owner) = state.owner_of(&record.sub_dir)? {
+        return Err(alias(&located.handle, &owner));
+    }
+    let share = mounted.share();
+    let Some(found) = find_now(share, &record.sub_dir)? else { return Ok(false) };
+    let name = record.sub_dir.split().1;
+    match record.on_delete {
+        OnDelete::Retain => return Ok(false),
+        OnDelete::Delete => {
+            state.discard(&found.parent, name, &located.handle.key, located.export.policy)?;
+        }
+        OnDelete::Archive => {
+            let (parent, archived) = archive_of(share, &record.sub_dir)?;
+            found.parent.rename(name, &parent, archived)?;
+        }
+    }
+    remove_empty_parents(share, &record.sub_dir);
+    Ok(record.on_delete == OnDelete::Delete)
+}
+
+/// Where the archive of a directory is to be: `archived-…`, with a suffix if that name is in use.
+fn archive_of(share: &Dir, sub_dir: &SubDir) -> Result<(Dir, String)> {
+    let mut archived = sub_dir.archived();
+    let parent = match archived.split().0 {
         Some(path) => make_parents(share, path)?,
         None => share.open_place(".").map_err(refuse_unsafe)?,
     };
-    if archive_parent.is_dir(archived.split().1)?.is_some() {
+    if parent.fresh_entry(archived.split().1)?.is_some() {
         archived = archived.with_suffix(&format!("-{:x}", crate::linux::unique()));
     }
-    parent.rename(record.sub_dir.split().1, &archive_parent, archived.split().1)?;
-    remove_empty_parents(share, &record.sub_dir);
-    Ok(())
+    let name = archived.split().1.to_owned();
+    Ok((parent, name))
 }

@@ -8,10 +8,13 @@ use crate::volume::error::explain_denied;
 use crate::volume::error::several;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
+use crate::volume::policy::settings::ExportPolicy;
+use crate::volume::share::claims::HeldRecord;
+use crate::volume::share::directory::find_now;
 use crate::volume::share::directory::make_parents;
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::process_dir::Draft;
-use crate::volume::share::record::Record;
+use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::Volumes;
 
 impl Volumes {
@@ -20,38 +23,39 @@ impl Volumes {
         &self,
         new: &NewVolume,
         key: &VolumeKey,
-        record: &Record,
         progress: &Progress,
     ) -> Result<()> {
         self.exports.with(&new.export, &new.options, |mounted| {
             let state = mounted.state()?;
+            // Deleted meanwhile: there is nothing to fill.
+            let held = state.hold(key)?.ok_or(Error::Cancelled)?;
             let (draft, dir) = state.draft_dir(key.as_str(), 0o700)?;
-            let filled = self.fill_draft(new, key, record, mounted, (&draft, &dir), progress);
+            let filled = self.fill_draft(new, &held, mounted, (&draft, &dir), progress);
             let Err(reason) = filled else { return Ok(()) };
             if reason.is_stale() {
                 // With these handles nothing can be removed. The next try finds the record and begins anew.
                 return Err(reason);
             }
-            let cleaned = draft.remove().and_then(|()| state.remove(key));
-            match &cleaned {
-                Ok(()) => mounted.promised_changed(record.capacity_bytes, 0),
-                // The draft is removed by the next sweep.
-                Err(_) => mounted.reap(&state, None),
+            let removed = draft.remove();
+            if removed.is_err() {
+                // The next sweep removes the draft.
+                mounted.reap(&state, None);
             }
-            Err(several(std::iter::once(reason).chain(cleaned.err()).collect()))
+            let withdrawn = withdraw(mounted, &state, &held);
+            let errors = std::iter::once(reason).chain(removed.err()).chain(withdrawn.err());
+            Err(several(errors.collect()))
         })
     }
 
     fn fill_draft(
         &self,
         new: &NewVolume,
-        key: &VolumeKey,
-        record: &Record,
+        held: &HeldRecord,
         mounted: &MountedExport,
         (draft, dir): (&Draft, &Dir),
         progress: &Progress,
     ) -> Result<()> {
-        let state = mounted.state()?;
+        let (state, record, key) = (mounted.state()?, &held.record, &held.key);
         let source = record.source.as_ref().ok_or(Error::Missing("volume_content_source"))?;
         let mut origin = self.origin(source, new.secret.as_deref())?;
         origin.limit = Some(record.capacity_bytes).filter(|bytes| *bytes > 0 && new.capacity.required > 0);
@@ -67,10 +71,31 @@ impl Volumes {
         let (parent, name) = record.sub_dir.split();
         let made_parent = parent.map(|parent| make_parents(mounted.share(), parent)).transpose()?;
         let parent = made_parent.as_ref().unwrap_or(mounted.share());
+        let meanwhile = || Error::Busy(format!("{}/{name} was made meanwhile; ask again", parent.label()));
         // rename(2) would put it in the place of an empty directory.
-        if parent.is_dir(name)?.is_some() {
-            return Err(Error::AlreadyExists(format!("{}/{name} was made meanwhile", parent.label())));
+        if parent.fresh_entry(name)?.is_some() {
+            return Err(meanwhile());
         }
-        draft.place(parent, name)
+        draft.place(parent, name).map_err(|error| if error.is_not_empty() { meanwhile() } else { error })?;
+        if state.has_record(held)? && held.is_current()? {
+            return Ok(());
+        }
+        state.with_path(held, || state.discard(parent, name, key, ExportPolicy::default()))?;
+        Err(Error::Busy(format!("volume {:?} was deleted while it was filled; ask again", record.name)))
     }
+}
+
+/// Takes a promise back, unless another process has filled the volume.
+fn withdraw(mounted: &MountedExport, state: &StateDir, held: &HeldRecord) -> Result<()> {
+    let is_there = || Ok::<_, Error>(find_now(mounted.share(), &held.record.sub_dir)?.is_some());
+    if is_there()? {
+        return Ok(());
+    }
+    match state.release_if(held, || Ok(!is_there()?)) {
+        // It was filled between the look and the release, or is being deleted.
+        Err(Error::Busy(_)) => return Ok(()),
+        released => released?,
+    }
+    mounted.promised_changed(held.record.capacity_bytes, 0);
+    Ok(())
 }

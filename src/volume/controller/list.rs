@@ -65,7 +65,17 @@ impl Volumes {
         let (options, _) = export.options::<&str>(&[])?;
         self.exports.with_any(&export, &options, |mounted| {
             let Some(state) = mounted.existing_state()? else { return Ok(Vec::new()) };
-            let records = state.records(&state.keys(after, limit)?)?;
+            let mut records = Vec::new();
+            let mut after = after.cloned();
+            while records.len() < limit {
+                let keys = state.keys(after.as_ref(), limit)?;
+                records.extend(state.readable_records(&keys)?);
+                match keys.into_iter().next_back() {
+                    Some(last) => after = Some(last),
+                    None => break,
+                }
+            }
+            records.truncate(limit);
             records
                 .into_iter()
                 .map(|(key, record)| {

@@ -5,11 +5,11 @@ use crate::volume::error::{Error, Result};
 use crate::volume::policy::parameters::Change;
 use crate::volume::share::capacity;
 use crate::volume::share::capacity::CapacityRange;
+use crate::volume::share::claims::Added;
 use crate::volume::share::directory::find_directory;
 use crate::volume::share::record::Record;
 use crate::volume::share::state_dir::StateDir;
-use crate::volume::volumes::ResolvedVolume;
-use crate::volume::volumes::Volumes;
+use crate::volume::volumes::{ResolvedVolume, Volumes, alias};
 
 impl Volumes {
     /// Promises a volume more capacity and answers what it has then. A volume that has it already keeps what it has.
@@ -26,9 +26,9 @@ impl Volumes {
             let _turn = mounted.promise_turn();
             let more = range.required - record.capacity_bytes;
             capacity::admit(mounted, &state, located.export.policy.capacity, more)?;
-            let before = record.capacity_bytes;
-            save(&state, located, &Record { capacity_bytes: range.required, ..record })?;
-            mounted.promised_changed(before, range.required);
+            let changed = Record { capacity_bytes: range.required, ..record.clone() };
+            save(&state, located, &record, &changed)?;
+            mounted.promised_changed(record.capacity_bytes, range.required);
             Ok(range.required)
         })
     }
@@ -45,6 +45,13 @@ impl Volumes {
             if changed == record {
                 return Ok(());
             }
+            if record.found && changed.on_delete != record.on_delete {
+                return Err(Error::Precondition(format!(
+                    "{} existed before the volume, which took it over with onDelete: retain; so it is kept when the volume is \
+                     deleted, and onDelete cannot be changed",
+                    record.sub_dir
+                )));
+            }
             if changed.ownership != record.ownership {
                 let parent = find_directory(mounted.share(), &record.sub_dir)?.ok_or_else(|| {
                     Error::NotFound(format!("the directory {} is not there", record.sub_dir))
@@ -53,14 +60,26 @@ impl Volumes {
                 dir.set_owner(change.uid, change.gid).map_err(refuse_unsafe)?;
                 dir.set_mode(changed.ownership.mode).map_err(refuse_unsafe)?;
             }
-            save(&*mounted.state()?, located, &changed)
+            save(&*mounted.state()?, located, &record, &changed)
         })
     }
 }
 
 /// Writes a record that changed. A volume of csi-driver-nfs gets its first one here.
-fn save(state: &StateDir, located: &ResolvedVolume, record: &Record) -> Result<()> {
-    state.replace(&located.handle.key, record)
+fn save(state: &StateDir, located: &ResolvedVolume, before: &Record, after: &Record) -> Result<()> {
+    let busy =
+        || Error::Busy(format!("volume {:?} was changed or deleted meanwhile; ask again", before.name));
+    if let Some(held) = state.hold(&located.handle.key)? {
+        return if held.record == *before { state.change(&held, after) } else { Err(busy()) };
+    }
+    if located.handle.foreign.is_none() {
+        return Err(busy());
+    }
+    match state.add(&located.handle.key, after)? {
+        Added::Made(held) => state.keep(&held),
+        Added::Exists => Err(busy()),
+        Added::Overlaps(owner) => Err(alias(&located.handle, &owner)),
+    }
 }
 
 fn too_large(record: &Record, range: CapacityRange) -> Error {

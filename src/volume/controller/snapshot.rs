@@ -12,8 +12,8 @@ use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::snapshot_handle::GroupHandle;
 use crate::volume::name::snapshot_handle::Kind;
 use crate::volume::name::snapshot_handle::SnapshotHandle;
-use crate::volume::share::snapshot_record::Member;
-use crate::volume::share::snapshot_record::SnapshotRecord;
+use crate::volume::share::snapshots::record::Member;
+use crate::volume::share::snapshots::record::SnapshotRecord;
 
 /// One snapshot as the orchestrator is told of it. There is none that is not ready to use.
 #[derive(Debug, Clone, PartialEq, Eq)]

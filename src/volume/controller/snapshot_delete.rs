@@ -8,7 +8,7 @@ use crate::volume::name::snapshot_handle::{GroupHandle, SnapshotHandle};
 use crate::volume::name::source::Source;
 use crate::volume::name::source::job_name_of_group;
 use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
-use crate::volume::share::snapshot_store::SnapshotSets;
+use crate::volume::share::snapshots::store::SnapshotSets;
 use crate::volume::volumes::Volumes;
 
 impl Volumes {

@@ -16,8 +16,8 @@ use crate::volume::name::snapshot_handle::{GroupHandle, LARGEST_GROUP, SnapshotH
 use crate::volume::name::source::Source;
 use crate::volume::name::source::job_name_of_group;
 use crate::volume::share::mounts::MountedExport;
-use crate::volume::share::snapshot_record::{Member, SnapshotRecord};
-use crate::volume::share::snapshot_store::{SetDraft, SnapshotSets};
+use crate::volume::share::snapshots::record::{Member, SnapshotRecord};
+use crate::volume::share::snapshots::store::{SetDraft, SnapshotSets};
 use crate::volume::volumes::Volumes;
 use crate::volume::volumes::not_found;
 

@@ -2,5 +2,9 @@
 
 pub mod ephemeral;
 pub mod publish;
+pub mod request;
 pub mod stats;
+mod target_dir;
 pub mod target_path;
+pub mod targets;
+pub mod unpublish;

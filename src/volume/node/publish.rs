@@ -1,26 +1,23 @@
 //! Making a volume appear at a target path, and disappear from it.
 
 use std::ffi::OsString;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, SysError, mountinfo};
+use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, mountinfo, step};
 
-use crate::volume::error::refuse_unsafe;
 use crate::volume::error::{Error, Result};
+use crate::volume::error::{refuse_unsafe, several};
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::node::ephemeral;
+use crate::volume::node::target_dir::{make_target, remove_target};
 use crate::volume::node::target_path::TargetPath;
+use crate::volume::node::targets::{Attempt, Targets};
 use crate::volume::policy::access_mode::AccessMode;
 use crate::volume::policy::settings::ResolvedExport;
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::volumes::Volumes;
-
-/// Mode of a target directory while nothing is mounted on it. What counts for pods is the volume's own.
-const TARGET_MODE: u32 = 0o750;
 
 /// A volume and where it is to appear.
 #[derive(Debug, Clone)]
@@ -31,11 +28,11 @@ pub struct Publish {
     pub directory: Directory,
     /// Where it is to appear.
     pub target: PathBuf,
-    /// For the export mount.
+    /// The options of the export mount.
     pub options: NfsOptions,
-    /// For the bind.
+    /// The flags of the bind mount.
     pub flags: BindFlags,
-    /// Who else may have it.
+    /// Who else may use it.
     pub access: AccessMode,
     /// The group that pods of this volume share (fsGroup), if kubelet leaves that to the driver.
     pub group: Option<u32>,
@@ -44,11 +41,11 @@ pub struct Publish {
 /// Which directory of an export a volume is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Directory {
-    /// This one.
+    /// The one at this path.
     At(SubDir),
-    /// This one, mounted by itself: the server may not let the driver see the share.
+    /// The one at this path, mounted by itself, because the server may not let nodes mount the share.
     Direct(SubDir),
-    /// One of its own, made for the pod: the handle that kubelet gave the volume.
+    /// One that is created for a pod. The text is the handle that kubelet gave the volume.
     Ephemeral(String),
 }
 
@@ -64,16 +61,17 @@ impl Directory {
 
 /// Publishing on this node.
 pub struct Publisher {
-    /// What volumes there are.
+    /// The volumes of all exports.
     pub volumes: Volumes,
-    mounter: Arc<dyn Mounter>,
+    pub(super) mounter: Arc<dyn Mounter>,
+    pub(super) targets: Targets,
     kubelet_dir: PathBuf,
 }
 
-/// What the mount table says to a publish.
+/// What the mount table means for a publish.
 #[derive(Debug, PartialEq, Eq)]
 enum Finding {
-    /// The volume is there already, as asked for.
+    /// The volume is there already, as it is asked for.
     Done,
     /// Nothing is there.
     Free,
@@ -84,15 +82,25 @@ enum Finding {
 }
 
 impl Publisher {
-    /// Targets must lie below `kubelet_dir`, which must be free of links.
+    /// Targets must be below `kubelet_dir`, a path without symbolic links.
     #[must_use]
     pub fn new(volumes: Volumes, mounter: Arc<dyn Mounter>, kubelet_dir: PathBuf) -> Self {
-        Self { volumes, mounter, kubelet_dir }
+        Self { volumes, mounter, targets: Targets::default(), kubelet_dir }
     }
 
-    /// Publishes a volume. On a mounted export: one LOOKUP for each component of the directory that the client has
-    /// not cached, and the local system calls of [`Mounter::bind`]. For a target that is right already: none at all.
-    pub fn publish(&self, publish: &Publish) -> Result<()> {
+    /// Registers a publish at a target path, from the arrival of its call on. The publish may wait for its place and for
+    /// the server, and an unpublish of the target revokes it all that time.
+    #[must_use]
+    pub fn begin(&self, target: &Path) -> Attempt {
+        self.targets.begin(target)
+    }
+
+    /// Publishes a volume. On a mounted export this needs one LOOKUP for each component of the directory that the client
+    /// has not cached, and the local system calls of [`Mounter::bind`]. If the volume is at the target already, it needs no
+    /// NFS request.
+    ///
+    /// If the volume is unpublished meanwhile, the publish fails with [`Error::Busy`] and leaves nothing behind.
+    pub fn publish(&self, publish: &Publish, attempt: &Attempt) -> Result<()> {
         let target = self.resolve(&publish.target)?.ok_or_else(|| {
             let target = publish.target.display();
             Error::Precondition(format!("target_path {target}: its parent directory does not exist"))
@@ -104,15 +112,24 @@ impl Publisher {
             return Ok(());
         }
         if let Directory::Direct(sub_dir) = &publish.directory {
-            return self.publish_direct(publish, sub_dir, target, &own_names);
+            return self.publish_direct(publish, sub_dir, target, &own_names, attempt);
         }
         self.volumes.exports.with(&publish.export, &publish.options, |mounted| {
+            step::begin(format!("the lookup of the volume's directory on {}", mounted.share().label()));
             let volume = open_volume(mounted, &publish.directory)?;
             let table = self.mounter.table()?;
             // Where two mounts share a superblock, the kernel names both after the first.
             let kernel_name = table.at(mounted.mount_point()).map(|mount| mount.source.clone());
             let names: Vec<OsString> = own_names.iter().cloned().chain(kernel_name).collect();
-            self.place(publish, &volume, target, &table, &names)
+            let placed = self.place(publish, &volume, target, &table, &names, attempt);
+            match (&publish.directory, placed) {
+                // The unpublish has found nothing to remove.
+                (Directory::Ephemeral(volume_id), Err(error)) if attempt.is_revoked() => {
+                    let discarded = ephemeral::discard(mounted, volume_id);
+                    Err(several(std::iter::once(error).chain(discarded.err()).collect()))
+                }
+                (_, placed) => placed,
+            }
         })
     }
 
@@ -123,13 +140,14 @@ impl Publisher {
         sub_dir: &SubDir,
         target: &Path,
         names: &[OsString],
+        attempt: &Attempt,
     ) -> Result<()> {
         let root = self.mounter.mount_export(&publish.export.below(sub_dir), &publish.options)?;
         let placed = self
             .mounter
             .table()
             .map_err(Error::from)
-            .and_then(|table| self.place(publish, &root.dir, target, &table, names));
+            .and_then(|table| self.place(publish, &root.dir, target, &table, names, attempt));
         let released = self.mounter.release_export(&root).map_err(Error::from);
         match (placed, released) {
             (Err(first), Err(second)) => Err(Error::Several(vec![first, second])),
@@ -137,7 +155,7 @@ impl Publisher {
         }
     }
 
-    /// Puts the volume at the target, unless something speaks against it.
+    /// Puts the volume at the target, if the mount table allows it.
     fn place(
         &self,
         publish: &Publish,
@@ -145,13 +163,14 @@ impl Publisher {
         target: &Path,
         table: &MountTable,
         names: &[OsString],
+        attempt: &Attempt,
     ) -> Result<()> {
         match self.look(table, publish, target, names) {
             Finding::Done => return Ok(()),
             Finding::Taken(reason) => return Err(Error::AlreadyExists(reason)),
             Finding::Elsewhere(other) => {
                 return Err(Error::Precondition(format!(
-                    "the volume may be used by one pod only, and is published at {} already",
+                    "only one pod may use the volume, and it is published at {} already",
                     other.display()
                 )));
             }
@@ -160,35 +179,25 @@ impl Publisher {
         if let Some(group) = publish.group.filter(|_| !publish.flags.read_only) {
             give_to_group(volume, group)?;
         }
-        let made = make_target(target)?;
-        self.mounter.bind(volume, target, publish.flags).map_err(|error| {
-            let cleaned = made.then(|| remove_target(target)).and_then(Result::err);
-            match cleaned {
-                Some(second) => Error::Several(vec![error.into(), second]),
-                None => error.into(),
-            }
-        })
+        let bind = self.mounter.prepare(volume, publish.flags)?;
+        let mut bind = Some(bind);
+        let placed = attempt.finish(|| {
+            let made = make_target(target)?;
+            let Some(bind) = bind.take() else { return Ok(()) };
+            self.mounter.place(bind, target).map_err(|error| {
+                let cleaned = made.then(|| remove_target(target)).and_then(Result::err);
+                several(std::iter::once(error.into()).chain(cleaned).collect())
+            })
+        });
+        // Still there: the publish was revoked, or the target cannot be used.
+        let discarded = bind.map_or(Ok(()), |bind| self.mounter.discard(bind).map_err(Error::from));
+        match (placed, discarded) {
+            (Err(first), Err(second)) => Err(Error::Several(vec![first, second])),
+            (placed, discarded) => placed.and(discarded),
+        }
     }
 
-    /// Takes a volume off a target path and removes the directory there. Asks no server anything, unless the volume is
-    /// a pod's own and goes with it. Is done when nothing is there.
-    pub fn unpublish(&self, volume_id: &str, target: &Path) -> Result<()> {
-        let Some(target) = self.resolve(target)? else { return Ok(()) };
-        let target = target.as_path();
-        let table = self.mounter.table()?;
-        if let Some(export) = table.at(target).and_then(|mount| ephemeral::export_of(mount, volume_id)) {
-            let (options, _) = export.options::<&str>(&[])?;
-            self.volumes
-                .exports
-                .with_any(&export, &options, |mounted| ephemeral::discard(mounted, volume_id))?;
-        }
-        for _ in 0..table.count_at(target) {
-            self.mounter.unmount(target)?;
-        }
-        remove_target(target)
-    }
-
-    /// The target path `path` if something is mounted there.
+    /// Resolves a target path, and checks that something is mounted there.
     pub fn published(&self, path: &Path) -> Result<PathBuf> {
         let not_found = || Error::NotFound(format!("no volume is published at {}", path.display()));
         let target = self.resolve(path).map_err(|_| not_found())?.ok_or_else(not_found)?;
@@ -196,11 +205,11 @@ impl Publisher {
         mount.ok_or_else(not_found)
     }
 
-    fn resolve(&self, target: &Path) -> Result<Option<TargetPath>> {
+    pub(super) fn resolve(&self, target: &Path) -> Result<Option<TargetPath>> {
         TargetPath::resolve(&self.kubelet_dir, target)
     }
 
-    /// Compares what is wanted with what is mounted. `names` are the export's names in the table.
+    /// Compares what is wanted with what is mounted. `names` are the names of the export in the mount table.
     fn look(&self, table: &MountTable, publish: &Publish, target: &Path, names: &[OsString]) -> Finding {
         let path = publish.directory.path();
         let is_volume =
@@ -208,7 +217,10 @@ impl Publisher {
         if let Some(mount) = table.at(target) {
             let at = target.display();
             if !mount.is_nfs() || !is_volume(&mount.source) {
-                return Finding::Taken(format!("{at} is taken by {}", mount.source.display()));
+                return Finding::Taken(format!(
+                    "something else is mounted at {at}: {}",
+                    mount.source.display()
+                ));
             }
             for (flag, wanted) in publish.flags.named() {
                 if mount.has(flag) != wanted {
@@ -244,8 +256,8 @@ fn open_volume(mounted: &MountedExport, directory: &Directory) -> Result<Dir> {
     })
 }
 
-/// Gives the top of a volume to a group, once: with setgid, so that what is made in it belongs to the group too. What is
-/// deeper down is left as it is; kubelet would walk the whole tree over NFS.
+/// Gives the top directory of a volume to a group, once. The setgid bit makes everything that is created in it belong to the
+/// group too. What is deeper in the volume stays as it is; kubelet's own method would walk through the whole tree over NFS.
 fn give_to_group(volume: &Dir, group: u32) -> Result<()> {
     const GROUP_MAY: u32 = 0o2070;
     let dir = volume.open_dir(".").map_err(refuse_unsafe)?;
@@ -259,43 +271,12 @@ fn give_to_group(volume: &Dir, group: u32) -> Result<()> {
     Ok(())
 }
 
-/// Makes the target directory. `false` if it was there, empty. One with files in it is refused: they were written
-/// while no volume was mounted, and a mount would hide them.
-fn make_target(target: &Path) -> Result<bool> {
-    let error = |op| move |e: io::Error| SysError::new(op, target.display().to_string(), e);
-    match std::fs::DirBuilder::new().mode(TARGET_MODE).create(target) {
-        Ok(()) => return Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(error("mkdir")(e).into()),
-    }
-    if !target.symlink_metadata().map_err(error("stat"))?.is_dir() {
-        return Err(Error::Precondition(format!("{} is no directory", target.display())));
-    }
-    if target.read_dir().map_err(error("read"))?.next().is_some() {
-        return Err(Error::Precondition(format!(
-            "{} holds files although nothing is mounted there: they were written while the volume was away; move them \
-             to where they belong",
-            target.display()
-        )));
-    }
-    Ok(false)
-}
-
-/// Removes the empty target directory; one that is not there is removed already.
-fn remove_target(target: &Path) -> Result<()> {
-    match std::fs::remove_dir(target) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            Err(SysError::new("rmdir", target.display().to_string(), e).into())
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::linux::fake::FakeMounter;
     use crate::volume::name::export::Export;
+    use crate::volume::node::unpublish::Unpublished;
     use crate::volume::share::mounts::Exports;
     use std::time::Duration;
 
@@ -325,6 +306,49 @@ mod tests {
         let node = Publisher::new(volumes, mounter, PathBuf::from("/k"));
         let names: Vec<OsString> = names.iter().map(OsString::from).collect();
         node.look(&MountTable::parse(TABLE.as_bytes()), publish, Path::new(target), &names)
+    }
+
+    /// A publisher whose export `nas:/srv` is a local directory with the volume `vol`.
+    fn publisher(temporary: &Path) -> (Publisher, Arc<FakeMounter>) {
+        for dir in ["share/vol", "kubelet"] {
+            std::fs::create_dir_all(temporary.join(dir)).unwrap();
+        }
+        let mounter = Arc::new(FakeMounter::default());
+        mounter.serve("nas:/srv", &temporary.join("share"));
+        let exports = Arc::new(Exports::new(mounter.clone(), Duration::ZERO));
+        let volumes = Volumes { settings: Arc::default(), exports, copies: Arc::default() };
+        let kubelet_dir = temporary.join("kubelet").canonicalize().unwrap();
+        (Publisher::new(volumes, mounter.clone(), kubelet_dir), mounter)
+    }
+
+    #[test]
+    fn a_publish_that_was_unpublished_while_it_waited_leaves_nothing() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (publisher, mounter) = publisher(temporary.path());
+        let target = temporary.path().join("kubelet/pod");
+        let at = |directory| Publish {
+            export: ResolvedExport::mounted(Export::new("nas", "/srv").unwrap()),
+            directory,
+            target: target.clone(),
+            ..publish("vol")
+        };
+        let is_mounted = || mounter.table().unwrap().iter().any(|mount| mount.mount_point.ends_with("pod"));
+        for directory in
+            [Directory::At(SubDir::parse("vol").unwrap()), Directory::Ephemeral("csi-1".to_owned())]
+        {
+            let late = publisher.begin(&target);
+            assert!(matches!(publisher.unpublish("v", &target), Ok(Unpublished::Done)));
+            let error = publisher.publish(&at(directory.clone()), &late).unwrap_err();
+            assert!(matches!(error, Error::Busy(_)), "{error}");
+            assert!(!is_mounted() && !target.exists());
+            let own = temporary.path().join("share").join(directory.path());
+            assert_eq!(own.exists(), matches!(directory, Directory::At(_)), "a pod's own volume is removed");
+            let again = publisher.begin(&target);
+            publisher.publish(&at(directory), &again).unwrap();
+            assert!(is_mounted() && target.exists());
+            mounter.unmount(&target.canonicalize().unwrap()).unwrap();
+            std::fs::remove_dir(&target).unwrap();
+        }
     }
 
     #[test]

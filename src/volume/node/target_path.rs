@@ -6,22 +6,22 @@ use crate::linux::SysError;
 
 use crate::volume::error::{Error, Result};
 
-/// A target path below the kubelet directory, as the mount table writes it: with no link in it.
+/// A target path below the kubelet directory, as the mount table writes it: without symbolic links.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetPath(PathBuf);
 
 impl TargetPath {
-    /// Resolves a target path. Its parent is kubelet's, on a local disk, and is looked up; the target itself, which
-    /// may be a mount of a dead server, is never looked at. `None` if the parent does not exist.
+    /// Resolves a target path. The parent directory belongs to kubelet, is on a local disk, and is looked up. The target
+    /// itself, which may be a mount of a dead server, is never looked up. `None` if the parent does not exist.
     ///
-    /// A target outside the kubelet directory is refused: what is mounted there would not reach the host.
+    /// A target outside of the kubelet directory is refused, because what is mounted there would not appear on the host.
     pub fn resolve(kubelet_dir: &Path, target: &Path) -> Result<Option<Self>> {
         let invalid =
             |reason: String| Error::invalid("target_path", format!("{}: {reason}", target.display()));
         let (Some(parent), Some(Component::Normal(name))) =
             (target.parent(), target.components().next_back())
         else {
-            return Err(invalid("it is no path of a directory".to_owned()));
+            return Err(invalid("it is not the path of a directory".to_owned()));
         };
         if !target.is_absolute() {
             return Err(invalid("it is not absolute".to_owned()));
@@ -33,8 +33,8 @@ impl TargetPath {
         if !parent.starts_with(kubelet_dir) {
             let kubelet_dir = kubelet_dir.display();
             return Err(invalid(format!(
-                "it is not below the kubelet directory {kubelet_dir}, so nothing mounted there would reach a pod; if \
-                 kubelet runs with another --root-dir, give that to the driver as --kubelet-dir"
+                "it is not below the kubelet directory {kubelet_dir}, so what is mounted there would not reach a pod; if \
+                 kubelet runs with another --root-dir, give the same directory to the driver as --kubelet-dir"
             )));
         }
         Ok(Some(Self(parent.join(name))))

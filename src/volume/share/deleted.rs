@@ -1,4 +1,4 @@
-//! Deleted directories that wait to be removed: `deleted/<key>.<due>.<pace>.<unique>`.
+//! Deleted directories that wait to be removed: `deleted/<key>.<due>.<pace>.<inode>.<claim>.<unique>`.
 //!
 //! What is promised for a deleted directory is fixed when it is deleted, and its name says it. So whoever removes it needs
 //! no configuration, and nobody's configuration counts but that of the process that deleted it.
@@ -11,27 +11,37 @@ use crate::volume::name::handle::VolumeKey;
 pub(super) const FOLDER: &str = "deleted";
 
 /// What the name of a deleted directory says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Terms {
     /// When it may be removed, by the clock of the server: seconds since 1970; 0: at once.
     pub(super) due: i64,
     /// The most entries of it that may be removed in a second; `None` for no limit.
     pub(super) removals_per_second: Option<u32>,
+    /// The inode number of the directory that was to be deleted; 0: it cannot be another one.
+    pub(super) inode: u64,
+    /// The name of the claim of the volume's path ([`super::claims`]); empty: it was no volume.
+    pub(super) claim: String,
 }
 
 impl Terms {
     /// The name for the directory of `key`. No other directory was ever called so.
-    pub(super) fn name_of(self, key: &VolumeKey) -> String {
-        format!("{key}.{:x}.{:x}.{}", self.due, self.removals_per_second.unwrap_or(0), unique_text())
+    pub(super) fn name_of(&self, key: &VolumeKey) -> String {
+        let pace = self.removals_per_second.unwrap_or(0);
+        format!("{key}.{:x}.{pace:x}.{:x}.{}.{}", self.due, self.inode, self.claim, unique_text())
     }
 
     /// Reads a name. `None`: it is none that [`Self::name_of`] gives.
     pub(super) fn parse(name: &str) -> Option<Self> {
-        let mut parts = name.rsplitn(4, '.');
-        let (_unique, pace, due, _key) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let mut parts = name.rsplitn(6, '.');
+        let (_unique, claim, inode, pace, due, _key) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let pace = u32::from_str_radix(pace, 16).ok()?;
-        let due = i64::from_str_radix(due, 16).ok()?;
-        Some(Self { due, removals_per_second: Some(pace).filter(|pace| *pace > 0) })
+        Some(Self {
+            due: i64::from_str_radix(due, 16).ok()?,
+            removals_per_second: Some(pace).filter(|pace| *pace > 0),
+            inode: u64::from_str_radix(inode, 16).ok()?,
+            claim: claim.to_owned(),
+        })
     }
 }
 
@@ -43,14 +53,14 @@ mod tests {
     fn a_name_says_what_was_promised() {
         for key in ["v", "a.b.c", "pvc-6f2d1c9e-0000-4000-8000-000000000001"] {
             for (due, removals_per_second) in [(0, None), (1_700_000_000, Some(500))] {
-                let terms = Terms { due, removals_per_second };
+                let terms = Terms { due, removals_per_second, inode: 77, claim: "c0ffee".to_owned() };
                 let name = terms.name_of(&VolumeKey::of_name(key));
                 assert!(name.starts_with(key) && name.len() < 200, "{name}");
-                assert_eq!(Terms::parse(&name), Some(terms), "{name}");
+                assert_eq!(Terms::parse(&name), Some(terms.clone()), "{name}");
                 assert_ne!(name, terms.name_of(&VolumeKey::of_name(key)));
             }
         }
-        for name in ["", "v", "v.1", "v.1.2", "v.x.0.u", "v.0.-1.u"] {
+        for name in ["", "v", "v.1", "v.1.2.3.4", "v.x.0.1.c.u", "v.0.-1.1.c.u", "v.0.0.x.c.u"] {
             assert_eq!(Terms::parse(name), None, "{name}");
         }
     }

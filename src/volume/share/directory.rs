@@ -22,6 +22,33 @@ pub(in crate::volume) fn find_directory(share: &Dir, sub_dir: &SubDir) -> Result
     }
 }
 
+/// A volume's directory.
+pub(in crate::volume) struct Found {
+    /// The directory that holds it.
+    pub(in crate::volume) parent: Dir,
+    /// It itself: a handle that stays its own, whatever gets its name or its inode number.
+    pub(in crate::volume) dir: Dir,
+    /// Its inode number.
+    pub(in crate::volume) inode: u64,
+}
+
+/// The directory of a volume as it is on the server now. NFS requests: GETATTR and LOOKUP.
+pub(in crate::volume) fn find_now(share: &Dir, sub_dir: &SubDir) -> Result<Option<Found>> {
+    let (parent, name) = sub_dir.split();
+    let parent = match share.open_place(parent.unwrap_or(".")) {
+        Err(error) if error.is_not_found() => return Ok(None),
+        result => result.map_err(refuse_unsafe)?,
+    };
+    parent.fresh()?;
+    match parent.open_place(name) {
+        Err(error) if error.is_not_found() => Ok(None),
+        opened => {
+            let dir = opened.map_err(refuse_unsafe)?;
+            Ok(Some(Found { inode: dir.inode()?, dir, parent }))
+        }
+    }
+}
+
 pub(in crate::volume) fn make_parents(share: &Dir, path: &str) -> Result<Dir> {
     let mut components = path.split('/');
     let first = components.next().expect("splitting gives at least one");

@@ -2,6 +2,7 @@
 
 mod abandoned;
 pub mod capacity;
+pub mod claims;
 pub mod csi_driver_nfs_archive;
 mod deleted;
 pub mod directory;
@@ -10,6 +11,6 @@ pub mod mounts;
 pub mod process_dir;
 mod reaper;
 pub mod record;
-pub mod snapshot_record;
-pub mod snapshot_store;
+mod records;
+pub mod snapshots;
 pub mod state_dir;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::linux::copy::Support;
-use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, NfsSource, SysError};
+use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, NfsSource, SysError, step};
 
 use crate::volume::error::Result;
 use crate::volume::name::export::ExportRef;
@@ -181,6 +181,7 @@ impl Exports {
     ) -> Result<T> {
         let key = (export.sources.clone(), options.clone());
         let mounted = self.mount(&export.id, &key)?;
+        step::begin(format!("a request to {}", mounted.share().label()));
         match work(&mounted) {
             Err(error) if error.is_stale() => {
                 tracing::warn!(export = %export.id, error = %error, "stale handle; mounting the export anew");

@@ -9,12 +9,13 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use serde::{Deserialize, Serialize};
 
+use crate::linux::dir::HeldFile;
 use crate::linux::remove::{Pace, remove_tree};
 use crate::linux::{Dir, SysError, Time, host_name, unique_text};
 
@@ -47,6 +48,8 @@ pub(in crate::volume) struct ProcessDir {
     /// When it is dropped, the thread that gives the signs of life ends. `None`: it could not be started yet.
     signs: Mutex<Option<Sender<()>>>,
     interval: Duration,
+    /// When the directory was last known to be there.
+    seen: Mutex<Instant>,
 }
 
 #[derive(Debug)]
@@ -74,7 +77,12 @@ impl ProcessDir {
         if let Err(reason) = written {
             return Err(several(std::iter::once(reason).chain(own.end().err()).collect()));
         }
-        let process = Self { own, signs: Mutex::default(), interval: abandoned_after / SIGNS };
+        let process = Self {
+            own,
+            signs: Mutex::default(),
+            interval: abandoned_after / SIGNS,
+            seen: Mutex::new(Instant::now()),
+        };
         process.start_signs();
         Ok(Arc::new(process))
     }
@@ -114,6 +122,21 @@ impl ProcessDir {
     /// Whether another process has taken this one for dead. A new directory is needed then.
     pub(super) fn is_lost(&self) -> bool {
         self.own.lost.load(Ordering::SeqCst)
+    }
+
+    /// Whether the directory can be used. After a rest it is looked at again, since another process may have removed it.
+    pub(super) fn is_there(&self) -> bool {
+        let mut seen = self.seen.lock();
+        if seen.elapsed() > self.interval * SIGNS {
+            match self.dir().fresh_entry(ALIVE) {
+                Ok(Some(_)) => {}
+                // Whoever uses the directory gets the reason.
+                Err(error) if !error.is_not_found() && !error.is_stale() => {}
+                _ => self.lose(),
+            }
+        }
+        *seen = Instant::now();
+        !self.is_lost()
     }
 
     /// Says that an entry, or the directory, is not there any more.
@@ -208,10 +231,10 @@ impl Draft {
         Ok(dir)
     }
 
-    /// Makes the entry as a file. Five NFS requests: OPEN, SETATTR (for O_EXCL), ACCESS, WRITE, CLOSE.
-    pub(in crate::volume) fn write(&self, content: &[u8]) -> Result<()> {
+    /// Makes the entry as a file, and keeps it open.
+    pub(super) fn write(&self, content: &[u8]) -> Result<HeldFile> {
         self.dir()
-            .create_file(&self.name, content)
+            .create_held(&self.name, content)
             .inspect_err(|error| self.process.note(error))
             .map_err(explain_denied)
     }
@@ -234,6 +257,14 @@ impl Draft {
             )));
         }
         Err(error.into())
+    }
+
+    /// Removes the entry, which is a file. One REMOVE.
+    pub(super) fn remove_file(&self) -> Result<()> {
+        match self.dir().remove_file(&self.name) {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Removes the entry with all that is in it. What cannot be removed now is removed later, and is an error.

@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
+use crate::linux::Dir;
 use crate::linux::remove::Pace;
 
 use crate::volume::error::{Error, Result};
 use crate::volume::policy::settings::ExportPolicy;
 use crate::volume::share::abandoned::Sightings;
+use crate::volume::share::claims::ASIDE;
 use crate::volume::share::deleted::Terms;
+use crate::volume::share::directory::find_directory;
 use crate::volume::share::legacy;
 use crate::volume::share::process_dir::Draft;
 use crate::volume::share::state_dir::StateDir;
@@ -100,7 +103,7 @@ impl Work {
         let (state, mut failures, mut pauses) = (Arc::clone(&self.state), Vec::new(), Vec::new());
         match self.sightings.look(&state) {
             Ok(findings) => {
-                findings.taken.into_iter().for_each(|draft| remove(&draft, &mut failures));
+                findings.taken.into_iter().for_each(|draft| remove(&state, &draft, &mut failures));
                 failures.extend(findings.failures);
                 pauses.extend(findings.more.then(|| state.abandoned_after() / LOOKS));
             }
@@ -147,9 +150,15 @@ fn sweep_deleted(state: &StateDir, failures: &mut Vec<Error>) -> Result<Option<D
                 continue;
             }
         }
+        if terms.inode != 0 && entry.inode != terms.inode {
+            if let Err(error) = put_back(state, &deleted, name, &terms) {
+                failures.push(error);
+            }
+            continue;
+        }
         let draft = state.process()?.hold(name.to_owned());
         match deleted.rename(name, draft.dir(), draft.name()) {
-            Ok(()) => remove(&draft, failures),
+            Ok(()) => remove(state, &draft, failures),
             // Another reaper was faster.
             Err(error) if error.is_not_found() => {}
             Err(error) => failures.push(error.into()),
@@ -158,18 +167,37 @@ fn sweep_deleted(state: &StateDir, failures: &mut Vec<Error>) -> Result<Option<D
     Ok(next.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
 }
 
+/// Puts a directory back that is not the one that was to be deleted: the process that moved it had slept, and was killed
+/// before it put it back itself.
+fn put_back(state: &StateDir, deleted: &Dir, name: &str, terms: &Terms) -> Result<()> {
+    let Some(sub_dir) = state.path_of_claim(&terms.claim)? else {
+        let path = format!("{}/{name}", deleted.label());
+        return Err(Error::Precondition(format!(
+            "{path}: this is not the directory that was to be deleted, and no volume has its path; it is left as it is"
+        )));
+    };
+    if find_directory(&state.share, &sub_dir)?.is_some() {
+        return Ok(());
+    }
+    let (parent, last) = sub_dir.split();
+    let parent = state.share.open_place(parent.unwrap_or("."))?;
+    tracing::warn!(share = state.label(), directory = %sub_dir, "put back what was moved away by mistake");
+    Ok(deleted.rename(name, &parent, last)?)
+}
+
 /// Removes what this process has left behind.
 fn sweep_own(state: &StateDir, failures: &mut Vec<Error>) -> Result<()> {
     let Some(process) = state.own_process() else { return Ok(()) };
     for name in process.left_behind()? {
-        remove(&process.hold(name), failures);
+        remove(state, &process.hold(name), failures);
     }
     Ok(())
 }
 
-fn remove(draft: &Draft, failures: &mut Vec<Error>) {
+fn remove(state: &StateDir, draft: &Draft, failures: &mut Vec<Error>) {
     let pace = Terms::parse(draft.name()).and_then(|terms| terms.removals_per_second);
-    match draft.remove_at(&Pace::new(pace)) {
+    let restored = if draft.name().starts_with(ASIDE) { state.restore_name(draft) } else { Ok(()) };
+    match restored.and_then(|()| draft.remove_at(&Pace::new(pace))) {
         Ok(()) => tracing::info!(share = %draft.dir().label(), name = draft.name(), "removed"),
         Err(error) => failures.push(error),
     }
@@ -178,7 +206,6 @@ fn remove(draft: &Draft, failures: &mut Vec<Error>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linux::Dir;
     use crate::volume::name::handle::VolumeKey;
 
     struct Share {

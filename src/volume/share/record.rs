@@ -35,6 +35,9 @@ pub struct Record {
     /// What it was filled with when it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+    /// Whether the directory existed before the volume, and the volume took it over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub found: bool,
     /// When it was made: seconds since 1970-01-01 UTC.
     pub created: u64,
 }
@@ -89,6 +92,7 @@ mod tests {
             ownership: Ownership { mode: 0o2770, uid: Some(1000), gid: None },
             direct_mount: false,
             source: Some(Source::Snapshot("fast#snapshot-1".to_owned())),
+            found: true,
             created: 1_700_000_000,
         }
     }

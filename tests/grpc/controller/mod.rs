@@ -2,5 +2,6 @@
 
 mod changes;
 mod lists;
+mod overlaps;
 pub(crate) mod snapshots;
 mod volumes;

@@ -61,7 +61,9 @@ impl Driver {
     pub(crate) fn drafts(&self) -> usize {
         let processes = self.share().join(".nfs-subdir-csi/processes");
         let entries = |dir: PathBuf| dir.read_dir().unwrap().map(|entry| entry.unwrap().path());
-        entries(processes).flat_map(entries).filter(|path| !path.ends_with("alive")).count()
+        // A draft is called `<key>.<unique>`. A directory that is being removed has more parts.
+        let is_draft = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().split('.').count() == 2;
+        entries(processes).flat_map(entries).filter(is_draft).count()
     }
 }
 

@@ -71,7 +71,8 @@ fn many_files(volume: &Volume) {
 
 /// Number of unfinished copies on the server.
 fn drafts(share: &str) -> usize {
-    let is_draft = |path: &&PathBuf| !path.components().any(|part| part.as_os_str() == "deleted");
+    // A draft is called `<key>.<unique>`. A directory that is deleted has more parts.
+    let is_draft = |path: &&PathBuf| path.file_name().unwrap().to_str().unwrap().split('.').count() == 2;
     server::unfinished(share).iter().filter(is_draft).count()
 }
 

@@ -72,7 +72,7 @@ async fn a_restarted_controller_finds_its_volumes_and_empties_the_trash() {
 
     // Simulates a controller that was killed after it had deleted a volume and before it removed the files, in this version
     // and in version 0.1.0.
-    let left = ["deleted/left.0.0.1", "trash/left.1"]
+    let left = ["deleted/left.0.0.0..1", "trash/left.1"]
         .map(|path| server::exported("/share/.nfs-subdir-csi").join(path));
     for left in &left {
         fs::create_dir_all(left.join("deep")).unwrap();

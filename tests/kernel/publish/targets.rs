@@ -100,7 +100,7 @@ async fn a_target_with_other_flags_or_another_volume_already_exists() {
         (publish(&one, &target, &[]), "with nosuid"),
         (publish(&one, &target, &["nosuid", "ro"]), "without ro"),
         (publish(&one, &target, &["nosuid", "noexec"]), "without noexec"),
-        (publish(&two, &target, &["nosuid"]), "taken by"),
+        (publish(&two, &target, &["nosuid"]), "something else is mounted at"),
     ] {
         assert_refused(driver.try_publish(request).await, Code::AlreadyExists, words);
     }
@@ -116,7 +116,7 @@ async fn a_target_where_something_else_is_mounted_already_exists() {
     fs::create_dir(&target).unwrap();
     server::run(Command::new("mount").args(["-t", "tmpfs", "other"]).arg(&target));
     let answer = driver.try_publish(publish(&volume, &target, &[])).await;
-    assert_refused(answer, Code::AlreadyExists, "taken by other");
+    assert_refused(answer, Code::AlreadyExists, ": other");
     assert_eq!(mounts::at(&target).len(), 1);
 }
 
@@ -208,7 +208,7 @@ async fn a_target_with_files_in_it_is_refused_and_the_files_stay() {
     fs::create_dir(&target).unwrap();
     fs::write(target.join("file"), "written while the volume was away").unwrap();
     let answer = driver.try_publish(publish(&volume, &target, &[])).await;
-    assert_refused(answer, Code::FailedPrecondition, "holds files");
+    assert_refused(answer, Code::FailedPrecondition, "contains files");
     assert!(driver.unpublish(&volume, &target).await.is_err());
     assert!(mounts::at(&target).is_empty());
     assert_eq!(fs::read_to_string(target.join("file")).unwrap(), "written while the volume was away");
@@ -222,7 +222,7 @@ async fn a_target_that_is_a_link_is_refused_and_not_followed() {
     fs::create_dir(&elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &target).unwrap();
     let answer = driver.try_publish(publish(&volume, &target, &[])).await;
-    assert_refused(answer, Code::FailedPrecondition, "no directory");
+    assert_refused(answer, Code::FailedPrecondition, "not a directory");
     assert!(mounts::of_guest().is_empty());
 }
 
@@ -237,7 +237,7 @@ async fn a_volume_for_one_pod_is_refused_at_a_second_target_until_the_first_is_g
     driver.try_publish(single("a")).await.unwrap();
     driver.try_publish(single("a")).await.unwrap();
     let inode = driver.target("a").metadata().unwrap().ino();
-    assert_refused(driver.try_publish(single("b")).await, Code::FailedPrecondition, "one pod only");
+    assert_refused(driver.try_publish(single("b")).await, Code::FailedPrecondition, "only one pod");
     assert!(!driver.target("b").exists());
 
     driver.unpublish(&volume, &driver.target("a")).await.unwrap();

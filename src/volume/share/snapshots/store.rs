@@ -7,8 +7,9 @@ use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::snapshot_handle::Kind;
 use crate::volume::policy::settings::ExportPolicy;
 use crate::volume::share::process_dir::Draft;
-use crate::volume::share::snapshot_record::{LONGEST_RECORD, SnapshotRecord};
-use crate::volume::share::state_dir::{StateDir, first_keys};
+use crate::volume::share::records::first_keys;
+use crate::volume::share::snapshots::record::{LONGEST_RECORD, SnapshotRecord};
+use crate::volume::share::state_dir::StateDir;
 
 const RECORD: &str = "record.json";
 
@@ -100,7 +101,7 @@ impl SetDraft {
 mod tests {
     use super::*;
     use crate::volume::policy::parameters::Ownership;
-    use crate::volume::share::snapshot_record::Member;
+    use crate::volume::share::snapshots::record::Member;
 
     #[test]
     fn a_set_appears_whole_once_and_goes_whole() {

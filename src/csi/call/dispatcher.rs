@@ -1,0 +1,335 @@
+//! The dispatcher between gRPC and the domain. Every call crosses it. Only here are its guard, its place and thread, its
+//! deadline, and its line in the log.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tonic::{Request, Response, Status};
+use tracing::Span;
+
+use super::deadline::Deadline;
+use super::guard::{Guards, Held};
+use super::lane::Lane;
+use super::places::Places;
+use super::work::{Outcome, Work};
+use crate::csi::status::CallError;
+use crate::linux::step::Step;
+use crate::volume;
+
+/// What the log shows of a text that a request contains, in bytes: the longest handle that CSI allows.
+const LOGGED: usize = 128;
+
+/// Shared by all services of a process.
+#[derive(Clone)]
+pub struct Dispatcher {
+    guards: Guards,
+    places: Places,
+    timeout: Duration,
+}
+
+impl Dispatcher {
+    /// A call is answered within `timeout` from its arrival.
+    #[must_use]
+    pub fn new(timeout: Duration) -> Self {
+        Self { guards: Guards::default(), places: Places::default(), timeout }
+    }
+
+    /// The places of this process.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Answers one call: `plan` reads the request, and the work that it returns is done on a thread that may block.
+    /// `subject` is the volume or snapshot that the log names; it may be empty.
+    ///
+    /// When the caller goes away, or when the deadline passes, work that has begun goes on and keeps its guard and its
+    /// place. So a retry never runs beside it. Work that still waits for its place is given up.
+    pub async fn call<Q: Debug, T: Send + 'static>(
+        &self,
+        rpc: &'static str,
+        request: Request<Q>,
+        subject: impl FnOnce(&Q) -> &str,
+        plan: impl FnOnce(Q) -> volume::error::Result<Work<T>>,
+    ) -> Result<Response<T>, Status> {
+        let deadline = Deadline::of(request.metadata(), self.timeout);
+        let request = request.into_inner();
+        let subject = shorten(subject(&request));
+        let span = tracing::info_span!("call", rpc, volume = subject);
+        span.in_scope(|| tracing::debug!(?request, "request"));
+        let mut line = LogLine { rpc, volume: subject, begun: Instant::now(), end: End::Abandoned };
+        let outcome = match span.in_scope(|| plan(request)) {
+            Ok(work) => self.run(work, deadline, span).await,
+            Err(error) => Err(error.into()),
+        };
+        let answer = outcome.map_err(|error| {
+            let status = Status::from(error);
+            line.end = End::Failed(status.code(), status.message().to_owned());
+            status
+        })?;
+        line.end = End::Done;
+        Ok(Response::new(answer))
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        mut work: Work<T>,
+        deadline: Deadline,
+        span: Span,
+    ) -> Result<T, CallError> {
+        let held = self.guards.take(work.guard.clone()).map_err(CallError::InFlight)?;
+        let held = Arc::new(held);
+        loop {
+            match self.run_one(work, deadline, &span, &held).await? {
+                Outcome::Answer(answer) => return Ok(answer),
+                Outcome::More(more) => work = *more,
+            }
+        }
+    }
+
+    async fn run_one<T: Send + 'static>(
+        &self,
+        work: Work<T>,
+        deadline: Deadline,
+        span: &Span,
+        held: &Arc<Held>,
+    ) -> Result<Outcome<T>, CallError> {
+        let Work { lane, work, .. } = work;
+        let mut place = self.places.enter(&lane, deadline).await?;
+        let step = Step::default();
+        let (held, span, own) = (Arc::clone(held), span.clone(), step.clone());
+        let running = blocking(move || {
+            let _held = held;
+            let result = span.in_scope(|| own.clone().of(|| work(deadline)));
+            match result.as_ref().err().filter(|error| error.is_unreachable()) {
+                Some(error) => place.unreachable(&error.to_string()),
+                None if own.now().is_some() => place.answered(),
+                // The work has asked no server, so it says nothing about one.
+                None => {}
+            }
+            result
+        });
+        match tokio::time::timeout(deadline.left(), running).await {
+            Err(_) => Err(self.slow(&lane, deadline, &step)),
+            Ok(None) => Err(CallError::Panicked),
+            Ok(Some(result)) => Ok(result?),
+        }
+    }
+
+    fn slow(&self, lane: &Lane, deadline: Deadline, step: &Step) -> CallError {
+        let export = match lane {
+            Lane::Export(source) | Lane::Copies(source) => Some(source.to_string()),
+            Lane::Unpublish | Lane::Lists | Lane::Local => None,
+        };
+        CallError::Slow {
+            waited: deadline.waited(),
+            step: step.now().unwrap_or_else(|| "its turn".to_owned()),
+            export,
+            unanswered: self.places.unanswered(lane).unwrap_or_default(),
+        }
+    }
+}
+
+/// Answers a call that only returns what is known. Orchestrators send these calls all day long, so their line in the log
+/// has the level debug.
+pub fn respond<T>(rpc: &'static str, answer: T) -> Result<Response<T>, Status> {
+    tracing::debug!(rpc, code = "OK");
+    Ok(Response::new(answer))
+}
+
+/// Runs `work` on a thread that may block. `None` if it panicked. Whatever runs here must have a place
+/// ([`super::lane::THREADS`]).
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    #[expect(clippy::disallowed_methods, reason = "the only place that starts blocking threads")]
+    let handle = tokio::task::spawn_blocking(work);
+    handle.await.ok()
+}
+
+/// The beginning of a text from a request. A caller must not fill the memory or the log with it.
+fn shorten(text: &str) -> String {
+    let end = text.floor_char_boundary(LOGGED);
+    if end < text.len() { format!("{}…", &text[..end]) } else { text.to_owned() }
+}
+
+/// Writes the one line of a call when it is dropped, so also when the caller goes away in the middle.
+struct LogLine {
+    rpc: &'static str,
+    volume: String,
+    begun: Instant,
+    end: End,
+}
+
+enum End {
+    /// Nobody waits for the answer any more.
+    Abandoned,
+    Done,
+    Failed(tonic::Code, String),
+}
+
+impl Drop for LogLine {
+    fn drop(&mut self) {
+        let Self { rpc, volume, begun, end } = self;
+        let ms = begun.elapsed().as_secs_f64() * 1000.0;
+        let ms = (ms * 100.0).round() / 100.0;
+        match end {
+            End::Done => tracing::info!(rpc, volume, ms, code = "OK"),
+            End::Failed(code, error) => tracing::warn!(rpc, volume, ms, code = ?code, error),
+            End::Abandoned => {
+                tracing::warn!(
+                    rpc,
+                    volume,
+                    ms,
+                    code = "Cancelled",
+                    "the caller went away; work that has begun goes on"
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::csi::call::guard::Guard;
+    use crate::linux::NfsSource;
+    use std::sync::mpsc::channel;
+
+    fn export(server: &str) -> Lane {
+        Lane::Export(NfsSource { server: server.to_owned(), share: "/srv".to_owned() })
+    }
+
+    async fn call(
+        dispatcher: &Dispatcher,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<Response<()>, Status> {
+        call_with(dispatcher, Guard::Volume("v".to_owned()), export("nas"), work).await
+    }
+
+    async fn call_with(
+        dispatcher: &Dispatcher,
+        guard: Guard,
+        lane: Lane,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<Response<()>, Status> {
+        let work = Work::new(guard, lane, move |_| {
+            work();
+            Ok(())
+        });
+        dispatcher.call("Test", Request::new(()), |()| "v", |()| Ok(work)).await
+    }
+
+    #[tokio::test]
+    async fn work_that_takes_too_long_keeps_its_volume() {
+        let dispatcher = Dispatcher::new(Duration::from_millis(550));
+        let (finish, finished) = channel::<()>();
+        let slow = call(&dispatcher, move || finished.recv().unwrap()).await.unwrap_err();
+        assert_eq!(slow.code(), tonic::Code::DeadlineExceeded);
+        assert!(slow.message().contains("nas:/srv"), "{}", slow.message());
+        let retry = call(&dispatcher, || ()).await.unwrap_err();
+        assert_eq!(retry.code(), tonic::Code::Aborted);
+        assert!(retry.message().contains("has been running for"), "{}", retry.message());
+        finish.send(()).unwrap();
+        while call(&dispatcher, || ()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn the_message_of_a_slow_call_names_its_step() {
+        let dispatcher = Dispatcher::new(Duration::from_millis(550));
+        let (finish, finished) = channel::<()>();
+        let slow = call(&dispatcher, move || {
+            crate::linux::step::begin("mount(2) of nas:/srv");
+            finished.recv().unwrap();
+        });
+        let message = slow.await.unwrap_err().message().to_owned();
+        assert!(message.contains("mount(2) of nas:/srv"), "{message}");
+        finish.send(()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_an_answer_of_the_server_ends_the_silence_of_an_export() {
+        let dispatcher = Dispatcher::new(Duration::from_mins(1));
+        let silent = || dispatcher.places().silent_exports();
+        let refused = crate::linux::MountError::Unreachable {
+            export: NfsSource { server: "nas".to_owned(), share: "/srv".to_owned() },
+            port: 2049,
+            tried: Vec::new(),
+        };
+        let fails = Work::<()>::new(Guard::None, export("nas"), move |_| Err(refused.into()));
+        dispatcher.call("Test", Request::new(()), |()| "v", |()| Ok(fails)).await.unwrap_err();
+        assert_eq!(silent(), 1);
+        call(&dispatcher, || ()).await.unwrap();
+        assert_eq!(silent(), 1, "the call has asked no server");
+        call(&dispatcher, || crate::linux::step::begin("a request to nas:/srv")).await.unwrap();
+        assert_eq!(silent(), 0);
+    }
+
+    #[tokio::test]
+    async fn waiting_for_a_place_counts_towards_the_deadline() {
+        let dispatcher = Dispatcher::new(Duration::from_millis(800));
+        dispatcher.places().set_width(1);
+        let (finish, finished) = channel::<()>();
+        let first = call_with(&dispatcher, Guard::None, export("nas"), move || finished.recv().unwrap());
+        let second = async {
+            let begun = Instant::now();
+            let status = call_with(&dispatcher, Guard::None, export("nas"), || ()).await.unwrap_err();
+            (status, begun.elapsed())
+        };
+        let (first, (second, waited)) = tokio::join!(first, second);
+        assert_eq!(first.unwrap_err().code(), tonic::Code::DeadlineExceeded);
+        assert_eq!(second.code(), tonic::Code::Aborted);
+        assert!(second.message().contains("calls to nas:/srv"), "{}", second.message());
+        assert!(waited < Duration::from_millis(800), "{waited:?}");
+        finish.send(()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_away_does_not_free_the_volume() {
+        let dispatcher = Dispatcher::new(Duration::from_mins(1));
+        let (finish, finished) = channel::<()>();
+        let abandoned = call(&dispatcher, move || finished.recv().unwrap());
+        assert!(tokio::time::timeout(Duration::from_millis(50), abandoned).await.is_err());
+        assert_eq!(call(&dispatcher, || ()).await.unwrap_err().code(), tonic::Code::Aborted);
+        finish.send(()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_and_frees_the_volume() {
+        let dispatcher = Dispatcher::new(Duration::from_mins(1));
+        let status = call(&dispatcher, || panic!("on purpose")).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::Internal);
+        call(&dispatcher, || ()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn more_work_runs_in_its_own_lane_and_keeps_the_guard() {
+        let dispatcher = Dispatcher::new(Duration::from_mins(1));
+        let (finish, finished) = channel::<()>();
+        let second = Work::new(Guard::None, export("nas"), move |_| {
+            finished.recv().unwrap();
+            Ok(())
+        });
+        let guard = Guard::Volume("v".to_owned());
+        let first = Work::in_steps(guard, Lane::Unpublish, move |_| Ok(Outcome::More(Box::new(second))));
+        let both = dispatcher.call("Test", Request::new(()), |()| "v", |()| Ok(first));
+        let other = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(dispatcher.places().unanswered(&Lane::Unpublish).is_none(), "its place is free again");
+            assert!(dispatcher.places().unanswered(&export("nas")).is_some());
+            let refused = call(&dispatcher, || ()).await.unwrap_err();
+            finish.send(()).unwrap();
+            refused
+        };
+        let (both, refused) = tokio::join!(both, other);
+        both.unwrap();
+        assert_eq!(refused.code(), tonic::Code::Aborted);
+    }
+
+    #[test]
+    fn a_long_text_from_a_request_is_not_kept() {
+        assert_eq!(shorten("nas:/srv#v"), "nas:/srv#v");
+        assert_eq!(shorten(&"ä".repeat(100_000)).len(), LOGGED + '…'.len_utf8());
+    }
+}

@@ -1,0 +1,107 @@
+//! Which calls share places, so that a server that does not answer holds up calls to itself and no others.
+//!
+//! Each call that may block takes a place, and each place has a thread: the runtime may start [`THREADS`] of them, as many
+//! as there can be places. So no call ever waits for the thread of another one.
+
+use std::fmt;
+
+use crate::linux::NfsSource;
+use crate::volume::name::export::ExportRef;
+use crate::volume::policy::settings::{ResolvedExport, Settings};
+
+/// Calls that may run in the lane of one export at once, unless the configuration says otherwise.
+pub const WIDTH: usize = 16;
+/// Places that are kept for each export, whatever calls to other exports do.
+pub(super) const RESERVED: usize = 2;
+/// Places beyond the reserved ones that calls to all exports share.
+pub(super) const SHARED_BY_CALLS: usize = 256;
+/// Places beyond the reserved ones that calls which wait for copies on all exports share.
+pub(super) const SHARED_BY_COPIES: usize = 128;
+/// Exports to which calls may be under way at once.
+pub(super) const EXPORTS: usize = 256;
+/// Places in each lane that belongs to no export.
+pub(super) const FIXED: usize = 16;
+/// Threads for work that belongs to no call, such as unmounting exports that are not used.
+const BACKGROUND: usize = 16;
+/// The number of blocking threads that the runtime must be allowed to start.
+pub const THREADS: usize =
+    SHARED_BY_CALLS + SHARED_BY_COPIES + 2 * RESERVED * EXPORTS + 3 * FIXED + BACKGROUND;
+/// Which calls share places. All lanes of the driver are here, so that one sees which calls can hold up each other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Calls that ask the server of one export. An export is told from others by where it is, not by its name.
+    Export(NfsSource),
+    /// Calls that wait for copies on one export. They take long, and must not keep short calls out.
+    Copies(NfsSource),
+    /// `NodeUnpublishVolume`, which asks no server. Nothing else has these places.
+    Unpublish,
+    /// Calls that look at all exports.
+    Lists,
+    /// Calls that end without asking any server, because what they name cannot exist.
+    Local,
+}
+
+impl Lane {
+    /// The lane of calls to the export with this name or at this place. A call that names no export, or one that the
+    /// configuration does not know or does not allow, asks no server.
+    #[must_use]
+    pub fn of_export(settings: &Settings, id: Option<&ExportRef>) -> Self {
+        id.and_then(|id| settings.resolve(id).ok()).map_or(Self::Local, |export| Self::at(&export))
+    }
+
+    /// The lane of calls to this export. Upper and lower case make no difference in the name of a server.
+    #[must_use]
+    pub fn at(export: &ResolvedExport) -> Self {
+        export.sources.first().map_or(Self::Local, |NfsSource { server, share }| {
+            Self::Export(NfsSource { server: server.to_ascii_lowercase(), share: share.clone() })
+        })
+    }
+
+    /// The lane of calls that wait for copies on the export of this lane.
+    #[must_use]
+    pub fn of_copies(self) -> Self {
+        if let Self::Export(source) = self { Self::Copies(source) } else { self }
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Export(source) => write!(f, "calls to {source}"),
+            Self::Copies(source) => write!(f, "calls that wait for copies on {source}"),
+            Self::Unpublish => f.write_str("NodeUnpublishVolume calls"),
+            Self::Lists => f.write_str("calls for lists"),
+            Self::Local => f.write_str("calls that name no known export"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::policy::settings::{ExportPolicy, NamedExport, PrivateOptions};
+
+    #[test]
+    fn an_export_has_one_lane_however_it_is_named() {
+        let source = NfsSource { server: "nas.example".to_owned(), share: "/srv".to_owned() };
+        let export = NamedExport {
+            sources: vec![source.clone()],
+            mount_options: PrivateOptions::default(),
+            policy: ExportPolicy::default(),
+        };
+        let settings = Settings { exports: [("fast".to_owned(), export)].into(), ..Settings::default() };
+        let lane = |text: &str| Lane::of_export(&settings, Some(&ExportRef::parse(text).unwrap()));
+        for text in ["fast", "nas.example:/srv", "NAS.example:/srv/"] {
+            assert_eq!(lane(text), Lane::Export(source.clone()), "{text}");
+        }
+        assert_ne!(lane("nas.example:/other"), lane("fast"));
+    }
+
+    #[test]
+    fn calls_that_ask_no_server_share_one_lane() {
+        let settings = Settings::default();
+        for id in [None, Some(ExportRef::named("unknown").unwrap())] {
+            assert_eq!(Lane::of_export(&settings, id.as_ref()), Lane::Local);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What happens to every call, whatever it does: [`dispatcher`] gives it a [`deadline`], the [`guard`] of what it works on, a
+//! place in a [`lane`], a thread, and one line in the log.
+
+pub mod deadline;
+pub mod dispatcher;
+pub mod guard;
+pub mod lane;
+pub mod places;
+mod queue;
+mod silence;
+pub mod work;

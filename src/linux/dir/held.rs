@@ -1,0 +1,121 @@
+//! Files that are kept open, so that questions about them go to the file itself and not to whatever has its name now.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use super::handle::Dir;
+use super::metadata::{Freshness, Metadata};
+use crate::linux::error::{Result, SysError};
+
+/// An open regular file.
+#[derive(Debug)]
+pub struct HeldFile {
+    file: File,
+    inode: u64,
+    links: u32,
+    label: String,
+}
+
+impl Dir {
+    /// Opens the regular file `name` and reads it. `None` if it does not exist. A file of more than `limit` bytes is an
+    /// error. Over NFS: GETATTR of the directory, OPEN and READ, and CLOSE when the file is dropped.
+    pub fn hold_file(&self, name: impl AsRef<OsStr>, limit: u64) -> Result<Option<(HeldFile, Vec<u8>)>> {
+        let name = name.as_ref();
+        // Without this an OPEN trusts what the client has cached of a name that did not exist.
+        self.fresh()?;
+        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let fd = match self.openat2("open", Path::new(name), flags, Mode::empty()) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            result => result?,
+        };
+        let held = HeldFile::new(File::from(fd), self.path_of(name))?;
+        let mut content = Vec::new();
+        let length = (&held.file)
+            .take(limit + 1)
+            .read_to_end(&mut content)
+            .map_err(|e| self.error("read", name, e))?;
+        if length as u64 > limit {
+            return Err(self.error("read", name, io::Error::from(io::ErrorKind::FileTooLarge)));
+        }
+        Ok(Some((held, content)))
+    }
+
+    /// Creates a file as [`Dir::create_file`] does, and keeps it open.
+    pub fn create_held(&self, name: impl AsRef<OsStr>, content: &[u8]) -> Result<HeldFile> {
+        let name = name.as_ref();
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = self.openat2("create", Path::new(name), flags, Mode::from_bits_truncate(0o600))?;
+        let mut file = File::from(fd);
+        file.write_all(content).and_then(|()| file.sync_all()).map_err(|e| self.error("write", name, e))?;
+        HeldFile::new(file, self.path_of(name))
+    }
+}
+
+impl HeldFile {
+    fn new(file: File, label: String) -> Result<Self> {
+        match Metadata::of(&file, Freshness::Cached) {
+            Ok(status) => Ok(Self { file, inode: status.inode, links: status.links, label }),
+            Err(errno) => Err(SysError::new("stat", label, errno)),
+        }
+    }
+
+    /// The inode number: over NFS the server's file id. No other file has it as long as this one has a name.
+    #[must_use]
+    pub fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// How many names the file had when it was opened.
+    #[must_use]
+    pub fn links_at_first(&self) -> u32 {
+        self.links
+    }
+
+    /// How many names the file has on the server now; 0 if it is gone. One GETATTR.
+    pub fn links(&self) -> Result<u32> {
+        match Metadata::of(&self.file, Freshness::Now) {
+            Ok(status) => Ok(status.links),
+            Err(Errno::ESTALE | Errno::ENOENT) => Ok(0),
+            Err(errno) => Err(SysError::new("stat", self.label.clone(), errno)),
+        }
+    }
+
+    /// Replaces the content by `content`, which must not be shorter. Over NFS this is one WRITE, as long as the content
+    /// fits into one request, so that other clients see the old content or the new one.
+    pub fn rewrite(&self, content: &[u8]) -> Result<()> {
+        self.file
+            .write_all_at(content, 0)
+            .and_then(|()| self.file.sync_all())
+            .map_err(|e| SysError::new("write", self.label.clone(), e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_file_counts_its_own_names_whatever_has_them_now() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temporary.path()).unwrap();
+        let own = dir.create_held("one", b"1").unwrap();
+        dir.link("one", &dir, "two").unwrap();
+        assert_eq!(own.links().unwrap(), 2);
+        let (again, content) = dir.hold_file("two", 10).unwrap().unwrap();
+        assert_eq!((again.inode(), again.links_at_first(), content.as_slice()), (own.inode(), 2, &b"1"[..]));
+        again.rewrite(b"22").unwrap();
+        assert_eq!(dir.read_file("one", 10).unwrap().unwrap(), b"22");
+        dir.remove_file("one").unwrap();
+        dir.remove_file("two").unwrap();
+        dir.create_file("one", b"other").unwrap();
+        assert_eq!(own.links().unwrap(), 0);
+        assert!(dir.hold_file("absent", 10).unwrap().is_none());
+    }
+}

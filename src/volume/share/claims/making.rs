@@ -1,0 +1,157 @@
+//! Claiming the directory of a volume, and promising the volume.
+
+use std::sync::atomic::Ordering;
+
+use super::{ASIDE, Added, CLAIMS, HeldRecord, INSIDE, busy, claim_file, hash_of, hold_in, parents_of};
+use crate::linux::Dir;
+use crate::volume::error::{Result, several};
+use crate::volume::name::handle::VolumeKey;
+use crate::volume::share::record::Record;
+use crate::volume::share::records::file_of;
+use crate::volume::share::state_dir::StateDir;
+
+/// A file in `claims/` that says that the records of version 0.1.0, which made no claims, have them now.
+const COMPLETE: &str = ".complete";
+/// How often a claim without a volume is removed before the call gives up.
+const ATTEMPTS: usize = 3;
+
+impl StateDir {
+    /// Promises a new volume: claims its directory and writes its record. NFS requests for a directory at the top of the
+    /// share: 5 to write the record, LINK twice, and GETATTR and LOOKUP to see that no volume is inside. [`Self::keep`] or
+    /// [`Self::release`] ends it.
+    ///
+    /// The claim comes before the record, so a record has a claim unless a process was killed while it deleted the volume,
+    /// or version 0.1.0 wrote it.
+    pub fn add(&self, key: &VolumeKey, record: &Record) -> Result<Added> {
+        let (draft, file) = self.write_draft(key, record)?;
+        let length = record.to_json().len();
+        let held = HeldRecord { key: key.clone(), record: record.clone(), file, length, draft: Some(draft) };
+        let added = self.add_names(&held);
+        match added {
+            Ok(None) => Ok(Added::Made(Box::new(held))),
+            Ok(Some(other)) => self.keep(&held).map(|()| other),
+            Err(reason) => Err(several(std::iter::once(reason).chain(self.keep(&held).err()).collect())),
+        }
+    }
+
+    /// `None`: the volume is promised.
+    fn add_names(&self, held: &HeldRecord) -> Result<Option<Added>> {
+        let Some(draft) = &held.draft else { return Ok(None) };
+        if let Some((key, owner)) = self.claim_from(held, draft.dir(), draft.name())? {
+            return Ok(Some(if key == held.key { Added::Exists } else { Added::Overlaps(owner) }));
+        }
+        if let Err(error) = draft.dir().link(draft.name(), &self.volumes, file_of(&held.key)) {
+            // An error does not tell the outcome: the reply to a first request may be lost.
+            if !held.is_current()? {
+                self.take_names(held, true, false, || Ok(true))?;
+                return if error.is_taken() { Ok(Some(Added::Exists)) } else { Err(error.into()) };
+            }
+        }
+        match self.overlap_of(&held.record.sub_dir, &held.key)? {
+            None => Ok(None),
+            Some(owner) => {
+                self.take_names(held, true, true, || Ok(true))?;
+                Ok(Some(Added::Overlaps(owner)))
+            }
+        }
+    }
+
+    /// Claims the directory of a record whose file has the name `name` in `dir`.
+    pub(super) fn claim_from(
+        &self,
+        held: &HeldRecord,
+        dir: &Dir,
+        name: &str,
+    ) -> Result<Option<(VolumeKey, String)>> {
+        let (claims, claim) = (self.kept_part(CLAIMS)?, claim_file(held.record.sub_dir.as_str()));
+        let mut attempts = ATTEMPTS;
+        while let Err(error) = dir.link(name, &claims, &claim) {
+            let Some(other) = hold_in(&claims, &claim, &held.key)? else {
+                attempts -= 1;
+                if attempts == 0 || !error.is_taken() {
+                    return Err(error.into());
+                }
+                continue;
+            };
+            if other.file.inode() == held.file.inode() {
+                break;
+            }
+            if let Some(owner) = self.owner_by(&other)? {
+                return Ok(Some((VolumeKey::of_name(&other.record.name), owner)));
+            }
+            // Another process has promised this same volume, and is about to write its record, or was killed before that. The
+            // record is written for it: of any number of processes one succeeds, and all get the same file.
+            let key = VolumeKey::of_name(&other.record.name);
+            if key == held.key && held.draft.is_some() {
+                return match claims.link(&claim, &self.volumes, file_of(&key)) {
+                    Err(error) if !error.is_taken() => Err(error.into()),
+                    _ => Ok(Some((key, String::new()))),
+                };
+            }
+            // A process still has a name of the file beside the claim: it makes or removes the volume just now.
+            if attempts == 0 || other.file.links_at_first() >= other.names() {
+                return Err(busy(held));
+            }
+            attempts -= 1;
+            self.free(&claims, &claim, &other)?;
+        }
+        for parent in parents_of(&held.record.sub_dir) {
+            let inside = self.kept_part(INSIDE)?.open_or_make_dir(hash_of(parent), 0o700)?;
+            if let Err(error) = dir.link(name, &inside, &claim) {
+                let other = hold_in(&inside, &claim, &held.key)?;
+                match other {
+                    Some(other) if other.file.inode() == held.file.inode() => {}
+                    // The claim is this volume's, so this is what a volume before it has left.
+                    Some(_) if error.is_taken() => {
+                        inside.remove_file(&claim)?;
+                        dir.link(name, &inside, &claim)?;
+                    }
+                    _ => return Err(error.into()),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removes a claim whose volume has no record. What is removed is first moved aside, and put back if it is another
+    /// claim: a process may be stopped between the look and the removal.
+    fn free(&self, claims: &Dir, claim: &str, dead: &HeldRecord) -> Result<()> {
+        let aside = self.draft(ASIDE)?;
+        match claims.rename(claim, aside.dir(), aside.name()) {
+            Err(error) if error.is_not_found() => return Ok(()),
+            moved => moved?,
+        }
+        // By the list of names, since the client may have cached what the name meant before.
+        aside.dir().fresh()?;
+        let entries = aside.dir().entries(usize::MAX)?;
+        let moved = entries.iter().find(|entry| entry.name == aside.name()).map(|entry| entry.inode);
+        if moved == Some(dead.file.inode()) {
+            return aside.remove_file();
+        }
+        Ok(aside.dir().rename(aside.name(), claims, claim)?)
+    }
+
+    /// Gives a claim to every record of version 0.1.0. Reads all records once on each share. A record that cannot be read
+    /// is an error: it may name any directory.
+    pub fn complete_claims(&self) -> Result<()> {
+        if self.claims_complete.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let claims = self.kept_part(CLAIMS)?;
+        if claims.fresh_entry(COMPLETE)?.is_some() {
+            self.claims_complete.store(true, Ordering::SeqCst);
+            return Ok(());
+        }
+        for key in self.keys(None, usize::MAX)? {
+            let Some(held) = self.hold(&key)? else { continue };
+            if let Some(owner) = self.claim(&held)? {
+                tracing::warn!(volume = %key, owner, "two volumes have one directory");
+            }
+        }
+        match claims.create_file(COMPLETE, b"") {
+            Err(error) if !error.is_taken() => return Err(error.into()),
+            _ => self.claims_complete.store(true, Ordering::SeqCst),
+        }
+        Ok(())
+    }
+}

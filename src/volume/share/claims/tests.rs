@@ -1,0 +1,199 @@
+use super::*;
+use crate::volume::on_delete::OnDelete;
+use crate::volume::policy::parameters::Ownership;
+
+struct Share {
+    _temporary: tempfile::TempDir,
+    dir: Dir,
+    state: StateDir,
+}
+
+fn share() -> Share {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = Dir::open(temporary.path()).unwrap();
+    let state = StateDir::create(&dir).unwrap();
+    Share { _temporary: temporary, dir, state }
+}
+
+fn record(name: &str, sub_dir: &str) -> Record {
+    Record {
+        name: name.to_owned(),
+        sub_dir: SubDir::parse(sub_dir).unwrap(),
+        capacity_bytes: 0,
+        on_delete: OnDelete::Delete,
+        ownership: Ownership::default(),
+        direct_mount: false,
+        source: None,
+        found: false,
+        created: 0,
+    }
+}
+
+fn key(name: &str) -> VolumeKey {
+    VolumeKey::of_name(name)
+}
+
+impl Share {
+    fn add(&self, name: &str, sub_dir: &str) -> Added {
+        let added = self.state.add(&key(name), &record(name, sub_dir)).unwrap();
+        if let Added::Made(held) = &added {
+            assert!(held.is_current().unwrap());
+            self.state.keep(held).unwrap();
+        }
+        added
+    }
+
+    fn made(&self, name: &str, sub_dir: &str) {
+        assert!(matches!(self.add(name, sub_dir), Added::Made(_)), "{name}");
+    }
+
+    fn refused(&self, name: &str, sub_dir: &str, other: &str) {
+        match self.add(name, sub_dir) {
+            Added::Overlaps(owner) => assert!(owner.contains(&format!("{other:?}")), "{name}: {owner}"),
+            added => panic!("{name}: {added:?}"),
+        }
+        assert!(self.state.hold(&key(name)).unwrap().is_none(), "{name} left a record");
+    }
+
+    fn hold(&self, name: &str) -> HeldRecord {
+        self.state.hold(&key(name)).unwrap().unwrap()
+    }
+
+    fn delete(&self, name: &str) {
+        self.state.release(&self.hold(name)).unwrap();
+    }
+}
+
+#[test]
+fn one_directory_has_one_volume_and_none_inside_or_around_it() {
+    let share = share();
+    share.made("a", "ns/claim");
+    assert!(matches!(share.add("a", "elsewhere"), Added::Exists));
+    share.refused("b", "ns/claim", "a");
+    share.refused("c", "ns", "a");
+    share.refused("d", "ns/claim/deep/er", "a");
+    share.made("e", "ns/claims");
+    share.made("f", "nsx");
+    assert!(share.state.owner_of(&SubDir::parse("ns").unwrap()).unwrap().is_some());
+    share.delete("a");
+    share.delete("e");
+    assert!(share.state.owner_of(&SubDir::parse("ns").unwrap()).unwrap().is_none());
+    share.made("c", "ns");
+    share.refused("b", "ns/claim", "c");
+    assert_eq!(share.state.process().unwrap().left_behind().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_process_that_wakes_up_late_neither_changes_nor_deletes_the_next_volume() {
+    let share = share();
+    share.made("v", "claim");
+    let late = share.hold("v");
+    share.delete("v");
+    share.made("v", "claim");
+    assert!(!late.is_current().unwrap());
+    assert!(matches!(share.state.change(&late, &record("v", "claim")), Err(Error::Busy(_))));
+    assert!(matches!(share.state.release(&late), Err(Error::Busy(_))));
+    assert!(matches!(share.state.release_record(&late), Err(Error::Busy(_))));
+    let new = share.hold("v");
+    assert!(new.is_current().unwrap(), "it has all its names");
+    share.refused("w", "claim", "v");
+    // The same path, and another volume.
+    share.delete("v");
+    share.made("w", "claim");
+    assert!(share.state.release(&late).is_err());
+    share.refused("x", "claim", "w");
+    assert!(share.state.with_path(&late, || Ok(())).unwrap().is_none());
+}
+
+#[test]
+fn a_claim_without_a_record_is_removed_and_a_record_without_a_claim_gets_one() {
+    let share = share();
+    share.made("v", "ns/claim");
+    std::fs::remove_file(share.dir.proc_path().join(".nfs-subdir-csi/volumes/v.json")).unwrap();
+    share.made("w", "ns/claim");
+    let claims = share.dir.proc_path().join(".nfs-subdir-csi/claims");
+    for entry in claims.read_dir().unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let held = share.hold("w");
+    assert!(!held.is_current().unwrap());
+    assert_eq!(share.state.claim(&held).unwrap(), None);
+    assert!(held.is_current().unwrap());
+    share.refused("x", "ns/claim", "w");
+}
+
+#[test]
+fn records_of_version_0_1_0_get_claims_and_of_two_with_one_directory_the_first() {
+    let share = share();
+    for (name, sub_dir) in [("a", "one"), ("b", "one"), ("c", "ns/deep")] {
+        let json = record(name, sub_dir).to_json();
+        share.state.volumes.create_file(format!("{name}.json"), &json).unwrap();
+    }
+    for _ in 0..2 {
+        share.state.complete_claims().unwrap();
+    }
+    share.refused("x", "one", "a");
+    share.refused("x", "ns", "c");
+    assert!(share.state.claim(&share.hold("b")).unwrap().unwrap().contains("\"a\""));
+    share.state.release_record(&share.hold("b")).unwrap();
+    share.refused("x", "one", "a");
+}
+
+#[test]
+fn a_change_keeps_the_file_and_with_it_the_names() {
+    let share = share();
+    share.made("v", "claim");
+    for capacity_bytes in [1 << 40, 0, 7] {
+        let changed = Record { capacity_bytes, ..record("v", "claim") };
+        share.state.change(&share.hold("v"), &changed).unwrap();
+        assert_eq!(share.state.read(&key("v")).unwrap(), Some(changed));
+        assert!(share.hold("v").is_current().unwrap());
+    }
+}
+
+#[test]
+fn a_name_that_a_killed_process_had_moved_aside_comes_back_while_the_volume_lives() {
+    let share = share();
+    share.made("v", "claim");
+    let claim = share.state.kept_part(CLAIMS).unwrap();
+    for (dir, name) in [(&*claim, claim_file("claim")), (&share.state.volumes, file_of(&key("v")))] {
+        let aside = share.state.draft(ASIDE).unwrap();
+        dir.rename(&name, aside.dir(), aside.name()).unwrap();
+        share.state.restore_name(&aside).unwrap();
+        aside.remove().unwrap();
+        assert!(share.hold("v").is_current().unwrap(), "{name}");
+    }
+    // Of a deleted volume nothing comes back.
+    let aside = share.state.draft(ASIDE).unwrap();
+    claim.rename(claim_file("claim"), aside.dir(), aside.name()).unwrap();
+    share.state.volumes.remove_file(file_of(&key("v"))).unwrap();
+    share.state.restore_name(&aside).unwrap();
+    assert!(share.state.hold(&key("v")).unwrap().is_none());
+}
+
+#[test]
+fn a_promise_that_a_killed_process_had_begun_is_finished_by_the_retry() {
+    let share = share();
+    let (draft, _file) = share.state.write_draft(&key("v"), &record("v", "ns/claim")).unwrap();
+    let claims = share.state.kept_part(CLAIMS).unwrap();
+    draft.dir().link(draft.name(), &claims, claim_file("ns/claim")).unwrap();
+    assert!(matches!(share.add("v", "ns/claim"), Added::Exists));
+    assert_eq!(share.state.claim(&share.hold("v")).unwrap(), None);
+    share.refused("w", "ns/claim", "v");
+    draft.remove().unwrap();
+    assert_eq!(share.state.claim(&share.hold("v")).unwrap(), None);
+    assert!(share.hold("v").is_current().unwrap());
+}
+
+#[test]
+fn a_deletion_that_finds_the_directory_made_anew_gives_the_names_back() {
+    let share = share();
+    share.made("v", "claim");
+    let held = share.hold("v");
+    assert!(matches!(share.state.release_if(&held, || Ok(false)), Err(Error::Busy(_))));
+    assert!(share.state.has_record(&held).unwrap() && share.hold("v").is_current().unwrap());
+    assert_eq!(share.state.process().unwrap().left_behind().unwrap(), Vec::<String>::new());
+    // While the names are aside, whoever makes the directory does not find the record.
+    share.state.release_if(&held, || share.state.has_record(&held).map(|has| !has)).unwrap();
+    assert!(share.state.hold(&key("v")).unwrap().is_none());
+}

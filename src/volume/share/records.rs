@@ -1,0 +1,175 @@
+//! Reading the records of volumes.
+
+use std::collections::BinaryHeap;
+use std::panic::resume_unwind;
+
+use crate::linux::Dir;
+
+use crate::volume::error::{Error, Result};
+use crate::volume::name::handle::VolumeKey;
+use crate::volume::share::record::{LONGEST_RECORD, Record};
+use crate::volume::share::state_dir::StateDir;
+
+/// Ending of a record's file name.
+const SUFFIX: &str = ".json";
+/// Threads that read records for a list.
+const READERS: usize = 8;
+/// Records held at a time while all are looked at.
+const PAGE: usize = 4096;
+
+impl StateDir {
+    /// The record of a volume. NFS requests: GETATTR and LOOKUP where there is none, else GETATTR, OPEN, READ and CLOSE.
+    pub fn read(&self, key: &VolumeKey) -> Result<Option<Record>> {
+        // Without this an OPEN trusts what the client has cached of a name that did not exist.
+        self.volumes.fresh()?;
+        self.read_now(key)
+    }
+
+    fn read_now(&self, key: &VolumeKey) -> Result<Option<Record>> {
+        let file = file_of(key);
+        let Some(json) = self.volumes.read_file(&file, LONGEST_RECORD)? else { return Ok(None) };
+        Record::from_json(&json, &format!("{}/{file}", self.volumes.label())).map(Some)
+    }
+
+    /// The keys after `after` in order, at most `limit` of them. NFS requests: a GETATTR, and the READDIRs of the folder.
+    pub fn keys(&self, after: Option<&VolumeKey>, limit: usize) -> Result<Vec<VolumeKey>> {
+        // Without this the client may answer from its cache, which does not have what another controller has just made.
+        self.volumes.fresh()?;
+        first_keys(&self.volumes, SUFFIX, after, limit)
+    }
+
+    /// The records of these keys, in their order. A key whose record is gone by now is left out. Read by a few threads
+    /// at once, because each waits for the server most of the time.
+    pub fn records(&self, keys: &[VolumeKey]) -> Result<Vec<(VolumeKey, Record)>> {
+        self.each_record(keys, |key| self.read_now(key))
+    }
+
+    /// As [`Self::records`], without those that this version cannot read. The log names them.
+    pub fn readable_records(&self, keys: &[VolumeKey]) -> Result<Vec<(VolumeKey, Record)>> {
+        self.each_record(keys, |key| match self.read_now(key) {
+            Err(error @ Error::BadRecord { .. }) => {
+                tracing::warn!(%error, "a volume is missing from the list");
+                Ok(None)
+            }
+            read => read,
+        })
+    }
+
+    fn each_record(
+        &self,
+        keys: &[VolumeKey],
+        read: impl Fn(&VolumeKey) -> Result<Option<Record>> + Sync,
+    ) -> Result<Vec<(VolumeKey, Record)>> {
+        self.volumes.fresh()?;
+        let share = keys.len().div_ceil(READERS).max(1);
+        let read = |keys: &[VolumeKey]| {
+            let with_key = |key: &VolumeKey| Ok(read(key)?.map(|record| (key.clone(), record)));
+            keys.iter().filter_map(|key| with_key(key).transpose()).collect::<Result<Vec<_>>>()
+        };
+        if keys.len() < 2 * READERS {
+            return read(keys);
+        }
+        std::thread::scope(|scope| {
+            let read = &read;
+            let readers: Vec<_> = keys.chunks(share).map(|keys| scope.spawn(move || read(keys))).collect();
+            let parts =
+                readers.into_iter().map(|reader| reader.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            Ok(parts.collect::<Result<Vec<_>>>()?.concat())
+        })
+    }
+
+    /// Bytes promised to all volumes together.
+    pub fn sum_of_capacities(&self) -> Result<u64> {
+        let mut sum = 0u64;
+        let mut after = None;
+        loop {
+            let keys = self.keys(after.as_ref(), PAGE)?;
+            for (_, record) in self.records(&keys)? {
+                sum = sum.saturating_add(record.capacity_bytes);
+            }
+            match keys.last() {
+                Some(last) if keys.len() == PAGE => after = Some(last.clone()),
+                _ => return Ok(sum),
+            }
+        }
+    }
+}
+
+/// The keys after `after` in order, at most `limit` of them, of the entries of `dir` that are called by a key and
+/// `suffix`. However many there are, no more than `limit` keys are held at a time. One READDIR for every few hundred
+/// entries.
+pub(in crate::volume) fn first_keys(
+    dir: &Dir,
+    suffix: &str,
+    after: Option<&VolumeKey>,
+    limit: usize,
+) -> Result<Vec<VolumeKey>> {
+    let mut smallest = BinaryHeap::new();
+    dir.for_each_entry(|entry| {
+        let key = entry.name.to_str().and_then(|name| name.strip_suffix(suffix)).and_then(VolumeKey::parse);
+        if let Some(key) = key.filter(|key| after.is_none_or(|after| key > after)) {
+            smallest.push(key);
+            if smallest.len() > limit {
+                smallest.pop();
+            }
+        }
+    })?;
+    Ok(smallest.into_sorted_vec())
+}
+
+/// The name of the record of a volume.
+pub(super) fn file_of(key: &VolumeKey) -> String {
+    format!("{key}{SUFFIX}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::name::sub_dir::SubDir;
+    use crate::volume::on_delete::OnDelete;
+    use crate::volume::policy::parameters::Ownership;
+    use crate::volume::share::claims::Added;
+
+    fn record(name: &str) -> Record {
+        Record {
+            name: name.to_owned(),
+            sub_dir: SubDir::parse(name).unwrap(),
+            capacity_bytes: 0,
+            on_delete: OnDelete::Delete,
+            ownership: Ownership::default(),
+            direct_mount: false,
+            source: None,
+            found: false,
+            created: 0,
+        }
+    }
+
+    #[test]
+    fn keys_come_in_order_page_by_page_and_what_is_no_record_is_left_out() {
+        let temporary = tempfile::tempdir().unwrap();
+        let state = StateDir::create(&Dir::open(temporary.path()).unwrap()).unwrap();
+        let mut names: Vec<String> = (0..100).map(|number| format!("v{}", number * 37 % 100)).collect();
+        for name in &names {
+            let record = Record { capacity_bytes: 2, ..record(name) };
+            let Added::Made(held) = state.add(&VolumeKey::of_name(name), &record).unwrap() else {
+                panic!("{name}")
+            };
+            state.keep(&held).unwrap();
+        }
+        std::fs::write(temporary.path().join(".nfs-subdir-csi/volumes/.hidden.json"), "").unwrap();
+        std::fs::write(temporary.path().join(".nfs-subdir-csi/volumes/note.txt"), "").unwrap();
+        let mut listed = Vec::new();
+        loop {
+            let page = state.keys(listed.last(), 7).unwrap();
+            if page.is_empty() {
+                break;
+            }
+            assert_eq!(state.records(&page).unwrap().len(), page.len());
+            listed.extend(page);
+        }
+        names.sort();
+        assert_eq!(listed.iter().map(VolumeKey::as_str).collect::<Vec<_>>(), names);
+        assert_eq!(state.sum_of_capacities().unwrap(), 200);
+        assert_eq!(state.records(&listed).unwrap().len(), 100);
+    }
+}
