@@ -146,9 +146,8 @@ impl Volumes {
                 (new.capacity.to_hold(origin.size_bytes, origin.capacity_bytes)?, origin.ownership)
             }
         };
-        // Until the record is there, nobody else is promised what this volume gets.
-        let _turn = mounted.promise_turn();
-        capacity::admit(mounted, state, new.export.policy.capacity, capacity_bytes)?;
+        // Nobody else is promised these bytes from here on. They are free again if the record cannot be written.
+        let promise = capacity::promise(mounted, state, new.export.policy.capacity, capacity_bytes)?;
         let record = Record {
             name: new.name.clone(),
             sub_dir: sub_dir.clone(),
@@ -162,7 +161,7 @@ impl Volumes {
         };
         match state.add(key, &record)? {
             Added::Made(held) => {
-                mounted.promised_changed(0, held.record.capacity_bytes);
+                promise.keep();
                 Ok(Some(*held))
             }
             Added::Exists => Ok(None),

@@ -91,11 +91,12 @@ fn withdraw(mounted: &MountedExport, state: &StateDir, held: &HeldRecord) -> Res
     if is_there()? {
         return Ok(());
     }
+    let promised = mounted.promises().change();
     match state.release_if(held, || Ok(!is_there()?)) {
         // It was filled between the look and the release, or is being deleted.
         Err(Error::Busy(_)) => return Ok(()),
         released => released?,
     }
-    mounted.promised_changed(held.record.capacity_bytes, 0);
+    promised.give_back(held.record.capacity_bytes);
     Ok(())
 }

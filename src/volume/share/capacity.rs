@@ -1,8 +1,11 @@
 //! How large a volume is asked to be, and what was promised.
 
+use crate::linux::dir::Usage;
+
 use crate::volume::error::{Error, Result};
 use crate::volume::policy::settings::CapacityPolicy;
 use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::promises::Change;
 use crate::volume::share::state_dir::StateDir;
 
 /// A request for capacity, in bytes.
@@ -55,25 +58,51 @@ pub fn available(mounted: &MountedExport, state: &StateDir, policy: CapacityPoli
         CapacityPolicy::Thin => Ok(Some(mounted.share().usage()?.available_bytes)),
         CapacityPolicy::Reserve => {
             let usage = mounted.share().usage()?;
-            let unpromised = usage.total_bytes.saturating_sub(mounted.promised(state)?);
-            Ok(Some(unpromised.min(usage.available_bytes)))
+            let promised = mounted.promises().counted(|| state.sum_of_capacities())?.sum();
+            Ok(Some(unpromised(usage, promised)))
         }
     }
 }
 
-/// Refuses a promise of `bytes` that the export cannot keep.
-pub fn admit(mounted: &MountedExport, state: &StateDir, policy: CapacityPolicy, bytes: u64) -> Result<()> {
-    match available(mounted, state, policy)? {
-        Some(available) if bytes > available => {
-            let share = mounted.share().label();
-            let what =
-                if policy == CapacityPolicy::Reserve { "not promised to other volumes" } else { "free" };
-            Err(Error::OutOfRange(format!(
-                "{bytes} bytes are asked for, and {share} has {available} bytes {what}"
-            )))
+/// Promises `bytes` more, or refuses a promise that the export cannot keep. The promise counts from now on, and is taken back unless it is
+/// kept ([`Change::keep`]). NFS requests: none if capacity is ignored, else one FSSTAT; with `reserve` also those of reading all
+/// records, about once a minute.
+pub fn promise<'a>(
+    mounted: &'a MountedExport,
+    state: &StateDir,
+    policy: CapacityPolicy,
+    bytes: u64,
+) -> Result<Change<'a>> {
+    let usage = match policy {
+        CapacityPolicy::Ignore => None,
+        CapacityPolicy::Thin | CapacityPolicy::Reserve => Some(mounted.share().usage()?),
+    };
+    let mut change = match policy {
+        CapacityPolicy::Ignore | CapacityPolicy::Thin => mounted.promises().change(),
+        CapacityPolicy::Reserve => mounted.promises().counted(|| state.sum_of_capacities())?,
+    };
+    change.add(bytes, |promised| {
+        let (available, what) = match (usage, policy) {
+            (Some(usage), CapacityPolicy::Reserve) => {
+                (unpromised(usage, promised), "not promised to other volumes")
+            }
+            (Some(usage), _) => (usage.available_bytes, "free"),
+            (None, _) => return Ok(()),
+        };
+        if bytes <= available {
+            return Ok(());
         }
-        _ => Ok(()),
-    }
+        let share = mounted.share().label();
+        Err(Error::OutOfRange(format!(
+            "{bytes} bytes are asked for, and {share} has {available} bytes {what}"
+        )))
+    })?;
+    Ok(change)
+}
+
+/// What is neither promised nor used.
+fn unpromised(usage: Usage, promised: u64) -> u64 {
+    usage.total_bytes.saturating_sub(promised).min(usage.available_bytes)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod directory;
 mod legacy;
 pub mod mounts;
 pub mod process_dir;
+pub mod promises;
 mod reaper;
 pub mod record;
 mod records;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::linux::copy::Support;
 use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, NfsSource, SysError, step};
@@ -15,11 +15,9 @@ use crate::volume::error::Result;
 use crate::volume::name::export::ExportRef;
 use crate::volume::policy::settings::{ExportPolicy, ResolvedExport};
 use crate::volume::share::process_dir::ABANDONED_AFTER;
+use crate::volume::share::promises::Promises;
 use crate::volume::share::reaper::Reaper;
 use crate::volume::share::state_dir::StateDir;
-
-/// For how long a count of promises that nobody uses is taken for right.
-const COUNT_HOLDS: Duration = Duration::from_mins(1);
 
 /// All mounted exports.
 pub struct Exports {
@@ -47,15 +45,6 @@ pub struct MountedExport {
     promises: Arc<Promises>,
     key: Key,
     means: Support,
-}
-
-/// What is promised on one export, however often it is mounted.
-#[derive(Default)]
-struct Promises {
-    /// Held from the look at what is left until the promise is written.
-    turn: Mutex<()>,
-    /// Bytes promised to all volumes, once somebody has wanted to know, and when that was last right.
-    sum: Mutex<Option<(u64, Instant)>>,
 }
 
 impl MountedExport {
@@ -92,28 +81,9 @@ impl MountedExport {
         Ok(state.clone())
     }
 
-    /// The right to make a promise on this export. One call at a time has it.
-    pub fn promise_turn(&self) -> MutexGuard<'_, ()> {
-        self.promises.turn.lock()
-    }
-
-    /// Bytes promised to all volumes with a record. Reads every record the first time, and keeps count from then on; a
-    /// count that has not been used for a while is made revalidate, since another controller may have taken over meanwhile.
-    pub fn promised(&self, state: &StateDir) -> Result<u64> {
-        let mut promised = self.promises.sum.lock();
-        let sum = match *promised {
-            Some((sum, used)) if used.elapsed() < COUNT_HOLDS => sum,
-            _ => state.sum_of_capacities()?,
-        };
-        *promised = Some((sum, Instant::now()));
-        Ok(sum)
-    }
-
-    /// Says that a volume's promise has changed from `before` to `after` bytes.
-    pub fn promised_changed(&self, before: u64, after: u64) {
-        if let Some((sum, _)) = self.promises.sum.lock().as_mut() {
-            *sum = sum.saturating_sub(before).saturating_add(after);
-        }
+    /// What is promised to the volumes of this export.
+    pub fn promises(&self) -> &Promises {
+        &self.promises
     }
 
     /// How files are copied within this export, as far as that is known.

@@ -24,8 +24,7 @@ impl StateDir {
     /// or version 0.1.0 wrote it.
     pub fn add(&self, key: &VolumeKey, record: &Record) -> Result<Added> {
         let (draft, file) = self.write_draft(key, record)?;
-        let length = record.to_json().len();
-        let held = HeldRecord { key: key.clone(), record: record.clone(), file, length, draft: Some(draft) };
+        let held = HeldRecord { key: key.clone(), record: record.clone(), file, draft: Some(draft) };
         let added = self.add_names(&held);
         match added {
             Ok(None) => Ok(Added::Made(Box::new(held))),
