@@ -54,12 +54,9 @@ impl Volumes {
         let order = CopyRequest { from: &tree, to: into, links: &links, means, devices, progress };
         let copied = copy::copy_tree(&order).map_err(explain);
         let cleaned = links_draft.remove();
-        let summary = match (copied, cleaned) {
-            (Ok(summary), Ok(())) => summary,
-            (Ok(_), Err(failure)) => return Err(failure),
-            (Err(reason), cleaned) => {
-                return Err(several(std::iter::once(reason).chain(cleaned.err()).collect()));
-            }
+        let summary = match copied {
+            Ok(summary) => cleaned.map(|()| summary)?,
+            Err(reason) => return Err(reason.with_cleanup(cleaned)),
         };
         // If somebody has moved or deleted the tree during the copy, files may be missing in the copy.
         let still = location.open(from)?.ok_or_else(|| gone(from))?;
