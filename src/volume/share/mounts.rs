@@ -46,7 +46,7 @@ pub struct MountedExport {
     abandoned_after: Duration,
     promises: Arc<Promises>,
     key: Key,
-    means: Support,
+    copy_support: Support,
 }
 
 /// What is promised on one export, however often it is mounted.
@@ -117,8 +117,8 @@ impl MountedExport {
     }
 
     /// How files are copied within this export, as far as that is known.
-    pub fn means(&self) -> &Support {
-        &self.means
+    pub fn copy_support(&self) -> &Support {
+        &self.copy_support
     }
 
     /// Whether it is the same directory on the same server, however it is mounted.
@@ -232,7 +232,7 @@ impl Exports {
             abandoned_after: self.abandoned_after,
             promises: self.promises_of(&key.0),
             key: key.clone(),
-            means: Support::same_export(),
+            copy_support: Support::same_export(),
         });
         *slot = Some(Arc::clone(&mounted));
         Ok(mounted)
