@@ -106,7 +106,7 @@ impl Volumes {
         Ok(Volume::new(handle, &record))
     }
 
-    /// Promises a new volume. `None` if there is one of this key by now.
+    /// Reservations a new volume. `None` if there is one of this key by now.
     fn promise(
         &self,
         mounted: &MountedExport,
@@ -146,8 +146,8 @@ impl Volumes {
                 (new.capacity.to_hold(origin.size_bytes, origin.capacity_bytes)?, origin.ownership)
             }
         };
-        // Nobody else is promised these bytes from here on. They are free again if the record cannot be written.
-        let promise = capacity::promise(mounted, state, new.export.policy.capacity, capacity_bytes)?;
+        // From here on no other call gets these bytes. They are free again if the record cannot be written.
+        let reservation = capacity::reserve(mounted, state, new.export.policy.capacity, capacity_bytes)?;
         let record = Record {
             name: new.name.clone(),
             sub_dir: sub_dir.clone(),
@@ -161,7 +161,7 @@ impl Volumes {
         };
         match state.add(key, &record)? {
             Added::Made(held) => {
-                promise.keep();
+                reservation.keep();
                 Ok(Some(*held))
             }
             Added::Exists => Ok(None),

@@ -89,12 +89,12 @@ fn delete_recorded(
         }
     }
     let is_gone = || Ok(find_now(share, &held.record.sub_dir)?.is_none());
-    let promised = mounted.promises().change();
+    let change = mounted.reservations().change();
     match held.record.on_delete {
         OnDelete::Retain => state.release(held)?,
         OnDelete::Delete | OnDelete::Archive => state.release_if(held, is_gone)?,
     }
-    promised.give_back(held.record.capacity_bytes);
+    change.give_back(held.record.capacity_bytes);
     Ok(held.record.on_delete == OnDelete::Delete)
 }
 

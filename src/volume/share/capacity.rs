@@ -1,24 +1,24 @@
-//! How large a volume is asked to be, and what was promised.
+//! How large a volume shall be, and whether its export has room for it.
 
 use crate::linux::dir::Usage;
 
 use crate::volume::error::{Error, Result};
 use crate::volume::policy::settings::CapacityPolicy;
 use crate::volume::share::mounts::MountedExport;
-use crate::volume::share::promises::Change;
+use crate::volume::share::reservations::Change;
 use crate::volume::share::state_dir::StateDir;
 
 /// A request for capacity, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CapacityRange {
-    /// At least this; 0 if unsaid.
+    /// The smallest capacity; 0 if none is given.
     pub required: u64,
-    /// At most this; 0 if unsaid.
+    /// The largest capacity; 0 if none is given.
     pub limit: u64,
 }
 
 impl CapacityRange {
-    /// Checks the two numbers as the CSI specification has them (`CapacityRange`).
+    /// Checks the two numbers of a `CapacityRange` (CSI specification).
     pub fn new(required: i64, limit: i64) -> Result<Self> {
         let unsigned = |value: i64| {
             u64::try_from(value)
@@ -32,42 +32,43 @@ impl CapacityRange {
         Ok(range)
     }
 
-    /// The capacity of a volume that is to hold `size` bytes which come from a volume of `before` bytes.
+    /// The capacity of a volume that is filled with `size` bytes from a volume with a capacity of `before` bytes. Fails if the range does
+    /// not allow that much.
     pub fn to_hold(self, size: u64, before: u64) -> Result<u64> {
         let wanted = if self.required == 0 { before.max(size) } else { self.required };
         let capacity = if self.limit == 0 { wanted } else { wanted.min(self.limit) };
         if capacity < size {
             return Err(Error::OutOfRange(format!(
-                "a volume of {capacity} bytes is asked for, and what it is to be filled with needs {size}"
+                "a volume of {capacity} bytes is asked for, but its source needs {size} bytes"
             )));
         }
         Ok(capacity)
     }
 
-    /// Whether a volume that was promised `capacity` bytes is what is asked for.
+    /// Whether a volume with a capacity of `capacity` bytes is in the range.
     #[must_use]
     pub fn admits(self, capacity: u64) -> bool {
         capacity >= self.required && (self.limit == 0 || capacity <= self.limit)
     }
 }
 
-/// Bytes that a new volume may have, or an old one grow by. `None`: any number.
+/// How many bytes a new volume may have, or an existing volume may grow by. `None` stands for any number.
 pub fn available(mounted: &MountedExport, state: &StateDir, policy: CapacityPolicy) -> Result<Option<u64>> {
     match policy {
         CapacityPolicy::Ignore => Ok(None),
         CapacityPolicy::Thin => Ok(Some(mounted.share().usage()?.available_bytes)),
         CapacityPolicy::Reserve => {
             let usage = mounted.share().usage()?;
-            let promised = mounted.promises().counted(|| state.sum_of_capacities())?.sum();
-            Ok(Some(unpromised(usage, promised)))
+            let reserved = mounted.reservations().counted(|| state.sum_of_capacities())?.sum();
+            Ok(Some(unreserved(usage, reserved)))
         }
     }
 }
 
-/// Promises `bytes` more, or refuses a promise that the export cannot keep. The promise counts from now on, and is taken back unless it is
-/// kept ([`Change::keep`]). NFS requests: none if capacity is ignored, else one FSSTAT; with `reserve` also those of reading all
+/// Reserves `bytes` more, or fails if the export has no room for them. They are free again if the result is dropped without
+/// [`Change::keep`]. NFS requests: none if capacity is ignored, else one FSSTAT; with `reserve` also those of reading all
 /// records, about once a minute.
-pub fn promise<'a>(
+pub fn reserve<'a>(
     mounted: &'a MountedExport,
     state: &StateDir,
     policy: CapacityPolicy,
@@ -78,13 +79,13 @@ pub fn promise<'a>(
         CapacityPolicy::Thin | CapacityPolicy::Reserve => Some(mounted.share().usage()?),
     };
     let mut change = match policy {
-        CapacityPolicy::Ignore | CapacityPolicy::Thin => mounted.promises().change(),
-        CapacityPolicy::Reserve => mounted.promises().counted(|| state.sum_of_capacities())?,
+        CapacityPolicy::Ignore | CapacityPolicy::Thin => mounted.reservations().change(),
+        CapacityPolicy::Reserve => mounted.reservations().counted(|| state.sum_of_capacities())?,
     };
-    change.add(bytes, |promised| {
+    change.add(bytes, |reserved| {
         let (available, what) = match (usage, policy) {
             (Some(usage), CapacityPolicy::Reserve) => {
-                (unpromised(usage, promised), "not promised to other volumes")
+                (unreserved(usage, reserved), "that no other volume has reserved")
             }
             (Some(usage), _) => (usage.available_bytes, "free"),
             (None, _) => return Ok(()),
@@ -94,15 +95,15 @@ pub fn promise<'a>(
         }
         let share = mounted.share().label();
         Err(Error::OutOfRange(format!(
-            "{bytes} bytes are asked for, and {share} has {available} bytes {what}"
+            "{bytes} bytes are asked for, but {share} has only {available} bytes {what}"
         )))
     })?;
     Ok(change)
 }
 
-/// What is neither promised nor used.
-fn unpromised(usage: Usage, promised: u64) -> u64 {
-    usage.total_bytes.saturating_sub(promised).min(usage.available_bytes)
+/// Bytes that are neither used nor reserved.
+fn unreserved(usage: Usage, reserved: u64) -> u64 {
+    usage.total_bytes.saturating_sub(reserved).min(usage.available_bytes)
 }
 
 #[cfg(test)]
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_promise_is_compared_with_both_ends() {
+    fn a_capacity_is_compared_with_both_ends() {
         let range = CapacityRange::new(10, 20).unwrap();
         assert_eq!([9, 10, 20, 21].map(|c| range.admits(c)), [false, true, true, false]);
         assert!(CapacityRange::new(0, 0).unwrap().admits(5));

@@ -1,8 +1,8 @@
-//! What is promised to the volumes of one export together, counted in memory.
+//! The capacity that the volumes of one export have reserved together, counted in memory.
 //!
-//! The sum is read from the records once. After that, each call adds what it promises before it writes its record, and takes it back
-//! if it fails. So calls that run at the same time never promise the same bytes twice, and none waits for the requests of another.
-//! Other controllers are seen only when the records are counted again. Until then they can promise the same bytes.
+//! The sum is read from the records once. After that, each call adds what it reserves before it writes its record, and subtracts it again
+//! if it fails. So calls that run at the same time never reserve the same bytes, and none waits for the requests of another one.
+//! What other controllers have reserved is seen when the records are counted again. Until then they can reserve the same bytes.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ const COUNT_HOLDS: Duration = Duration::from_mins(1);
 /// Counting takes at most this fraction of the time, however many records there are.
 const SHARE_OF_TIME: u32 = 20;
 
-/// What is promised on one export, however often it is mounted.
+/// What is reserved on one export. All its mounts share this.
 #[derive(Debug, Default)]
-pub struct Promises {
-    /// Shared by the changes under way. A count needs it alone, since it does not know which of them it has seen.
+pub struct Reservations {
+    /// Every change holds this shared. Counting holds it alone, because a count cannot tell which of the changes it includes.
     changes: RwLock<()>,
     count: Mutex<Option<Count>>,
 }
@@ -29,21 +29,21 @@ struct Count {
     until: Instant,
 }
 
-/// A change of what is promised. The records are not counted while it lasts.
+/// A change of what is reserved. The records are not counted while it lasts.
 #[derive(Debug)]
 pub struct Change<'a> {
-    promises: &'a Promises,
+    reservations: &'a Reservations,
     _shared: RwLockReadGuard<'a, ()>,
     added: u64,
 }
 
-impl Promises {
+impl Reservations {
     /// Begins a change. It waits only while the records are counted.
     pub fn change(&self) -> Change<'_> {
-        Change { promises: self, _shared: self.changes.read(), added: 0 }
+        Change { reservations: self, _shared: self.changes.read(), added: 0 }
     }
 
-    /// As [`Self::change`], when the sum is needed. `count` reads all records, and is called if there is no sum that is new enough.
+    /// As [`Self::change`], for a caller that needs the sum. `count` reads all records. It is called if there is no recent sum.
     pub fn counted(&self, count: impl FnOnce() -> Result<u64>) -> Result<Change<'_>> {
         let change = self.change();
         if self.is_counted() {
@@ -57,7 +57,7 @@ impl Promises {
             let until = Instant::now() + COUNT_HOLDS.max(begun.elapsed() * SHARE_OF_TIME);
             *self.count.lock() = Some(Count { bytes, until });
         }
-        Ok(Change { promises: self, _shared: RwLockWriteGuard::downgrade(alone), added: 0 })
+        Ok(Change { reservations: self, _shared: RwLockWriteGuard::downgrade(alone), added: 0 })
     }
 
     fn is_counted(&self) -> bool {
@@ -72,11 +72,11 @@ impl Promises {
 }
 
 impl Change<'_> {
-    /// Promises `bytes` more, if `admit` accepts that. It is told what is promised now: 0 if that is not counted. The promise is taken back
-    /// when the change is dropped without [`Self::keep`].
+    /// Reserves `bytes` more, if `admit` allows it. `admit` gets the sum of what is reserved now, or 0 if that was never counted. The bytes
+    /// are free again when the change is dropped without [`Self::keep`].
     pub fn add(&mut self, bytes: u64, admit: impl FnOnce(u64) -> Result<()>) -> Result<()> {
-        // Locked until the bytes are added, so that no two calls are admitted for the same bytes.
-        let mut count = self.promises.count.lock();
+        // Locked until the bytes are added, so that no two calls get the same bytes.
+        let mut count = self.reservations.count.lock();
         admit(count.as_ref().map_or(0, |count| count.bytes))?;
         if let Some(count) = count.as_mut() {
             count.bytes = count.bytes.saturating_add(bytes);
@@ -85,17 +85,17 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// What is promised now, in bytes: 0 if that is not counted.
+    /// The sum of what is reserved now in bytes, or 0 if that was never counted.
     pub fn sum(&self) -> u64 {
-        self.promises.count.lock().as_ref().map_or(0, |count| count.bytes)
+        self.reservations.count.lock().as_ref().map_or(0, |count| count.bytes)
     }
 
-    /// Takes `bytes` back that a volume had: it is deleted.
+    /// Frees the bytes of a volume that is deleted.
     pub fn give_back(self, bytes: u64) {
-        self.promises.replace(bytes, 0);
+        self.reservations.replace(bytes, 0);
     }
 
-    /// What was added is in a record now.
+    /// Keeps what was added, because it is in a record now.
     pub fn keep(mut self) {
         self.added = 0;
     }
@@ -103,7 +103,7 @@ impl Change<'_> {
 
 impl Drop for Change<'_> {
     fn drop(&mut self) {
-        self.promises.replace(self.added, 0);
+        self.reservations.replace(self.added, 0);
     }
 }
 
@@ -117,14 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn calls_at_once_are_never_promised_the_same_bytes_and_a_failed_one_gives_them_back() {
-        let promises = Promises::default();
+    fn calls_at_once_are_never_given_the_same_bytes_and_a_failed_one_gives_them_back() {
+        let reservations = Reservations::default();
         let admitted = std::sync::atomic::AtomicU64::new(0);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for number in 0..100 {
-                        let mut change = promises.counted(|| Ok(1000)).unwrap();
+                        let mut change = reservations.counted(|| Ok(1000)).unwrap();
                         if change.add(10, up_to(2000, 10)).is_ok() && number % 2 == 0 {
                             change.keep();
                             admitted.fetch_add(10, std::sync::atomic::Ordering::SeqCst);
@@ -134,17 +134,17 @@ mod tests {
             }
         });
         assert_eq!(admitted.into_inner(), 1000);
-        assert_eq!(promises.change().sum(), 2000);
-        promises.change().give_back(300);
-        assert_eq!(promises.change().sum(), 1700);
+        assert_eq!(reservations.change().sum(), 2000);
+        reservations.change().give_back(300);
+        assert_eq!(reservations.change().sum(), 1700);
     }
 
     #[test]
     fn records_are_not_counted_while_one_of_them_changes() {
-        let promises = Promises::default();
-        let change = promises.change();
+        let reservations = Reservations::default();
+        let change = reservations.change();
         std::thread::scope(|scope| {
-            let counting = scope.spawn(|| promises.counted(|| Ok(7)).unwrap().sum());
+            let counting = scope.spawn(|| reservations.counted(|| Ok(7)).unwrap().sum());
             std::thread::sleep(Duration::from_millis(50));
             assert!(!counting.is_finished());
             drop(change);
