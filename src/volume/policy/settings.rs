@@ -227,6 +227,16 @@ impl Settings {
         self.default_export.clone().map(ExportRef::Named)
     }
 
+    /// The export of the configuration that is at this server and share, which may be one of several servers.
+    #[must_use]
+    pub fn named(&self, export: &Export) -> Option<ExportRef> {
+        let is_same = |source: &NfsSource| {
+            source.server.eq_ignore_ascii_case(export.server()) && source.share == export.share()
+        };
+        let found = self.exports.iter().find(|(_, named)| named.sources.iter().any(is_same));
+        found.map(|(name, _)| ExportRef::Named(name.clone()))
+    }
+
     /// Whether a StorageClass or a PersistentVolume can name this server.
     #[must_use]
     pub fn allows(&self, server: &str) -> bool {
