@@ -36,9 +36,10 @@ pub(crate) struct Cell {
 }
 
 /// What the services have open when they do nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Open {
-    files: usize,
+    /// What each open file is.
+    files: Vec<String>,
     mounts: usize,
     /// Threads that wait for a server.
     stuck: usize,
@@ -189,17 +190,14 @@ async fn services_are_clean(world: &World, before: [Open; 2]) -> Result<()> {
     let begun = Instant::now();
     let services = world.services()?;
     loop {
-        let mut now = [Open::default(); 2];
-        for (now, service) in now.iter_mut().zip([&services.controller, &services.node]) {
-            *now = open(service.pid())?;
-        }
+        let now = [open(services.controller.pid())?, open(services.node.pid())?];
         let fits = now.iter().zip(&before).all(|(now, before)| {
-            now.stuck == 0 && now.files <= before.files + 1 && now.mounts <= before.mounts
+            now.stuck == 0 && now.files.len() <= before.files.len() + 1 && now.mounts <= before.mounts
         });
         if fits {
             return Ok(());
         }
-        ensure!(begun.elapsed() < PATIENCE, "{now:?}, before the fault {before:?}");
+        ensure!(begun.elapsed() < PATIENCE, "now {now:?}, before the fault {before:?}");
         // The service closes what it keeps for a while only when it is called.
         until_ok(async || services.clients.node.identity.clone().probe(proto::ProbeRequest {}).await).await?;
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -208,7 +206,10 @@ async fn services_are_clean(world: &World, before: [Open; 2]) -> Result<()> {
 
 fn open(process: u32) -> Result<Open> {
     let proc = format!("/proc/{process}");
-    let files = std::fs::read_dir(format!("{proc}/fd"))?.count();
+    let files =
+        std::fs::read_dir(format!("{proc}/fd"))?.flatten().map(|file| std::fs::read_link(file.path()));
+    let mut files: Vec<String> = files.flatten().map(|file| file.to_string_lossy().into_owned()).collect();
+    files.sort();
     let mounts = std::fs::read_to_string(format!("{proc}/mountinfo"))?;
     let mounts = mounts.lines().filter(|line| line.contains(" - nfs") && !line.contains(KUBELET)).count();
     let is_stuck = |task: &std::fs::DirEntry| {

@@ -73,6 +73,17 @@ pub(crate) struct Clients {
     pub(crate) node: support::Client,
 }
 
+/// Writes the configuration of the services: exports of the server that fails, each with its share, and the healthy export.
+pub(crate) fn configure(version: Version, faulty: &[(&str, &str)], limits: &str) -> Result<()> {
+    let export = |name: &str, server: &str, share: &str| {
+        let options = version.options();
+        format!("  - {{name: {name}, server: {server}, share: {share}, mountOptions: [{options}]}}\n")
+    };
+    let faulty: String = faulty.iter().map(|(name, share)| export(name, FAULTY, share)).collect();
+    let config = format!("exports:\n{faulty}{}{limits}", export("healthy", HEALTHY, "/share"));
+    Ok(std::fs::write(format!("{DIR}/config.yaml"), config)?)
+}
+
 impl World {
     /// Prepares the guest and waits for the server. The services do not run yet.
     pub(crate) fn make(driver: &Path, version: Version) -> Result<Self> {
@@ -82,24 +93,13 @@ impl World {
         run(Command::new("mount").args(["--make-rshared", KUBELET]))?;
         clients::prepare()?;
         agent::server_is_up()?;
-        let export = |name: &str, server: &str| {
-            format!(
-                "  - {{name: {name}, server: {server}, share: /share, mountOptions: [{}]}}\n",
-                version.options()
-            )
-        };
         // All calls of a cell run at once, and none of them may wait for the place of another one.
-        let config = format!(
-            "exports:\n{}{}limits:\n  callsPerExport: 64\n",
-            export("faulty", FAULTY),
-            export("healthy", HEALTHY)
-        );
-        std::fs::write(format!("{DIR}/config.yaml"), config)?;
+        configure(version, &[("faulty", "/share")], "limits:\n  callsPerExport: 64\n")?;
         let clients = [Client::make(1)?, Client::make(2)?];
         Ok(Self { driver: driver.to_owned(), clients, services: None })
     }
 
-    /// Starts both services.
+    /// Starts both services. They must not run.
     pub(crate) async fn start(&mut self) -> Result<()> {
         let node = ["--node-id", "node-1", "--kubelet-dir", KUBELET];
         let controller = self.launch("controller", 0, &[])?;
@@ -131,6 +131,11 @@ impl World {
     /// Kills both services.
     pub(crate) fn kill(&mut self) {
         self.services = None;
+    }
+
+    /// The running services, which are then somebody else's to end.
+    pub(crate) fn take(&mut self) -> Result<Services> {
+        self.services.take().context("the services do not run")
     }
 
     pub(crate) fn services(&self) -> Result<&Services> {
