@@ -157,7 +157,7 @@ fn check_healthy(
 }
 
 /// Nothing of the volumes is left on the export, and the driver has nothing unfinished there.
-async fn export_is_clean() -> Result<()> {
+pub(crate) async fn export_is_clean() -> Result<()> {
     let begun = Instant::now();
     loop {
         // What begins with a dot in a folder of the state directory is about the folder, and stays.
@@ -175,7 +175,7 @@ async fn export_is_clean() -> Result<()> {
 }
 
 /// No target is mounted or left.
-fn node_is_clean() -> Result<()> {
+pub(crate) fn node_is_clean() -> Result<()> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
     let left: Vec<&str> =
         mounts.lines().filter(|line| line.contains(" - nfs") && line.contains(KUBELET)).collect();

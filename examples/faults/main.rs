@@ -1,7 +1,7 @@
 //! Shows what every call answers while the NFS server fails, for every fault, and that nothing is left of it.
 //!
 //! `target/release/examples/faults DRIVER VERSION PART [FAULT...]`, or `make faults`. VERSION is 4.2 or 3. PART is `matrix` or
-//! `scenes`, which can be limited to some. The program starts two guests on a network of their own: one for the driver and a healthy
+//! `scenes`, which can be limited to some, or `soak SECONDS`. The program starts two guests on a network of their own: one for the driver and a healthy
 //! server, and one for the server that fails. The exit status is 1 if an answer is not what docs/FAULTS.md promises.
 
 mod agent;
@@ -16,6 +16,7 @@ mod matrix;
 mod report;
 mod round;
 mod scenes;
+mod soak;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod world;
@@ -49,7 +50,7 @@ fn run(args: &[&str]) -> Result<bool> {
             let driver = Path::new(driver).canonicalize().with_context(|| (*driver).to_owned())?;
             host::in_own_network(&driver, version, part)
         }
-        _ => bail!("usage: faults DRIVER 4.2|3 matrix [FAULT...] | scenes [SCENE...]"),
+        _ => bail!("usage: faults DRIVER 4.2|3 matrix [FAULT...] | scenes [SCENE...] | soak SECONDS"),
     }
 }
 
@@ -59,6 +60,7 @@ fn in_guest(driver: &Path, version: world::Version, part: &[&str]) -> Result<boo
     runtime.block_on(async {
         match part {
             ["matrix", faults @ ..] => matrix::run(driver, version, faults).await,
+            ["soak", seconds] => soak::run(driver, version, seconds.parse()?).await,
             ["scenes", names @ ..] => scenes::run(driver, version, names).await,
             _ => bail!("no such part: {part:?}"),
         }
