@@ -40,6 +40,8 @@ pub(super) fn encode_snapshot(snapshot: &Snapshot) -> proto::Snapshot {
         // A snapshot that is not complete is not visible.
         ready_to_use: true,
         group_snapshot_id: snapshot.group.as_ref().map(ToString::to_string).unwrap_or_default(),
+        // There is no topology: every node can reach an export.
+        accessible_topology: Vec::new(),
     }
 }
 

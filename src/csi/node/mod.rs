@@ -154,7 +154,7 @@ fn plan_stats(
     let lane = lane_of_published(&publisher, &id, &path);
     Ok(Work::new(Guard::Look(path.clone()), lane, move |_| {
         let usage = encode_usage(&publisher.stats(&path)?);
-        Ok(proto::NodeGetVolumeStatsResponse { usage, ..Default::default() })
+        Ok(proto::NodeGetVolumeStatsResponse { usage })
     }))
 }
 

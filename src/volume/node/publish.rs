@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, mountinfo, step};
 
+use crate::volume::error::refuse_unsafe;
 use crate::volume::error::{Error, Result};
-use crate::volume::error::{refuse_unsafe, several};
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::node::ephemeral;
 use crate::volume::node::target_dir::{make_target, remove_target};
@@ -17,6 +17,7 @@ use crate::volume::node::targets::{Attempt, Targets};
 use crate::volume::policy::access_mode::AccessMode;
 use crate::volume::policy::settings::ResolvedExport;
 use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::whole_share;
 use crate::volume::volumes::Volumes;
 
 /// A volume and where it is to appear.
@@ -43,6 +44,8 @@ pub struct Publish {
 pub enum Directory {
     /// The one at this path.
     At(SubDir),
+    /// The share itself.
+    Share,
     /// The one at this path, mounted by itself, because the server may not let nodes mount the share.
     Direct(SubDir),
     /// One that is created for a pod. The text is the handle that kubelet gave the volume.
@@ -54,6 +57,7 @@ impl Directory {
     fn path(&self) -> PathBuf {
         match self {
             Self::At(sub_dir) | Self::Direct(sub_dir) => PathBuf::from(sub_dir.as_str()),
+            Self::Share => PathBuf::new(),
             Self::Ephemeral(volume_id) => ephemeral::path_of(volume_id),
         }
     }
@@ -71,7 +75,7 @@ pub struct Publisher {
 /// What the mount table means for a publish.
 #[derive(Debug, PartialEq, Eq)]
 enum Finding {
-    /// The volume is there already, as it is asked for.
+    /// The volume is there already, with the flags that are asked for.
     Done,
     /// Nothing is there.
     Free,
@@ -123,17 +127,17 @@ impl Publisher {
             let names: Vec<OsString> = own_names.iter().cloned().chain(kernel_name).collect();
             let placed = self.place(publish, &volume, target, &table, &names, attempt);
             match (&publish.directory, placed) {
-                // The unpublish has found nothing to remove.
+                // The unpublish has found no mount, so it has not removed the directory.
                 (Directory::Ephemeral(volume_id), Err(error)) if attempt.is_revoked() => {
-                    let discarded = ephemeral::discard(mounted, volume_id);
-                    Err(several(std::iter::once(error).chain(discarded.err()).collect()))
+                    Err(error.with_cleanup(ephemeral::discard(mounted, volume_id)))
                 }
                 (_, placed) => placed,
             }
         })
     }
 
-    /// Mounts the volume's directory by itself, and keeps of that mount only the bind at the target.
+    /// Mounts the directory of the volume itself instead of the share. When the volume is at the target, that mount is unmounted again, and
+    /// only the bind mount stays.
     fn publish_direct(
         &self,
         publish: &Publish,
@@ -149,9 +153,9 @@ impl Publisher {
             .map_err(Error::from)
             .and_then(|table| self.place(publish, &root.dir, target, &table, names, attempt));
         let released = self.mounter.release_export(&root).map_err(Error::from);
-        match (placed, released) {
-            (Err(first), Err(second)) => Err(Error::Several(vec![first, second])),
-            (placed, released) => placed.and(released),
+        match placed {
+            Ok(()) => released,
+            Err(reason) => Err(reason.with_cleanup(released)),
         }
     }
 
@@ -185,15 +189,14 @@ impl Publisher {
             let made = make_target(target)?;
             let Some(bind) = bind.take() else { return Ok(()) };
             self.mounter.place(bind, target).map_err(|error| {
-                let cleaned = made.then(|| remove_target(target)).and_then(Result::err);
-                several(std::iter::once(error.into()).chain(cleaned).collect())
+                Error::from(error).with_cleanup(if made { remove_target(target) } else { Ok(()) })
             })
         });
-        // Still there: the publish was revoked, or the target cannot be used.
+        // If the bind mount was not placed, the publish was revoked or the target cannot be used.
         let discarded = bind.map_or(Ok(()), |bind| self.mounter.discard(bind).map_err(Error::from));
-        match (placed, discarded) {
-            (Err(first), Err(second)) => Err(Error::Several(vec![first, second])),
-            (placed, discarded) => placed.and(discarded),
+        match placed {
+            Ok(()) => discarded,
+            Err(reason) => Err(reason.with_cleanup(discarded)),
         }
     }
 
@@ -244,8 +247,10 @@ impl Publisher {
 
 /// Opens the directory of a volume as a place to bind.
 fn open_volume(mounted: &MountedExport, directory: &Directory) -> Result<Dir> {
-    if let Directory::Ephemeral(volume_id) = directory {
-        return ephemeral::open(mounted, volume_id);
+    match directory {
+        Directory::Ephemeral(volume_id) => return ephemeral::open(mounted, volume_id),
+        Directory::Share => return whole_share::open(mounted.share()),
+        Directory::At(_) | Directory::Direct(_) => {}
     }
     mounted.share().open_place(directory.path()).map_err(|error| {
         if error.is_not_found() {
