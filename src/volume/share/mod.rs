@@ -15,3 +15,4 @@ mod records;
 pub mod reservations;
 pub mod snapshots;
 pub mod state_dir;
+pub mod whole_share;
