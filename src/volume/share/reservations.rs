@@ -86,6 +86,7 @@ impl Change<'_> {
     }
 
     /// The sum of what is reserved now in bytes, or 0 if that was never counted.
+    #[must_use]
     pub fn sum(&self) -> u64 {
         self.reservations.count.lock().as_ref().map_or(0, |count| count.bytes)
     }

@@ -85,7 +85,7 @@ async fn restart_during_calls(controllers: &[Member], round: u32) -> u32 {
             controller.network.lose_replies(true);
         }
         tokio::time::sleep(ON_THE_WAY).await;
-        tokio::task::spawn_blocking(|| drop(server::Stopped::stop())).await.unwrap();
+        drop(server::Stopped::stop());
         for controller in controllers {
             controller.network.slow_down(DELAY);
         }
