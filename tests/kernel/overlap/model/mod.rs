@@ -6,6 +6,7 @@
 //! with it long after the answer of another one.
 
 mod cast;
+mod check;
 mod faults;
 mod worker;
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nfs_subdir_csi::csi::proto::{self, Volume};
-use tonic::{Code, Status};
+use tonic::Code;
 
 use super::cast::{Cast, NODES, Reached};
 use crate::fixture::random::Random;
@@ -14,11 +14,11 @@ use crate::overlap::members::on_server;
 use crate::support;
 
 /// Directories of a worker. A deleted volume's directory is given to a later volume of another name.
-const CLAIMS: usize = 5;
+pub(super) const CLAIMS: usize = 5;
 const MOST_SNAPSHOTS: usize = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Policy {
+pub(super) enum Policy {
     Delete,
     Archive,
     Retain,
@@ -26,43 +26,43 @@ enum Policy {
 
 /// A volume that was acknowledged.
 #[derive(Debug, Clone)]
-struct Owned {
-    name: String,
-    reached: Reached,
-    claim: usize,
-    policy: Policy,
-    capacity: i64,
+pub(super) struct Owned {
+    pub(super) name: String,
+    pub(super) reached: Reached,
+    pub(super) claim: usize,
+    pub(super) policy: Policy,
+    pub(super) capacity: i64,
     /// Names of the files in it. A file contains its own name.
-    files: Vec<String>,
+    pub(super) files: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
-struct Snapshot {
-    name: String,
-    id: String,
-    reached: Reached,
-    files: Vec<String>,
+pub(super) struct Snapshot {
+    pub(super) name: String,
+    pub(super) id: String,
+    pub(super) reached: Reached,
+    pub(super) files: Vec<String>,
 }
 
 pub(super) struct Worker {
-    number: u64,
-    random: Random,
-    cast: Arc<Cast>,
-    seed: String,
-    made: u64,
-    volumes: Vec<Owned>,
-    snapshots: Vec<Snapshot>,
+    pub(super) number: u64,
+    pub(super) random: Random,
+    pub(super) cast: Arc<Cast>,
+    pub(super) seed: String,
+    pub(super) made: u64,
+    pub(super) volumes: Vec<Owned>,
+    pub(super) snapshots: Vec<Snapshot>,
     /// Volumes that a process may still make, because an answer to CreateVolume did not come: name, export, claim.
-    late: Vec<(String, Reached, usize)>,
-    late_snapshots: Vec<(String, String, Reached)>,
+    pub(super) late: Vec<(String, Reached, usize)>,
+    pub(super) late_snapshots: Vec<(String, String, Reached)>,
     /// The file that each archived volume has for itself.
-    archives: BTreeSet<String>,
+    pub(super) archives: BTreeSet<String>,
     /// Volumes that were deleted and whose directories stay where they are.
-    retained: Vec<Owned>,
+    pub(super) retained: Vec<Owned>,
     /// All files of deleted volumes that lie in archives or in the trash, also those that were copied from other volumes.
-    lasting: BTreeSet<String>,
-    kept: Vec<String>,
-    removed: Vec<String>,
+    pub(super) lasting: BTreeSet<String>,
+    pub(super) kept: Vec<String>,
+    pub(super) removed: Vec<String>,
 }
 
 impl Worker {
@@ -107,7 +107,7 @@ impl Worker {
         usize::try_from(self.made * 7 + self.number).unwrap() % length
     }
 
-    fn context(&self, what: &str) -> String {
+    pub(super) fn context(&self, what: &str) -> String {
         format!("{}, worker {}: {what}", self.seed, self.number)
     }
 
@@ -116,15 +116,18 @@ impl Worker {
         format!("{kind}-{}-{}", self.number, self.made)
     }
 
-    fn sub_dir(&self, claim: usize) -> String {
+    pub(super) fn sub_dir(&self, claim: usize) -> String {
         format!("w{}/claim-{claim}", self.number)
     }
 
-    fn directory(&self, claim: usize) -> PathBuf {
+    pub(super) fn directory(&self, claim: usize) -> PathBuf {
         on_server(&self.sub_dir(claim))
     }
 
-    async fn create(&mut self, source: Option<(proto::volume_content_source::Type, Reached, Vec<String>)>) {
+    pub(super) async fn create(
+        &mut self,
+        source: Option<(proto::volume_content_source::Type, Reached, Vec<String>)>,
+    ) {
         let name = self.name("pvc");
         let free: Vec<usize> =
             (0..CLAIMS).filter(|claim| self.volumes.iter().all(|volume| volume.claim != *claim)).collect();
@@ -246,7 +249,7 @@ impl Worker {
         self.remove_snapshot(&snapshot.id, snapshot.reached, &context).await;
     }
 
-    async fn remove_snapshot(&self, id: &str, reached: Reached, context: &str) {
+    pub(super) async fn remove_snapshot(&self, id: &str, reached: Reached, context: &str) {
         let (answer, _) = self
             .cast
             .ask_controller(reached, |mut client| {
@@ -306,7 +309,7 @@ impl Worker {
         assert!(!target.exists(), "{context}: unpublish left the target");
     }
 
-    async fn delete(&mut self) {
+    pub(super) async fn delete(&mut self) {
         let volume = self.volumes.remove(self.pick(self.volumes.len()));
         let context = self.context(&format!("delete {volume:?}"));
         self.remove_volume(&volume.name, volume.reached, &context).await;
@@ -334,7 +337,7 @@ impl Worker {
         }
     }
 
-    async fn remove_volume(&self, name: &str, reached: Reached, context: &str) {
+    pub(super) async fn remove_volume(&self, name: &str, reached: Reached, context: &str) {
         let (answer, _) = self
             .cast
             .ask_controller(reached, |mut client| {
@@ -344,138 +347,5 @@ impl Worker {
             })
             .await;
         answer.unwrap_or_else(|status| panic!("{context}: {status}"));
-    }
-
-    /// Deletes volumes that processes may have made after another one had answered and the volume was deleted.
-    async fn delete_late(&mut self, claim: Option<usize>, but: &str) {
-        let live: BTreeSet<_> = self.volumes.iter().map(|volume| volume.name.clone()).collect();
-        for (name, reached, of) in self.late.clone() {
-            if claim.is_none_or(|claim| claim == of) && name != but && !live.contains(&name) {
-                self.remove_volume(&name, reached, &self.context(&format!("delete the late {name}"))).await;
-            }
-        }
-    }
-
-    /// Deletes whatever a process may have made on its own after the call had been answered by another one.
-    pub(super) async fn remove_what_late_calls_made(&mut self) {
-        self.delete_late(None, "").await;
-        let live: BTreeSet<_> = self.snapshots.iter().map(|snapshot| snapshot.name.clone()).collect();
-        for (name, source, reached) in self.late_snapshots.clone() {
-            if live.contains(&name) {
-                continue;
-            }
-            let (answer, _) = self
-                .cast
-                .ask_controller(reached, |mut client| {
-                    let request = proto::ListSnapshotsRequest {
-                        source_volume_id: source.clone(),
-                        ..Default::default()
-                    };
-                    async move { client.controller.list_snapshots(request).await }
-                })
-                .await;
-            let context = self.context(&format!("list the snapshots of {source}"));
-            for entry in answer.unwrap_or_else(|status| panic!("{context}: {status}")).entries {
-                let id = entry.snapshot.unwrap().snapshot_id;
-                if self.snapshots.iter().all(|snapshot| snapshot.id != id) {
-                    self.remove_snapshot(&id, reached, &context).await;
-                }
-            }
-        }
-    }
-
-    /// Asks for one volume and compares its files.
-    async fn check(&self, volume: Owned) {
-        let context = self.context(&format!("check {volume:?}"));
-        let (answer, _) = self
-            .cast
-            .ask_controller(volume.reached, |mut client| {
-                let request =
-                    proto::ControllerGetVolumeRequest { volume_id: volume.reached.handle(&volume.name) };
-                async move { client.controller.controller_get_volume(request).await }
-            })
-            .await;
-        let answer = answer.unwrap_or_else(|status: Status| panic!("{context}: {status}"));
-        assert_eq!(answer.volume.unwrap().capacity_bytes, volume.capacity, "{context}");
-        self.compare_files(&volume, &context);
-    }
-
-    /// Compares all that is acknowledged with what there is.
-    pub(super) async fn check_all(&mut self) {
-        for volume in self.volumes.clone() {
-            self.check(volume).await;
-        }
-        for volume in &self.retained {
-            self.compare_files(volume, &self.context("a retained directory"));
-        }
-        // A snapshot is compared by what a volume made from it holds.
-        while self.volumes.len() >= CLAIMS {
-            self.delete().await;
-        }
-        for snapshot in self.snapshots.clone() {
-            let origin =
-                proto::volume_content_source::Type::Snapshot(proto::volume_content_source::SnapshotSource {
-                    snapshot_id: snapshot.id,
-                });
-            self.create(Some((origin, snapshot.reached, snapshot.files))).await;
-            let restored = self.volumes.pop().unwrap();
-            self.volumes.insert(0, restored);
-            while self.volumes.len() >= CLAIMS {
-                self.delete().await;
-            }
-        }
-    }
-
-    fn compare_files(&self, volume: &Owned, context: &str) {
-        let directory = self.directory(volume.claim);
-        let entries = directory.read_dir().unwrap_or_else(|error| panic!("{context}: {error}"));
-        let mut found: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        let mut expected = volume.files.clone();
-        found.sort();
-        expected.sort();
-        assert_eq!(found, expected, "{context}: the files of the volume");
-        for file in &expected {
-            let text = fs::read_to_string(directory.join(file)).unwrap();
-            assert_eq!(&text, file, "{context}: the content of {file}");
-        }
-    }
-
-    /// The directories that the share holds for this worker: those of its volumes, and archives.
-    pub(super) fn directories(&self) -> Vec<String> {
-        let present = self.volumes.iter().chain(&self.retained);
-        let mut all: Vec<String> = present.map(|volume| self.sub_dir(volume.claim)).collect();
-        let archives = on_server(&format!("archived-w{}", self.number));
-        for archive in archives.read_dir().into_iter().flatten().map(Result::unwrap) {
-            let files = archive.path().read_dir().unwrap().map(|file| file.unwrap().file_name());
-            if files.into_iter().any(|file| self.archives.contains(file.to_str().unwrap())) {
-                all.push(format!("archived-w{}/{}", self.number, archive.file_name().to_str().unwrap()));
-            }
-        }
-        assert_eq!(
-            all.len(),
-            self.volumes.len() + self.retained.len() + self.archives.len(),
-            "{}",
-            self.context("archives are lost")
-        );
-        all
-    }
-
-    /// Names of files of deleted volumes that the export keeps for a day.
-    pub(super) fn kept_in_trash(&self) -> impl Iterator<Item = &str> {
-        self.kept.iter().map(String::as_str)
-    }
-
-    /// Names of files of deleted volumes that have to be gone, unless another volume was made from the volume.
-    pub(super) fn removed(&self) -> impl Iterator<Item = &str> {
-        let copied: BTreeSet<&String> = self.volumes.iter().flat_map(|volume| &volume.files).collect();
-        let snapshots: BTreeSet<&String> =
-            self.snapshots.iter().flat_map(|snapshot| &snapshot.files).collect();
-        self.removed
-            .iter()
-            .filter(move |file| {
-                !copied.contains(file) && !snapshots.contains(file) && !self.lasting.contains(*file)
-            })
-            .map(String::as_str)
     }
 }
