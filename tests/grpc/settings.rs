@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 
 use nfs_subdir_csi::csi::proto;
 use nfs_subdir_csi::linux::NfsSource;
-use nfs_subdir_csi::volume::policy::settings::{
-    ExportPolicy, InlineServers, NamedExport, PrivateOptions, ServerPattern, Settings,
-};
+use nfs_subdir_csi::volume::policy::server_pattern::{InlineServers, ServerPattern};
+use nfs_subdir_csi::volume::policy::settings::{ExportPolicy, NamedExport, PrivateOptions, Settings};
 use tonic::Code;
 
 use crate::support::{create, delete, map, publish, unpublish};
 use crate::{Driver, PARAMETERS};
 
 /// A configuration whose default export `fast` is `/srv` on these servers.
-fn fast(servers: &[&str]) -> Settings {
+pub(crate) fn fast(servers: &[&str]) -> Settings {
     let source = |server: &&str| NfsSource { server: (*server).to_owned(), share: "/srv".to_owned() };
     let export = NamedExport {
         sources: servers.iter().map(source).collect(),

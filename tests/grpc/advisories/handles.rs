@@ -1,7 +1,8 @@
 //! Handles and attributes that do not name a volume.
 
 use nfs_subdir_csi::csi::proto;
-use nfs_subdir_csi::volume::policy::settings::{InlineServers, ServerPattern, Settings};
+use nfs_subdir_csi::volume::policy::server_pattern::{InlineServers, ServerPattern};
+use nfs_subdir_csi::volume::policy::settings::Settings;
 use proto::volume_content_source::{SnapshotSource, Type, VolumeSource};
 use tonic::Code;
 
