@@ -10,6 +10,7 @@
 //! processes/   what each process is creating or removing       share/process_dir.rs
 //! deleted/     what the reaper removes, and when               share/deleted.rs
 //! ```
+//!
 //! The driver stores everything it knows there. A new record is written to a draft and then linked into place, so it is never incomplete. A
 //! record that changes is written in place with one WRITE.
 
