@@ -29,6 +29,9 @@ pub struct Settings {
     pub inline_servers: InlineServers,
     /// The policy for exports that are named by server and share.
     pub inline_policy: ExportPolicy,
+    /// The shares that a PersistentVolume without `subDir` publishes themselves. No volumes are made on them, because a pod
+    /// would see these and the state directory.
+    pub whole_shares: Vec<NfsSource>,
     /// The policy for volumes whose StorageClass or handle names none.
     pub on_delete: OnDelete,
     /// Whether a pod can define an ephemeral volume.
@@ -50,6 +53,15 @@ pub struct NamedExport {
     pub mount_options: PrivateOptions,
     /// The policy for its volumes.
     pub policy: ExportPolicy,
+}
+
+impl NamedExport {
+    /// The names of mount options that have no effect, each with the one that replaces it. Such a list is a mistake.
+    pub fn contradictions(&self) -> Result<Vec<(String, String)>> {
+        let name = |option: String| option.split('=').next().unwrap_or_default().to_owned();
+        let found = nfs_options::contradictions(&self.mount_options.0)?;
+        Ok(found.into_iter().map(|(earlier, later)| (name(earlier), name(later))).collect())
+    }
 }
 
 /// Mount options that must not appear in a log.
@@ -108,11 +120,17 @@ pub enum ServerPattern {
 }
 
 impl ServerPattern {
-    /// Reads a pattern. A text that is neither a network nor a domain is a name.
+    /// Reads a pattern. A text that is neither a network nor a domain is a name. The brackets of an IPv6 address and a dot
+    /// at the end make no difference.
     #[must_use]
     pub fn parse(text: &str) -> Self {
+        let text = plain(text);
         if let Ok(network) = text.parse() {
             return Self::Network(network);
+        }
+        // As a network, an IPv6 address has only one spelling.
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Self::Network(address.into());
         }
         match text.strip_prefix("*.") {
             Some(domain) => Self::Domain(format!(".{}", domain.to_ascii_lowercase())),
@@ -121,7 +139,7 @@ impl ServerPattern {
     }
 
     fn fits(&self, server: &str) -> bool {
-        let server = server.to_ascii_lowercase();
+        let server = plain(server).to_ascii_lowercase();
         match self {
             Self::Exact(name) => &server == name,
             Self::Domain(domain) => server.ends_with(domain.as_str()) && server.len() > domain.len(),
@@ -130,6 +148,16 @@ impl ServerPattern {
             }
         }
     }
+}
+
+/// A server or pattern without the brackets of an IPv6 address and without a dot at the end.
+fn plain(text: &str) -> &str {
+    let text = text.trim();
+    let text = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        Some((address, "")) => address,
+        _ => text,
+    };
+    text.strip_suffix('.').unwrap_or(text)
 }
 
 /// An export with everything that is needed to mount it.
@@ -221,6 +249,15 @@ impl Settings {
         }
     }
 
+    /// Whether the administrator has listed this share as one that can be published itself. Upper and lower case make no
+    /// difference in the name of a server.
+    #[must_use]
+    pub fn is_whole_share(&self, export: &ResolvedExport) -> bool {
+        let is_same =
+            |a: &NfsSource, b: &NfsSource| a.server.eq_ignore_ascii_case(&b.server) && a.share == b.share;
+        self.whole_shares.iter().any(|listed| export.sources.iter().any(|source| is_same(source, listed)))
+    }
+
     /// The export for a StorageClass that names none.
     #[must_use]
     pub fn default_export(&self) -> Option<ExportRef> {
@@ -280,10 +317,23 @@ mod tests {
 
     #[test]
     fn inline_servers_are_compared_with_the_list() {
-        let patterns = ["nas.example", "*.lab.example", "10.1.0.0/16", "fd00::/8"].map(ServerPattern::parse);
+        let patterns =
+            ["nas.example", "*.lab.example", "10.1.0.0/16", "fd00::/8", "[2001:db8::0:1]", "dot.example."]
+                .map(ServerPattern::parse);
         let settings =
             Settings { inline_servers: InlineServers::Listed(patterns.to_vec()), ..Settings::default() };
-        for server in ["nas.example", "NAS.Example", "a.lab.example", "10.1.2.3", "fd00::1", "[fd00::1]"] {
+        for server in [
+            "nas.example",
+            "NAS.Example",
+            "a.lab.example",
+            "10.1.2.3",
+            "fd00::1",
+            "[fd00::1]",
+            "nas.example.",
+            "2001:db8::1",
+            "dot.example",
+            "dot.example.",
+        ] {
             assert!(settings.resolve(&inline(server)).is_ok(), "{server}");
         }
         for server in
