@@ -75,7 +75,7 @@ impl Volumes {
             return Err(meanwhile());
         }
         draft.place(parent, name).map_err(|error| if error.is_not_empty() { meanwhile() } else { error })?;
-        if state.has_record(held)? && held.is_current()? {
+        if state.has_record(held)? {
             return Ok(());
         }
         state.with_path(held, || state.discard(parent, name, key, ExportPolicy::default()))?;

@@ -17,7 +17,8 @@ const ATTEMPTS: usize = 3;
 
 impl StateDir {
     /// Promises a new volume: claims its directory and writes its record. NFS requests for a directory at the top of the
-    /// share: 5 to write the record, LINK twice, and GETATTR and LOOKUP to see that no volume is inside. [`Self::keep`] or
+    /// share: OPEN and WRITE for the record, LINK twice, and GETATTR (and LOOKUP, if any volume is inside of another directory) to see
+    /// that no volume is inside. [`Self::keep`] or
     /// [`Self::release`] ends it.
     ///
     /// The claim comes before the record, so a record has a claim unless a process was killed while it deleted the volume,

@@ -77,14 +77,22 @@ impl StateDir {
         hold_in(&self.volumes, &file_of(key), key)
     }
 
-    /// Ends the making of a volume: removes the name that the record has in the directory of this process. One REMOVE.
+    /// Ends the making of a volume: removes the name that the record has in the directory of this process. NFS requests: CLOSE and REMOVE.
     pub fn keep(&self, held: &HeldRecord) -> Result<()> {
-        held.draft.as_ref().map_or(Ok(()), Draft::remove_file)
+        let Some(draft) = &held.draft else { return Ok(()) };
+        held.file.close();
+        draft.remove_file()
     }
 
-    /// Whether the record has its name on the server now. A name that a deletion has moved aside does not count. NFS requests:
-    /// GETATTR, and LOOKUP or GETATTR.
+    /// Whether the record has its name and all the others on the server now. A name that a deletion has moved aside does not count. NFS
+    /// requests: GETATTR, and LOOKUP or GETATTR.
     pub fn has_record(&self, held: &HeldRecord) -> Result<bool> {
+        let now = self.volumes.fresh_entry(file_of(&held.key))?;
+        Ok(now.is_some_and(|now| now.inode == held.file.inode() && now.links >= held.names()))
+    }
+
+    /// Whether the record has its name in `volumes/` on the server now.
+    fn has_name(&self, held: &HeldRecord) -> Result<bool> {
         let now = self.volumes.fresh_entry(file_of(&held.key))?;
         Ok(now.is_some_and(|now| now.inode == held.file.inode()))
     }
@@ -159,7 +167,10 @@ impl StateDir {
             }
         }
         let all = self.kept_part(INSIDE)?;
-        all.fresh()?;
+        // A directory has a link for each directory in it, on most file systems, and two for itself.
+        if all.fresh()?.links == 2 {
+            return Ok(None);
+        }
         let inside = match all.open_dir(hash_of(sub_dir.as_str())) {
             Err(error) if error.is_not_found() => return Ok(None),
             opened => opened?,
