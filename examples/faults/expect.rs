@@ -58,6 +58,9 @@ fn codes(fault: Fault, moment: Moment, class: Class) -> Vec<Code> {
             Moment::Cold => vec![Code::Internal, Code::DeadlineExceeded],
             Moment::Warm | Moment::During => vec![Code::DeadlineExceeded],
         },
+        Fault::OtherFsid if class == Class::Stats => vec![Code::Ok, Code::Internal, Code::FailedPrecondition],
+        // A restart takes some seconds, and a client connects again later than the server comes back.
+        Fault::OtherFsid if during => vec![Code::DeadlineExceeded],
         Fault::Restarted | Fault::Slow => vec![Code::Ok, Code::DeadlineExceeded],
         Fault::DiskFull | Fault::QuotaExceeded => match class {
             Class::Write | Class::Copy => vec![Code::ResourceExhausted],
@@ -84,7 +87,7 @@ fn codes(fault: Fault, moment: Moment, class: Class) -> Vec<Code> {
         codes.push(Code::Aborted);
     }
     // The server may have done what the call needs before the fault.
-    if during {
+    if during && !codes.contains(&Code::Ok) {
         codes.push(Code::Ok);
     }
     codes
@@ -99,6 +102,7 @@ fn causes(fault: Fault) -> &'static [&'static str] {
         Fault::DnsSilent | Fault::DnsGone => &["resolve"],
         Fault::RpcbindSilent => &["rpcbind"],
         Fault::Withdrawn => &["export"],
+        Fault::OtherFsid => &["restart the pod", "does the NFS server run"],
         _ => &["does the NFS server run", "is it running"],
     }
 }
