@@ -62,13 +62,15 @@ fn codes(fault: Fault, moment: Moment, class: Class) -> Vec<Code> {
         // A restart takes some seconds, and a client connects again later than the server comes back.
         Fault::OtherFsid if during => vec![Code::DeadlineExceeded],
         Fault::Restarted | Fault::Slow => vec![Code::Ok, Code::DeadlineExceeded],
+        // To change a mode or a record, and to remove something, needs no space.
         Fault::DiskFull | Fault::QuotaExceeded => match class {
-            Class::Write | Class::Copy => vec![Code::ResourceExhausted],
+            Class::Copy | Class::Create => vec![Code::ResourceExhausted],
             _ => vec![Code::Ok],
         },
-        Fault::Withdrawn => vec![Code::Internal],
+        // To a client, a server that denies everything looks like one that does not export the directory.
+        Fault::Withdrawn => vec![Code::Internal, Code::FailedPrecondition],
         Fault::ReadOnly => match class {
-            Class::Write | Class::Copy | Class::Remove => vec![Code::FailedPrecondition],
+            Class::Create | Class::Write | Class::Copy | Class::Remove => vec![Code::Internal],
             _ => vec![Code::Ok],
         },
         Fault::RootSquash => match class {
