@@ -81,8 +81,8 @@ bench: build ## print NFS requests, tasks, times and sizes, each beside its floo
 
 faults: build ## what every call answers while the NFS server fails, for every fault; writes docs/FAULTS.md
 	cargo build --release --example faults
-	vm/at-once '$(EXAMPLES)/faults $(DRIVER) 4.2 matrix' '$(EXAMPLES)/faults $(DRIVER) 3 matrix'
-	vm/at-once '$(EXAMPLES)/faults $(DRIVER) 4.2 scenes' '$(EXAMPLES)/faults $(DRIVER) 3 scenes'
+	vm/at-once '$(EXAMPLES)/faults $(DRIVER) 4.2 matrix' '$(EXAMPLES)/faults $(DRIVER) 3 matrix' \
+	  '$(EXAMPLES)/faults $(DRIVER) 4.2 scenes' '$(EXAMPLES)/faults $(DRIVER) 3 scenes'
 
 # A part of the matrix that takes three minutes: a fault of each kind, and each moment.
 FAULTS := killed-rst@cold dropped-one-way@during port-closed@warm restarted@warm disk-full@warm root-squash@warm
