@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use crate::volume::error::{Error, Result};
 use crate::volume::name::snapshot_handle::LARGEST_GROUP;
 use crate::volume::policy::parameters::Ownership;
-use crate::volume::share::format;
 use crate::volume::share::record::content_of;
+use crate::volume::share::record::format;
 
 /// The largest record file that is read, in bytes. The record of the largest group has fewer.
 pub(in crate::volume) const LONGEST_RECORD: u64 = 512 * 1024;
 
-/// The content of the `record.json` of a set of snapshots. It is never changed. [`crate::volume::share::format`]
+/// The content of the `record.json` of a set of snapshots. It is never changed. [`format`]
 /// says what a later version may add.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotRecord {

@@ -1,5 +1,7 @@
 //! The record of a volume: what the driver knows of the volume.
 
+pub(in crate::volume) mod format;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -10,12 +12,11 @@ use crate::volume::name::sub_dir::SubDir;
 use crate::volume::name::sub_dir::SubDirError;
 use crate::volume::on_delete::OnDelete;
 use crate::volume::policy::parameters::Ownership;
-use crate::volume::share::format;
 
 /// The largest record file that is read, in bytes. The files that the driver writes have a few hundred bytes.
 pub const LONGEST_RECORD: u64 = 64 * 1024;
 
-/// The content of `volumes/<key>.json` in the state directory. [`super::format`] says what a later version may add.
+/// The content of `volumes/<key>.json` in the state directory. [`format`] says what a later version may add.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// `CreateVolumeRequest.name`.
