@@ -45,6 +45,9 @@ pub enum Error {
     /// A list cannot go on from here.
     #[error("the token to go on listing from is none that was given out; begin the list anew")]
     BadToken,
+    /// The server does not let the driver act as root.
+    #[error("{0}")]
+    Denied(String),
     /// More than there is.
     #[error("{0}")]
     OutOfRange(String),
@@ -89,6 +92,16 @@ impl Error {
         match self {
             Self::Sys(error) => error.is_stale(),
             Self::Several(errors) => errors.iter().any(Self::is_stale),
+            _ => false,
+        }
+    }
+
+    /// Whether the server does not let the driver act as root.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Denied(_) => true,
+            Self::Several(errors) => errors.iter().any(Self::is_denied),
             _ => false,
         }
     }
@@ -143,7 +156,7 @@ pub(in crate::volume) fn explain_denied(error: SysError) -> Error {
     if !error.is_denied() || error.path.starts_with('/') {
         return Error::Sys(error);
     }
-    Error::Precondition(format!(
+    Error::Denied(format!(
         "{error}: the server does not let the driver act as root here; export the share with no_root_squash and \
          without all_squash, or make the share's top directory writable for the user that the server takes it for, and use \
          neither uid and gid nor fsGroup"

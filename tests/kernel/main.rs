@@ -9,6 +9,7 @@ mod copies;
 mod dead_server;
 mod exports;
 mod fixture;
+mod health;
 mod hostile;
 mod options;
 mod overlap;

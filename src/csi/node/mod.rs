@@ -1,6 +1,8 @@
 //! The Node service. It needs no staging: each export is mounted once for all volumes on it, and a publish is one bind
 //! mount.
 
+mod health;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,8 +35,13 @@ pub struct Node {
     pub node_id: String,
 }
 
-const CAPABILITIES: [rpc::Type; 3] =
-    [rpc::Type::GetVolumeStats, rpc::Type::SingleNodeMultiWriter, rpc::Type::VolumeMountGroup];
+const CAPABILITIES: [rpc::Type; 5] = [
+    rpc::Type::GetVolumeStats,
+    rpc::Type::SingleNodeMultiWriter,
+    rpc::Type::VolumeMountGroup,
+    rpc::Type::GetVolumeHealth,
+    rpc::Type::GetStorageHealth,
+];
 
 #[tonic::async_trait]
 impl proto::node_server::Node for Node {
@@ -63,6 +70,20 @@ impl proto::node_server::Node for Node {
         let publisher = Arc::clone(&self.publisher);
         let plan = |request| plan_stats(&request, publisher);
         self.dispatcher.call("NodeGetVolumeStats", request, |request| &request.volume_id, plan).await
+    }
+
+    async fn node_get_volume_health(
+        &self,
+        request: Request<proto::NodeGetVolumeHealthRequest>,
+    ) -> Result<Response<proto::NodeGetVolumeHealthResponse>, Status> {
+        self.volume_health(request).await
+    }
+
+    async fn node_get_storage_health(
+        &self,
+        request: Request<proto::NodeGetStorageHealthRequest>,
+    ) -> Result<Response<proto::NodeGetStorageHealthResponse>, Status> {
+        self.storage_health(request).await
     }
 
     async fn node_get_capabilities(

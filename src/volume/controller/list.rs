@@ -5,11 +5,12 @@ use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::{VolumeHandle, VolumeKey};
 use crate::volume::policy::settings::Settings;
 use crate::volume::share::capacity;
+use crate::volume::share::record::Record;
 use crate::volume::volumes::Volume;
 use crate::volume::volumes::Volumes;
 
 /// Volumes in one answer, unless fewer are asked for: a few hundred kilobytes.
-pub(in crate::volume) const LARGEST_PAGE: usize = 1000;
+pub const LARGEST_PAGE: usize = 1000;
 
 /// A part of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,11 +79,7 @@ impl Volumes {
             records.truncate(limit);
             records
                 .into_iter()
-                .map(|(key, record)| {
-                    // A volume of csi-driver-nfs that got a record here keeps its own handle.
-                    let own = VolumeHandle::parse(&record.name).filter(|handle| handle.foreign.is_some());
-                    Ok(Volume::new(own.map_or_else(|| VolumeHandle::new(id.clone(), key), Ok)?, &record))
-                })
+                .map(|(key, record)| Ok(Volume::new(handle_of(id, key, &record)?, &record)))
                 .collect()
         })
     }
@@ -101,7 +98,7 @@ impl Volumes {
     }
 
     /// The exports that a list covers, in order.
-    pub(in crate::volume) fn known_exports(&self, settings: &Settings) -> Vec<ExportRef> {
+    pub fn known_exports(&self, settings: &Settings) -> Vec<ExportRef> {
         let named = settings.exports.keys().map(|name| ExportRef::Named(name.clone()));
         let mut exports: Vec<ExportRef> = named.chain(self.exports.inline_used()).collect();
         exports.retain(|id| settings.resolve(id).is_ok());
@@ -109,4 +106,10 @@ impl Volumes {
         exports.dedup();
         exports
     }
+}
+
+/// The handle of the volume with this key and record. A volume of csi-driver-nfs that got a record here keeps its own handle.
+pub(in crate::volume) fn handle_of(id: &ExportRef, key: VolumeKey, record: &Record) -> Result<VolumeHandle> {
+    let own = VolumeHandle::parse(&record.name).filter(|handle| handle.foreign.is_some());
+    own.map_or_else(|| VolumeHandle::new(id.clone(), key), Ok)
 }

@@ -13,7 +13,7 @@ use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::sub_dir::STATE_DIR;
 use crate::volume::policy::parameters::DEFAULT_MODE;
 use crate::volume::policy::settings::{ExportPolicy, ResolvedExport};
-use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::mounted::MountedExport;
 
 /// The folder of the state directory that they lie in.
 const FOLDER: &str = "ephemeral";

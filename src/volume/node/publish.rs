@@ -16,7 +16,7 @@ use crate::volume::node::target_path::TargetPath;
 use crate::volume::node::targets::{Attempt, Targets};
 use crate::volume::policy::access_mode::AccessMode;
 use crate::volume::policy::settings::ResolvedExport;
-use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::mounted::MountedExport;
 use crate::volume::volumes::Volumes;
 
 /// A volume and where it is to appear.

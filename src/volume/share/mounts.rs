@@ -2,24 +2,20 @@
 //! volumes on it, made at first use and let go of some time after the last.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
-use crate::linux::copy::Support;
-use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, NfsSource, SysError, step};
+use crate::linux::{MountTable, Mounter, NfsOptions, NfsSource, SysError, step};
 
 use crate::volume::error::Result;
 use crate::volume::name::export::ExportRef;
-use crate::volume::policy::settings::{ExportPolicy, ResolvedExport};
+use crate::volume::policy::settings::ResolvedExport;
+use crate::volume::share::mounted::{Key, MountedExport, Promises};
 use crate::volume::share::process_dir::ABANDONED_AFTER;
-use crate::volume::share::reaper::Reaper;
-use crate::volume::share::state_dir::StateDir;
-
-/// For how long a count of promises that nobody uses is taken for right.
-const COUNT_HOLDS: Duration = Duration::from_mins(1);
+use crate::volume::share::state_dir;
 
 /// All mounted exports.
 pub struct Exports {
@@ -31,126 +27,8 @@ pub struct Exports {
     abandoned_after: Duration,
 }
 
-/// Where the export is, and how it is mounted.
-type Key = (Vec<NfsSource>, NfsOptions);
-
 /// Locked while the export is being mounted, so that many first users make one mount.
 type Slot = Mutex<Option<Arc<MountedExport>>>;
-
-/// One mounted export. Whoever holds it may use its handles; they outlive the mount itself.
-pub struct MountedExport {
-    root: ExportRoot,
-    state: Mutex<Option<Arc<StateDir>>>,
-    reaper: Mutex<Option<Reaper>>,
-    idle_since: Mutex<Option<Instant>>,
-    abandoned_after: Duration,
-    promises: Arc<Promises>,
-    key: Key,
-    means: Support,
-}
-
-/// What is promised on one export, however often it is mounted.
-#[derive(Default)]
-struct Promises {
-    /// Held from the look at what is left until the promise is written.
-    turn: Mutex<()>,
-    /// Bytes promised to all volumes, once somebody has wanted to know, and when that was last right.
-    sum: Mutex<Option<(u64, Instant)>>,
-}
-
-impl MountedExport {
-    /// The share's top directory.
-    #[must_use]
-    pub fn share(&self) -> &Dir {
-        &self.root.dir
-    }
-
-    /// Where the export is mounted in the driver's own namespace.
-    #[must_use]
-    pub fn mount_point(&self) -> &Path {
-        &self.root.mount_point
-    }
-
-    /// The driver's own directory on the share. It is made if it is not there.
-    pub fn state(&self) -> Result<Arc<StateDir>> {
-        let mut state = self.state.lock();
-        match &*state {
-            Some(state) => Ok(Arc::clone(state)),
-            None => Ok(Arc::clone(state.insert(Arc::new(
-                StateDir::create(self.share())?.with_abandoned_after(self.abandoned_after),
-            )))),
-        }
-    }
-
-    /// As [`Self::state`], but `None` if this driver has never made anything on the share.
-    pub fn existing_state(&self) -> Result<Option<Arc<StateDir>>> {
-        let mut state = self.state.lock();
-        if state.is_none() {
-            let opened = StateDir::open(self.share())?;
-            *state = opened.map(|state| Arc::new(state.with_abandoned_after(self.abandoned_after)));
-        }
-        Ok(state.clone())
-    }
-
-    /// The right to make a promise on this export. One call at a time has it.
-    pub fn promise_turn(&self) -> MutexGuard<'_, ()> {
-        self.promises.turn.lock()
-    }
-
-    /// Bytes promised to all volumes with a record. Reads every record the first time, and keeps count from then on; a
-    /// count that has not been used for a while is made revalidate, since another controller may have taken over meanwhile.
-    pub fn promised(&self, state: &StateDir) -> Result<u64> {
-        let mut promised = self.promises.sum.lock();
-        let sum = match *promised {
-            Some((sum, used)) if used.elapsed() < COUNT_HOLDS => sum,
-            _ => state.sum_of_capacities()?,
-        };
-        *promised = Some((sum, Instant::now()));
-        Ok(sum)
-    }
-
-    /// Says that a volume's promise has changed from `before` to `after` bytes.
-    pub fn promised_changed(&self, before: u64, after: u64) {
-        if let Some((sum, _)) = self.promises.sum.lock().as_mut() {
-            *sum = sum.saturating_sub(before).saturating_add(after);
-        }
-    }
-
-    /// How files are copied within this export, as far as that is known.
-    pub fn means(&self) -> &Support {
-        &self.means
-    }
-
-    /// Whether it is the same directory on the same server, however it is mounted.
-    pub fn is_same_export(&self, other: &Self) -> bool {
-        self.key.0 == other.key.0
-    }
-
-    /// Has what earlier processes left removed, unless that has begun already.
-    pub fn reap_once(&self, state: &Arc<StateDir>, legacy: ExportPolicy) {
-        if self.reaper.lock().is_none() {
-            self.reap(state, Some(legacy));
-        }
-    }
-
-    /// Has what is deleted and what is abandoned removed in the background. `legacy` is for what version 0.1.0 has deleted
-    /// ([`Reaper::wake`]). A thread that cannot be started is tried again at the next call.
-    pub fn reap(&self, state: &Arc<StateDir>, legacy: Option<ExportPolicy>) {
-        let mut reaper = self.reaper.lock();
-        if reaper.is_none() {
-            match Reaper::start(Arc::clone(state)) {
-                Ok(started) => *reaper = Some(started),
-                Err(error) => {
-                    tracing::error!(%error, "cannot start the reaper; deleted volumes are removed after the next try");
-                    return;
-                }
-            }
-        }
-        if let Some(reaper) = &*reaper {
-            reaper.wake(legacy);
-        }
-    }
-}
 
 impl Exports {
     /// Exports are mounted by `mounter`, and let go of when nothing has used them for `linger`.
@@ -188,6 +66,10 @@ impl Exports {
                 self.forget(&key, &mounted)?;
                 work(self.mount(&export.id, &key)?.as_ref())
             }
+            // The client keeps what the server once said about access.
+            Err(error) if error.is_denied() && state_dir::ask_again_for_access(mounted.share()).is_ok() => {
+                work(&mounted)
+            }
             result => result,
         }
     }
@@ -214,7 +96,7 @@ impl Exports {
         let slot = Arc::clone(self.slots.lock().entry(key.clone()).or_default());
         let mut slot = slot.lock();
         if let Some(mounted) = slot.as_ref() {
-            *mounted.idle_since.lock() = None;
+            mounted.is_used();
             return Ok(Arc::clone(mounted));
         }
         if matches!(export, ExportRef::Inline(_)) {
@@ -224,16 +106,8 @@ impl Exports {
         let root = self.mounter.mount_export(&key.0, &key.1)?;
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(export = %export, source = %root.dir.label(), version = %root.version, ms = milliseconds, "export mounted");
-        let mounted = Arc::new(MountedExport {
-            root,
-            state: Mutex::default(),
-            reaper: Mutex::default(),
-            idle_since: Mutex::default(),
-            abandoned_after: self.abandoned_after,
-            promises: self.promises_of(&key.0),
-            key: key.clone(),
-            means: Support::same_export(),
-        });
+        let promises = self.promises_of(&key.0);
+        let mounted = Arc::new(MountedExport::new(root, key.clone(), promises, self.abandoned_after));
         *slot = Some(Arc::clone(&mounted));
         Ok(mounted)
     }
@@ -242,7 +116,7 @@ impl Exports {
     fn promises_of(&self, sources: &[NfsSource]) -> Arc<Promises> {
         let slots = self.slots.lock();
         let same = slots.iter().filter(|((own, _), _)| own == sources);
-        let promises = |slot: &Slot| Some(Arc::clone(&slot.try_lock()?.as_ref()?.promises));
+        let promises = |slot: &Slot| Some(slot.try_lock()?.as_ref()?.promises());
         let shared = same.map(|(_, slot)| promises(slot)).find_map(|promises| promises);
         shared.unwrap_or_default()
     }
@@ -253,9 +127,16 @@ impl Exports {
         // Another call may have mounted anew already.
         if slot.as_ref().is_some_and(|mounted| Arc::ptr_eq(mounted, stale)) {
             *slot = None;
-            self.mounter.release_export(&stale.root)?;
+            self.mounter.release_export(stale.root())?;
         }
         Ok(())
+    }
+
+    /// Whether an export is mounted, or is being mounted.
+    #[must_use]
+    pub fn has_mounted(&self, export: &ResolvedExport) -> bool {
+        let in_use = |slot: &Slot| slot.try_lock().is_none_or(|mounted| mounted.is_some());
+        self.slots.lock().iter().any(|((sources, _), slot)| sources == &export.sources && in_use(slot))
     }
 
     /// The exports that were named inline and mounted at least once since the process began.
@@ -283,7 +164,7 @@ impl Exports {
             // Whoever needs the export meanwhile mounts it revalidate, and does not wait for this.
             drop(slot);
             if let Some(mounted) = unused {
-                match self.mounter.release_export(&mounted.root) {
+                match self.mounter.release_export(mounted.root()) {
                     Ok(()) => tracing::info!(export = %export, "export unused, let go"),
                     Err(error) => failures.push(error),
                 }
@@ -303,14 +184,11 @@ impl Exports {
         let device = table.at(mounted.mount_point()).map(|mount| &mount.device);
         let published =
             table.iter().any(|mount| Some(&mount.device) == device && !own.contains(&mount.mount_point));
-        let called =
-            Arc::strong_count(mounted) > 1 || mounted.reaper.lock().as_ref().is_some_and(Reaper::is_pending);
-        let mut idle_since = mounted.idle_since.lock();
-        if published || called {
-            *idle_since = None;
+        if published || Arc::strong_count(mounted) > 1 || mounted.is_reaping() {
+            mounted.is_used();
             return false;
         }
-        now.saturating_duration_since(*idle_since.get_or_insert(now)) >= self.linger
+        mounted.idle(now) >= self.linger
     }
 }
 
@@ -325,6 +203,7 @@ mod tests {
     use crate::linux::nfs_options::{self, BindFlags};
     use crate::volume::name::export::Export;
     use crate::volume::policy::settings::Settings;
+    use std::path::Path;
 
     struct Setup {
         _temporary: tempfile::TempDir,
