@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Parser;
 use nfs_subdir_csi::config::{Cli, Command, Common, ConfigCommand, NodeArgs};
 use nfs_subdir_csi::csi::call::dispatcher::Dispatcher;
@@ -59,6 +59,11 @@ fn check_config(file: &Path) -> anyhow::Result<()> {
         let sources: Vec<String> = export.sources.iter().map(ToString::to_string).collect();
         let is_default = if settings.default_export.as_ref() == Some(name) { " (default)" } else { "" };
         println!("  {name}{is_default}: {}", sources.join(", "));
+        if let Some((earlier, later)) = export.contradictions()?.into_iter().next() {
+            bail!(
+                "export `{name}`: mount option `{earlier}` has no effect, because `{later}` comes after it: remove one of them"
+            );
+        }
     }
     Ok(())
 }

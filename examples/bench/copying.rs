@@ -147,16 +147,16 @@ async fn measure(name: &str, copy: impl FnOnce(&Path, &Path) -> Result<()>) -> R
 fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir(to.join("copy"))?;
     std::fs::create_dir(to.join("links"))?;
-    let (means, progress) = (Support::same_export(), Progress::default());
+    let (support, progress) = (Support::same_export(), Progress::default());
     copy_tree(&CopyRequest {
         from: &Dir::open(from)?,
         to: &Dir::open(&to.join("copy"))?,
         links: &Dir::open(&to.join("links"))?,
-        means: &means,
+        support: &support,
         devices: DeviceNodes::Copy,
         progress: &progress,
     })?;
-    ensure!(means.used() == "clone", "the server does not clone");
+    ensure!(support.used() == "clone", "the server does not clone");
     Ok(())
 }
 

@@ -85,6 +85,18 @@ impl Error {
         Self::Invalid { field: field.into(), reason: reason.into() }
     }
 
+    /// This error and, if the cleanup after it failed too, the error of the cleanup. Both are reported as one.
+    pub(in crate::volume) fn with_cleanup<T>(self, cleaned: Result<T>) -> Self {
+        match (self, cleaned) {
+            (reason, Ok(_)) => reason,
+            (Self::Several(mut errors), Err(error)) => {
+                errors.push(error);
+                Self::Several(errors)
+            }
+            (reason, Err(error)) => Self::Several(vec![reason, error]),
+        }
+    }
+
     /// Whether the server no longer knows a handle that the driver holds (`ESTALE`): it was restarted with
     /// another file system in that place.
     #[must_use]
@@ -163,7 +175,7 @@ pub(in crate::volume) fn explain_denied(error: SysError) -> Error {
     ))
 }
 
-/// Several errors as one; one as itself.
+/// Makes one error of several. If there is only one, it is returned as it is.
 pub(in crate::volume) fn several(mut errors: Vec<Error>) -> Error {
     if errors.len() == 1 { errors.swap_remove(0) } else { Error::Several(errors) }
 }

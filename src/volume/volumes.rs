@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::linux::NfsOptions;
+use crate::linux::unpack::Archive;
 
 use crate::volume::error::{Error, Result};
 use crate::volume::jobs::CopyJobs;
@@ -15,6 +16,7 @@ use crate::volume::name::source::Source;
 use crate::volume::policy::parameters::Ownership;
 use crate::volume::policy::settings::{LiveSettings, ResolvedExport, Settings};
 use crate::volume::policy::volume_context::VolumeContext;
+use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
 use crate::volume::share::directory::find_directory;
 use crate::volume::share::mounted::MountedExport;
 use crate::volume::share::mounts::Exports;
@@ -49,10 +51,43 @@ impl Volumes {
         secret: Option<&str>,
     ) -> Result<Option<ResolvedVolume>> {
         let Some(handle) = VolumeHandle::parse(text) else { return Ok(None) };
-        let settings = self.settings.get();
-        let export = settings.resolve(&handle.export)?;
+        let (export, options) = self.resolve(&handle.export, secret)?;
+        Ok(Some(ResolvedVolume { handle, export, options, settings: self.settings.get() }))
+    }
+
+    /// Finds out where an export is and with which options it is mounted: those of the configuration and those of `secret`.
+    pub(in crate::volume) fn resolve(
+        &self,
+        id: &ExportRef,
+        secret: Option<&str>,
+    ) -> Result<(ResolvedExport, NfsOptions)> {
+        let export = self.settings.get().resolve(id)?;
         let (options, _) = export.options(secret.as_slice())?;
-        Ok(Some(ResolvedVolume { handle, export, options, settings }))
+        Ok((export, options))
+    }
+
+    /// Does `work` with an export. If it is mounted already, with whatever options, `work` gets that mount. `secret` are
+    /// mount options from the call's secrets.
+    pub(in crate::volume) fn on_export<T>(
+        &self,
+        id: &ExportRef,
+        secret: Option<&str>,
+        work: impl Fn(&ResolvedExport, &MountedExport) -> Result<T>,
+    ) -> Result<T> {
+        let (export, options) = self.resolve(id, secret)?;
+        self.exports.with_any(&export, &options, |mounted| work(&export, mounted))
+    }
+
+    /// Does `work` with the archive of a snapshot that csi-driver-nfs made. Returns `None` if there is no such snapshot.
+    pub(in crate::volume) fn with_archive<T>(
+        &self,
+        handle: &CsiDriverNfsSnapshotHandle,
+        secret: Option<&str>,
+        work: impl Fn(&ResolvedExport, &MountedExport, &Archive) -> Result<T>,
+    ) -> Result<Option<T>> {
+        self.on_export(&ExportRef::Inline(handle.export.clone()), secret, |export, mounted| {
+            handle.open(mounted.share())?.map(|archive| work(export, mounted, &archive)).transpose()
+        })
     }
 
     /// Does `work` with the record of a volume, or says that there is none.
@@ -62,10 +97,23 @@ impl Volumes {
         secret: Option<&str>,
         work: impl Fn(&MountedExport, &ResolvedVolume, Record) -> Result<T>,
     ) -> Result<T> {
-        let located = self.locate(text, secret)?.ok_or_else(|| not_found(text))?;
+        self.with_record_of(&self.existing(text, secret)?, work)
+    }
+
+    /// As [`Self::locate`], but a text that is no handle is [`Error::NotFound`].
+    pub(in crate::volume) fn existing(&self, text: &str, secret: Option<&str>) -> Result<ResolvedVolume> {
+        self.locate(text, secret)?.ok_or_else(|| not_found(text))
+    }
+
+    /// As [`Self::with_record`], for a handle that is resolved already.
+    pub(in crate::volume) fn with_record_of<T>(
+        &self,
+        located: &ResolvedVolume,
+        work: impl Fn(&MountedExport, &ResolvedVolume, Record) -> Result<T>,
+    ) -> Result<T> {
         self.exports.with_any(&located.export, &located.options, |mounted| {
-            let record = located.record(mounted)?.ok_or_else(|| not_found(text))?;
-            work(mounted, &located, record)
+            let record = located.record(mounted)?.ok_or_else(|| not_found(&located.handle.to_string()))?;
+            work(mounted, located, record)
         })
     }
 
@@ -75,9 +123,7 @@ impl Volumes {
     pub fn resume(&self) -> Vec<Error> {
         let settings = self.settings.get();
         let resume = |name: &String| {
-            let export = settings.resolve(&ExportRef::Named(name.clone()))?;
-            let (options, _) = export.options::<&str>(&[])?;
-            self.exports.with_any(&export, &options, |mounted| {
+            self.on_export(&ExportRef::Named(name.clone()), None, |_, mounted| {
                 if let Some(state) = mounted.existing_state()? {
                     mounted.reap(&state, Some(settings.strictest_policy()));
                 }
@@ -114,9 +160,7 @@ impl Volumes {
         secret: Option<&str>,
         work: impl Fn(&SnapshotSets) -> Result<T>,
     ) -> Result<Option<T>> {
-        let export = self.settings.get().resolve(export)?;
-        let (options, _) = export.options(secret.as_slice())?;
-        self.exports.with_any(&export, &options, |mounted| {
+        self.on_export(export, secret, |_, mounted| {
             let Some(state) = mounted.existing_state()? else { return Ok(None) };
             SnapshotSets::open(&state, kind)?.map(|sets| work(&sets)).transpose()
         })

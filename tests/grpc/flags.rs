@@ -38,6 +38,16 @@ fn config_check_accepts_a_good_file_and_names_the_line_of_a_mistake() {
         ("onDelete: destroy\n", "line 1", "destroy"),
         ("exports: [{name: a\n", "line", ""),
         ("onDelete: delete\nonDelete: retain\n", "line 2", "onDelete"),
+        (
+            "exports: [{name: a, server: h, share: /s, mountOptions: [soft, hard]}]\n",
+            "export `a`",
+            "`soft` has no effect",
+        ),
+        (
+            "exports: [{name: a, server: h, share: /s, mountOptions: [harrd]}]\n",
+            "export `a`",
+            "did you mean `hard`?",
+        ),
     ] {
         let (code, _, errors) = check(text);
         assert_eq!(code, Some(1), "{text}");

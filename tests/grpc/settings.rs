@@ -13,7 +13,7 @@ use crate::support::{create, delete, map, publish, unpublish};
 use crate::{Driver, PARAMETERS};
 
 /// A configuration whose default export `fast` is `/srv` on these servers.
-fn fast(servers: &[&str]) -> Settings {
+pub(crate) fn fast(servers: &[&str]) -> Settings {
     let source = |server: &&str| NfsSource { server: (*server).to_owned(), share: "/srv".to_owned() };
     let export = NamedExport {
         sources: servers.iter().map(source).collect(),
@@ -124,7 +124,7 @@ async fn an_ephemeral_volume_is_private_and_is_removed_with_its_pod() {
     for (more, code) in [
         (&[("subDir", "x")][..], Code::InvalidArgument),
         (&[("mountOptions", "x")], Code::InvalidArgument),
-        (&PARAMETERS, Code::FailedPrecondition),
+        (&[("server", "nas"), ("share", "/")], Code::FailedPrecondition),
     ] {
         let request = publish(&own("csi-3", more), &driver.target("c"), &[]);
         assert_eq!(node.node_publish_volume(request).await.unwrap_err().code(), code, "{more:?}");

@@ -16,7 +16,7 @@ const TO_REPORT: Duration = Duration::from_millis(500);
 pub struct Deadline {
     arrived: Instant,
     /// How long the caller waits.
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Deadline {
@@ -24,25 +24,25 @@ impl Deadline {
     /// HTTP/2), and at most `most` from now.
     #[must_use]
     pub fn of(metadata: &MetadataMap, most: Duration) -> Self {
-        Self { arrived: Instant::now(), patience: patience(metadata, most) }
+        Self { arrived: Instant::now(), timeout: timeout(metadata, most) }
     }
 
     /// This deadline, or `most` from now if that is earlier.
     #[must_use]
     pub fn within(self, most: Duration) -> Self {
-        Self { patience: self.patience.min(self.waited() + most + TO_SEND), ..self }
+        Self { timeout: self.timeout.min(self.waited() + most + TO_SEND), ..self }
     }
 
     /// How much time is left; zero when the deadline has passed.
     #[must_use]
     pub fn left(self) -> Duration {
-        self.patience.saturating_sub(TO_SEND).saturating_sub(self.waited())
+        self.timeout.saturating_sub(TO_SEND).saturating_sub(self.waited())
     }
 
     /// How long work may wait for a copy, so that it can still report how far the copy is.
     #[must_use]
     pub fn left_for_copies(self) -> Duration {
-        self.patience.saturating_sub(TO_REPORT).saturating_sub(self.waited())
+        self.timeout.saturating_sub(TO_REPORT).saturating_sub(self.waited())
     }
 
     /// How long ago the call arrived.
@@ -52,7 +52,7 @@ impl Deadline {
     }
 }
 
-fn patience(metadata: &MetadataMap, most: Duration) -> Duration {
+fn timeout(metadata: &MetadataMap, most: Duration) -> Duration {
     let header = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok());
     header.and_then(parse).unwrap_or(most).min(most)
 }
@@ -86,13 +86,13 @@ mod tests {
         let with = |header: &str| {
             let mut metadata = MetadataMap::new();
             metadata.insert("grpc-timeout", header.parse().unwrap());
-            patience(&metadata, most)
+            timeout(&metadata, most)
         };
         assert_eq!(with("10S"), Duration::from_secs(10));
         assert_eq!(with("59999999u"), Duration::from_micros(59_999_999));
         assert_eq!(with("99999999H"), with("nonsense"));
         assert_eq!(with("2M"), with("nonsense"), "no longer than the driver's own limit");
-        assert_eq!(patience(&MetadataMap::new(), most), most);
+        assert_eq!(timeout(&MetadataMap::new(), most), most);
         let deadline = Deadline::of(&MetadataMap::new(), most);
         assert!(deadline.left() <= most.saturating_sub(TO_SEND) && deadline.left() > Duration::from_secs(80));
         assert_eq!(Deadline::of(&MetadataMap::new(), TO_SEND).left(), Duration::ZERO);

@@ -5,7 +5,6 @@ use crate::linux::copy::Progress;
 
 use crate::volume::controller::create::NewVolume;
 use crate::volume::error::explain_denied;
-use crate::volume::error::several;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::policy::settings::ExportPolicy;
@@ -41,9 +40,7 @@ impl Volumes {
                 // The next sweep removes the draft.
                 mounted.reap(&state, None);
             }
-            let withdrawn = withdraw(mounted, &state, &held);
-            let errors = std::iter::once(reason).chain(removed.err()).chain(withdrawn.err());
-            Err(several(errors.collect()))
+            Err(reason.with_cleanup(removed).with_cleanup(withdraw(mounted, &state, &held)))
         })
     }
 

@@ -28,8 +28,7 @@ impl Volumes {
     /// A token is the handle of the last volume that was given out, so it holds while volumes come and go. An export
     /// whose server does not answer fails the call: a list with holes would look like volumes that are gone.
     pub fn list(&self, token: &str, limit: usize) -> Result<Page> {
-        let settings = self.settings.get();
-        let exports = self.known_exports(&settings);
+        let exports = self.known_exports(&self.settings.get());
         let limit = if limit == 0 { LARGEST_PAGE } else { limit.min(LARGEST_PAGE) };
         let begin = (!token.is_empty())
             .then(|| VolumeHandle::parse(token))
@@ -44,7 +43,7 @@ impl Volumes {
         for id in exports.iter().filter(|id| first.is_none_or(|first| *id >= first)) {
             let after = begin.as_ref().filter(|handle| &handle.export == id).map(|handle| &handle.key);
             // One more than is given out shows whether there is more.
-            volumes.extend(self.list_export(&settings, id, after, limit + 1 - volumes.len())?);
+            volumes.extend(self.list_export(id, after, limit + 1 - volumes.len())?);
             if volumes.len() > limit {
                 break;
             }
@@ -55,16 +54,8 @@ impl Volumes {
         Ok(Page { volumes, next })
     }
 
-    fn list_export(
-        &self,
-        settings: &Settings,
-        id: &ExportRef,
-        after: Option<&VolumeKey>,
-        limit: usize,
-    ) -> Result<Vec<Volume>> {
-        let export = settings.resolve(id)?;
-        let (options, _) = export.options::<&str>(&[])?;
-        self.exports.with_any(&export, &options, |mounted| {
+    fn list_export(&self, id: &ExportRef, after: Option<&VolumeKey>, limit: usize) -> Result<Vec<Volume>> {
+        self.on_export(id, None, |_, mounted| {
             let Some(state) = mounted.existing_state()? else { return Ok(Vec::new()) };
             let mut records = Vec::new();
             let mut after = after.cloned();
@@ -86,9 +77,7 @@ impl Volumes {
 
     /// Bytes that a new volume on this export may have.
     pub fn capacity_of(&self, id: &ExportRef) -> Result<u64> {
-        let export = self.settings.get().resolve(id)?;
-        let (options, _) = export.options::<&str>(&[])?;
-        self.exports.with_any(&export, &options, |mounted| {
+        self.on_export(id, None, |export, mounted| {
             let available = match mounted.existing_state()? {
                 Some(state) => capacity::available(mounted, &state, export.policy.capacity)?,
                 None => None,

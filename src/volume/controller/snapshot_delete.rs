@@ -35,18 +35,14 @@ impl Volumes {
     fn delete_archive(&self, text: &str, secret: Option<&str>) -> Result<()> {
         let Some(handle) = CsiDriverNfsSnapshotHandle::parse(text) else { return Ok(()) };
         self.copies.refuse_while_source(&Source::Snapshot(text.to_owned()).job_name())?;
-        let export = self.settings.get().resolve(&ExportRef::Inline(handle.export.clone()))?;
-        let (options, _) = export.options(secret.as_slice())?;
-        self.exports.with_any(&export, &options, |mounted| {
-            if handle.open(mounted.share())?.is_none() {
-                return Ok(());
-            }
+        self.with_archive(&handle, secret, |export, mounted, _| {
             let state = mounted.state()?;
             if handle.discard(mounted.share(), &state, export.policy)? {
                 mounted.reap(&state, Some(self.settings.get().strictest_policy()));
             }
             Ok(())
         })
+        .map(Option::unwrap_or_default)
     }
 
     /// Deletes a group of snapshots, as [`Self::delete_snapshot`] does one.
@@ -72,9 +68,7 @@ impl Volumes {
     ) -> Result<()> {
         let record = self.read_set_of(kind, export, key, secret)?;
         before(record.map_or(0, |record| record.members.len()))?;
-        let export = self.settings.get().resolve(export)?;
-        let (options, _) = export.options(secret.as_slice())?;
-        self.exports.with_any(&export, &options, |mounted| {
+        self.on_export(export, secret, |export, mounted| {
             let Some(state) = mounted.existing_state()? else { return Ok(()) };
             let Some(sets) = SnapshotSets::open(&state, kind)? else { return Ok(()) };
             if sets.discard(&state, key, export.policy)? {

@@ -36,17 +36,16 @@ impl Volumes {
     /// A snapshot that csi-driver-nfs made.
     fn find_archive(&self, text: &str, secret: Option<&str>) -> Result<Snapshot> {
         let handle = CsiDriverNfsSnapshotHandle::parse(text).ok_or_else(|| no_snapshot(text))?;
-        let export = self.settings.get().resolve(&ExportRef::Inline(handle.export.clone()))?;
-        let (options, _) = export.options(secret.as_slice())?;
-        let archive = self.exports.with_any(&export, &options, |mounted| handle.open(mounted.share()))?;
-        let archive = archive.ok_or_else(|| no_snapshot(text))?;
-        Ok(Snapshot {
-            id: text.to_owned(),
-            group: None,
-            source: handle.source_volume(),
-            size_bytes: archive.size(),
-            created_ns: archive.modified_ns(),
-        })
+        let found = self.with_archive(&handle, secret, |_, _, archive| {
+            Ok(Snapshot {
+                id: text.to_owned(),
+                group: None,
+                source: handle.source_volume(),
+                size_bytes: archive.size(),
+                created_ns: archive.modified_ns(),
+            })
+        })?;
+        found.ok_or_else(|| no_snapshot(text))
     }
 
     /// Finds the group with this handle.

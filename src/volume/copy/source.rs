@@ -14,7 +14,6 @@ use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
 use crate::volume::share::mounted::MountedExport;
 use crate::volume::share::snapshots::store::SnapshotSets;
 use crate::volume::volumes::Volumes;
-use crate::volume::volumes::not_found;
 
 /// A tree that can be copied.
 #[derive(Debug, Clone)]
@@ -75,8 +74,7 @@ impl Volumes {
     }
 
     fn origin_of_snapshot(&self, text: &str, handle: SnapshotHandle, secret: Option<&str>) -> Result<Origin> {
-        let export = self.settings.get().resolve(&handle.export)?;
-        let (options, _) = export.options(secret.as_slice())?;
+        let (export, options) = self.resolve(&handle.export, secret)?;
         let record = self.read_set(&handle, secret)?.ok_or_else(|| no_snapshot(text))?;
         let member = record.members.get(handle.number()).ok_or_else(|| no_snapshot(text))?;
         Ok(Origin {
@@ -94,10 +92,9 @@ impl Volumes {
     /// archive. csi-driver-nfs reports the size of the archive, too.
     fn origin_of_archive(&self, text: &str, secret: Option<&str>) -> Result<Origin> {
         let handle = CsiDriverNfsSnapshotHandle::parse(text).ok_or_else(|| no_snapshot(text))?;
-        let export = self.settings.get().resolve(&ExportRef::Inline(handle.export.clone()))?;
-        let (options, _) = export.options(secret.as_slice())?;
-        let archive = self.exports.with_any(&export, &options, |mounted| handle.open(mounted.share()))?;
-        let size_bytes = archive.ok_or_else(|| no_snapshot(text))?.size();
+        let (export, options) = self.resolve(&ExportRef::Inline(handle.export.clone()), secret)?;
+        let size_bytes = self.with_archive(&handle, secret, |_, _, archive| Ok(archive.size()))?;
+        let size_bytes = size_bytes.ok_or_else(|| no_snapshot(text))?;
         Ok(Origin {
             export,
             options,
@@ -110,8 +107,8 @@ impl Volumes {
     }
 
     pub(in crate::volume) fn origin_of_volume(&self, handle: &str, secret: Option<&str>) -> Result<Origin> {
-        let located = self.locate(handle, secret)?.ok_or_else(|| not_found(handle))?;
-        let record = self.with_record(handle, secret, |_, _, record| Ok(record))?;
+        let located = self.existing(handle, secret)?;
+        let record = self.with_record_of(&located, |_, _, record| Ok(record))?;
         Ok(Origin {
             export: located.export,
             options: located.options,

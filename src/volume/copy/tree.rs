@@ -48,18 +48,15 @@ impl Volumes {
     ) -> Result<u64> {
         let tree = location.open(from)?.ok_or_else(|| gone(from))?;
         let across = Support::across();
-        let means = if from.is_same_export(to) { to.means() } else { &across };
+        let support = if from.is_same_export(to) { to.copy_support() } else { &across };
         let (links_draft, links) = state.draft_dir(key.as_str(), 0o700)?;
         let devices = self.settings.get().device_nodes;
-        let order = CopyRequest { from: &tree, to: into, links: &links, means, devices, progress };
-        let copied = copy::copy_tree(&order).map_err(explain);
+        let request = CopyRequest { from: &tree, to: into, links: &links, support, devices, progress };
+        let copied = copy::copy_tree(&request).map_err(explain);
         let cleaned = links_draft.remove();
-        let summary = match (copied, cleaned) {
-            (Ok(summary), Ok(())) => summary,
-            (Ok(_), Err(failure)) => return Err(failure),
-            (Err(reason), cleaned) => {
-                return Err(several(std::iter::once(reason).chain(cleaned.err()).collect()));
-            }
+        let summary = match copied {
+            Ok(summary) => cleaned.map(|()| summary)?,
+            Err(reason) => return Err(reason.with_cleanup(cleaned)),
         };
         // If somebody has moved or deleted the tree during the copy, files may be missing in the copy.
         let still = location.open(from)?.ok_or_else(|| gone(from))?;
@@ -67,7 +64,7 @@ impl Volumes {
             return Err(gone(from));
         }
         tracing::info!(
-            from = %tree.label(), means = means.used(), files = summary.files, directories = summary.directories,
+            from = %tree.label(), strategy = support.used(), files = summary.files, directories = summary.directories,
             others = summary.others, bytes = summary.bytes, vanished = summary.vanished, skipped = summary.skipped,
             "tree copied"
         );

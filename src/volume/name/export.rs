@@ -1,6 +1,7 @@
 //! How an export is named: by its name in the configuration, or by server and share.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use crate::linux::NfsSource;
 
@@ -23,6 +24,14 @@ impl Export {
                 "server",
                 format!("{server:?} is neither a host name nor an IP address"),
             ));
+        }
+        // An address of IPv6 can be followed by `%` and an interface.
+        if bare.contains(':')
+            && bare.split('%').next().is_none_or(|address| address.parse::<Ipv6Addr>().is_err())
+        {
+            let reason = "is no IPv6 address, and a port or a share does not belong here: write the port as the mount option \
+                          `port`, and the share as `share`";
+            return Err(Error::invalid("server", format!("{server:?} {reason}")));
         }
         let invalid = |reason: &str| Error::invalid("share", format!("{share:?} {reason}"));
         if !share.starts_with('/') {
@@ -119,6 +128,7 @@ mod tests {
             ("10.0.0.5", "/", "10.0.0.5:/"),
             ("[2001:db8::1]", "//srv//x", "[2001:db8::1]:/srv/x"),
             ("2001:db8::1", "/srv/x", "[2001:db8::1]:/srv/x"),
+            ("fe80::1%eth0", "/srv/x", "[fe80::1%eth0]:/srv/x"),
         ] {
             let export = Export::new(server, share).unwrap();
             assert_eq!(export.to_string(), text);
@@ -139,6 +149,10 @@ mod tests {
             ("h", "/srv/../etc"),
             ("h", "/a#b"),
             ("h/x", "/srv"),
+            ("10.0.0.5:2049", "/srv"),
+            ("nas:2049", "/srv"),
+            ("nas:", "/srv"),
+            ("fe80::1::2%eth0", "/srv"),
         ] {
             assert!(Export::new(server, share).is_err(), "{server:?} {share:?}");
         }

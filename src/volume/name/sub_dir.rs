@@ -9,7 +9,7 @@ use crate::volume::error::Error;
 pub const STATE_DIR: &str = ".nfs-subdir-csi";
 
 /// The length of the longest name of one directory entry, in bytes (`NAME_MAX`).
-const LONGEST_COMPONENT: usize = 255;
+pub(super) const LONGEST_COMPONENT: usize = 255;
 /// The length of the longest path that is accepted, in bytes. It is less than `PATH_MAX`, so that a prefix fits.
 const LONGEST_PATH: usize = 3072;
 
@@ -81,7 +81,7 @@ impl SubDir {
 }
 
 /// The longest beginning of at most `length` bytes.
-fn cut(text: &str, length: usize) -> &str {
+pub(super) fn cut(text: &str, length: usize) -> &str {
     &text[..text.floor_char_boundary(length)]
 }
 

@@ -3,7 +3,7 @@
 
 use crate::volume::error::{Error, Result};
 use crate::volume::name::sub_dir::SubDir;
-use crate::volume::name::sub_dir::check_component;
+use crate::volume::name::sub_dir::{LONGEST_COMPONENT, check_component, cut};
 
 /// The values of the variables in a template. The names of the claim are known if the csi-provisioner runs with
 /// `--extra-create-metadata`.
@@ -19,15 +19,26 @@ pub struct Names {
 
 /// The template of a StorageClass that names none.
 const DEFAULT: &str = "${pvc.metadata.namespace}-${pvc.metadata.name}-${pv.metadata.name}";
+/// Its variables as directories: none of their values can be something else than a part of one name.
+const DEFAULT_END: &str = "${pvc.metadata.namespace}/${pvc.metadata.name}/${pv.metadata.name}";
 
 impl Names {
     /// The directory of a volume whose StorageClass names no template. If the claim is not known, this is `fallback`,
-    /// which has one component.
+    /// which has one component. A name that would be too long loses the end of the claim's name.
     pub fn default_sub_dir(&self, fallback: &str) -> Result<SubDir> {
-        if self.pvc_name.is_some() && self.pvc_namespace.is_some() && self.pv_name.is_some() {
+        let (Some(namespace), Some(name), Some(volume)) =
+            (&self.pvc_namespace, &self.pvc_name, &self.pv_name)
+        else {
+            return Ok(SubDir::parse(fallback)?);
+        };
+        if namespace.len() + name.len() + volume.len() + 2 <= LONGEST_COMPONENT {
             return self.expand(DEFAULT);
         }
-        Ok(SubDir::parse(fallback)?)
+        // A namespace can have 63 bytes, a claim 253. The name of the volume stays whole, because it is unique.
+        self.expand(DEFAULT_END)?;
+        let suffix = format!("-{volume}");
+        let room = LONGEST_COMPONENT.saturating_sub(suffix.len());
+        Ok(SubDir::parse(&format!("{}{suffix}", cut(&format!("{namespace}-{name}"), room)))?)
     }
 
     /// Replaces the variables of a template by their values. Only a slash in the template separates components. A value
@@ -104,6 +115,22 @@ mod tests {
     fn without_a_template_the_directory_is_named_after_the_claim_or_the_volume() {
         assert_eq!(names().default_sub_dir("vol").unwrap().as_str(), "ns-claim-pvc-1");
         assert_eq!(Names::default().default_sub_dir("vol").unwrap().as_str(), "vol");
+    }
+
+    #[test]
+    fn a_long_claim_in_a_long_namespace_gets_a_directory_with_the_whole_name_of_the_volume() {
+        let volume = "pvc-6f2d1c9e-0000-4000-8000-000000000000";
+        let names = |claim: usize| Names {
+            pvc_namespace: Some("n".repeat(63)),
+            pvc_name: Some("c".repeat(claim)),
+            pv_name: Some(volume.to_owned()),
+        };
+        for claim in [140, 150, 151, 152, 253] {
+            let directory = names(claim).default_sub_dir("unused").unwrap();
+            assert!(directory.as_str().ends_with(volume) && directory.as_str().len() <= 255, "{directory}");
+        }
+        let hostile = Names { pvc_name: Some("a/".repeat(130)), ..names(1) };
+        assert!(hostile.default_sub_dir("unused").is_err());
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, mountinfo, step};
 
+use crate::volume::error::refuse_unsafe;
 use crate::volume::error::{Error, Result};
-use crate::volume::error::{refuse_unsafe, several};
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::node::ephemeral;
 use crate::volume::node::target_dir::{make_target, remove_target};
@@ -125,8 +125,7 @@ impl Publisher {
             match (&publish.directory, placed) {
                 // The unpublish has found nothing to remove.
                 (Directory::Ephemeral(volume_id), Err(error)) if attempt.is_revoked() => {
-                    let discarded = ephemeral::discard(mounted, volume_id);
-                    Err(several(std::iter::once(error).chain(discarded.err()).collect()))
+                    Err(error.with_cleanup(ephemeral::discard(mounted, volume_id)))
                 }
                 (_, placed) => placed,
             }
@@ -185,15 +184,14 @@ impl Publisher {
             let made = make_target(target)?;
             let Some(bind) = bind.take() else { return Ok(()) };
             self.mounter.place(bind, target).map_err(|error| {
-                let cleaned = made.then(|| remove_target(target)).and_then(Result::err);
-                several(std::iter::once(error.into()).chain(cleaned).collect())
+                Error::from(error).with_cleanup(if made { remove_target(target) } else { Ok(()) })
             })
         });
         // Still there: the publish was revoked, or the target cannot be used.
         let discarded = bind.map_or(Ok(()), |bind| self.mounter.discard(bind).map_err(Error::from));
-        match (placed, discarded) {
-            (Err(first), Err(second)) => Err(Error::Several(vec![first, second])),
-            (placed, discarded) => placed.and(discarded),
+        match placed {
+            Ok(()) => discarded,
+            Err(reason) => Err(reason.with_cleanup(discarded)),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::volume::name::handle::VolumeHandle;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::node::publish::{Directory, Publish};
 use crate::volume::policy::access_mode::AccessMode;
-use crate::volume::policy::settings::{InlineServers, Settings};
+use crate::volume::policy::settings::Settings;
 use crate::volume::policy::volume_context::VolumeContext;
 use crate::volume::volumes::{Volumes, not_found};
 
@@ -78,22 +78,23 @@ impl PublishRequest {
         })
     }
 
-    /// The export of an ephemeral volume. A tenant has chosen it, so it must be one that the administrator has configured,
-    /// or its server must be listed for inline use. An administrator who lists no server permits every server to
-    /// StorageClasses, but not to tenants.
+    /// The export of an ephemeral volume. A tenant has chosen it, so it must be one that the administrator has configured.
+    /// A list of servers is not enough: below a server that is listed lie the volumes of others and the state directories.
     fn ephemeral_export(&self, settings: &Settings) -> Result<ExportRef> {
         if !settings.ephemeral_volumes {
             let reason =
                 "ephemeral volumes are switched off in the driver's configuration (ephemeralVolumes)";
             return Err(Error::Precondition(reason.to_owned()));
         }
-        let export = self.export(settings).ok_or(Error::Missing("volume attribute `export`"))?;
-        if matches!(export, ExportRef::Inline(_)) && settings.inline_servers == InlineServers::Any {
-            let reason = "an ephemeral volume may name a server only if inline.servers in the driver's configuration lists \
-                          that server";
-            return Err(Error::Precondition(reason.to_owned()));
+        match self.export(settings).ok_or(Error::Missing("volume attribute `export`"))? {
+            ExportRef::Inline(export) => settings.named(&export).ok_or_else(|| {
+                Error::Precondition(format!(
+                    "an ephemeral volume can only be on an export of the driver's configuration, and {export} is none; name \
+                     one with the volume attribute `export`"
+                ))
+            }),
+            named @ ExportRef::Named(_) => Ok(named),
         }
-        Ok(export)
     }
 }
 

@@ -29,16 +29,74 @@ pub(in crate::volume) const KUBERNETES_PREFIX: &str = "csi.storage.k8s.io/";
 /// The keys that a VolumeSnapshotClass or a VolumeGroupSnapshotClass can have.
 pub(in crate::volume) const SNAPSHOT_KEYS: [&str; 4] = ["export", "server", "share", "mountOptions"];
 
-/// The map with its keys in lower case. Fails if a key is there in two spellings.
-pub(in crate::volume) fn fold_keys(map: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
-    let mut folded = BTreeMap::new();
-    for (key, value) in map {
-        if folded.insert(key.to_ascii_lowercase(), value.clone()).is_some() {
-            return Err(Error::invalid(key, "the key is given twice"));
-        }
-    }
-    Ok(folded)
+/// Parameters that are read key by key, whatever the case of the keys is.
+pub(in crate::volume) struct Given {
+    /// By the key in lower case: the key as it was written, and the value.
+    left: BTreeMap<String, (String, String)>,
 }
+
+impl Given {
+    /// A key whose value is empty is not given: charts render such keys. Fails if a key is given in two spellings.
+    pub(in crate::volume) fn new(map: &BTreeMap<String, String>) -> Result<Self> {
+        let mut left = BTreeMap::new();
+        for (key, value) in map.iter().filter(|(_, value)| !value.trim().is_empty()) {
+            if left.insert(key.to_ascii_lowercase(), (key.clone(), value.clone())).is_some() {
+                return Err(Error::invalid(key, "the key is given twice"));
+            }
+        }
+        Ok(Self { left })
+    }
+
+    /// The value of `key`, which is not given any more after that.
+    pub(in crate::volume) fn take(&mut self, key: &str) -> Option<String> {
+        self.left.remove(&key.to_ascii_lowercase()).map(|(_, value)| value)
+    }
+
+    /// Fails if a key is left that does not belong to Kubernetes. The error says where the key belongs, or names the known
+    /// key that is most like it.
+    pub(in crate::volume) fn refuse_rest(&self, known: &[&str]) -> Result<()> {
+        let mut keys = self.left.iter().filter(|(key, _)| !key.starts_with(KUBERNETES_PREFIX));
+        let Some((lower, (key, _))) = keys.next() else { return Ok(()) };
+        if let Some((_, place)) = ELSEWHERE.iter().find(|(name, _)| name == lower) {
+            return Err(Error::invalid(format!("parameter `{key}`"), *place));
+        }
+        if KEYS.iter().any(|own| own.eq_ignore_ascii_case(key)) {
+            return Err(Error::invalid(
+                format!("parameter `{key}`"),
+                format!("it belongs to a StorageClass; here only {} are possible", known.join(", ")),
+            ));
+        }
+        let likeness = |candidate: &&&str| strsim::jaro_winkler(lower, &candidate.to_ascii_lowercase());
+        let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        let nearest = nearest.filter(|candidate| likeness(candidate) > 0.8).map(|&key| key.to_owned());
+        Err(Error::UnknownParameter { key: key.clone(), nearest })
+    }
+}
+
+const OF_THE_CLASS: &str = "it is a field of the StorageClass itself and stands beside `parameters`";
+const OF_THE_CLIENT_PROVISIONER: &str =
+    "it is a setting of the nfs-client provisioner; here use `server` and `share`";
+
+/// Keys, in lower case, that are often written among the parameters and belong elsewhere.
+const ELSEWHERE: [(&str, &str); 17] = [
+    ("mountoptions", OF_THE_CLASS),
+    ("reclaimpolicy", OF_THE_CLASS),
+    ("volumebindingmode", OF_THE_CLASS),
+    ("allowvolumeexpansion", OF_THE_CLASS),
+    ("allowedtopologies", OF_THE_CLASS),
+    ("provisioner", OF_THE_CLASS),
+    ("deletionpolicy", "it is a field of the VolumeSnapshotClass and stands beside its `parameters`"),
+    ("accessmodes", "it belongs to the PersistentVolumeClaim"),
+    ("storage", "it belongs to the PersistentVolumeClaim (resources.requests.storage)"),
+    ("fstype", "NFS has no choice of file systems; remove it"),
+    ("nfs_server", OF_THE_CLIENT_PROVISIONER),
+    ("nfs_path", OF_THE_CLIENT_PROVISIONER),
+    ("path", "the path on the server is called `share`"),
+    ("subpath", "the directory below the share is called `subDir`"),
+    ("basepath", "it is a parameter of another driver; here the directory is called `subDir`"),
+    ("directoryperms", "it is a parameter of another driver; here the mode is called `mountPermissions`"),
+    ("provisioningmode", "it is a parameter of another driver; every volume is a directory here"),
+];
 
 /// The value of a key that has two names. Fails if both are given.
 pub(in crate::volume) fn one_of(
@@ -100,18 +158,4 @@ pub(in crate::volume) fn id(key: &str, text: &str) -> Result<u32> {
     // For chown(2), the largest number means "do not change".
     let number = text.parse().ok().filter(|&number| number != u32::MAX);
     number.ok_or_else(|| Error::invalid(key, format!("{text:?} is not a numeric id")))
-}
-
-/// Fails if there is a key that is neither known nor of Kubernetes. The error names the known key that is most like it.
-pub(in crate::volume) fn refuse_unknown<'a>(
-    keys: impl Iterator<Item = &'a str>,
-    known: &[&str],
-) -> Result<()> {
-    let mut keys = keys.filter(|key| !key.starts_with(KUBERNETES_PREFIX));
-    let Some(key) = keys.next() else { return Ok(()) };
-    let likeness = |candidate: &&&str| strsim::jaro_winkler(key, &candidate.to_ascii_lowercase());
-    let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    let nearest =
-        nearest.filter(|candidate| likeness(candidate) > 0.8).map(|&candidate| candidate.to_owned());
-    Err(Error::UnknownParameter { key: key.to_owned(), nearest })
 }

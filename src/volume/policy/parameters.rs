@@ -8,17 +8,16 @@ use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::name::template::Names;
 use crate::volume::on_delete::OnDelete;
+use crate::volume::policy::keys::Given;
 use crate::volume::policy::keys::KEYS;
 use crate::volume::policy::keys::KUBERNETES_PREFIX;
 use crate::volume::policy::keys::MUTABLE_KEYS;
 use crate::volume::policy::keys::SNAPSHOT_KEYS;
 use crate::volume::policy::keys::boolean;
 use crate::volume::policy::keys::export_of;
-use crate::volume::policy::keys::fold_keys;
 use crate::volume::policy::keys::id;
 use crate::volume::policy::keys::one_of;
 use crate::volume::policy::keys::permissions;
-use crate::volume::policy::keys::refuse_unknown;
 use crate::volume::policy::settings::Settings;
 
 /// The mode of a volume's directory unless `mountPermissions` says otherwise: owner and group can do everything, others
@@ -65,8 +64,8 @@ impl Parameters {
     /// Reads the parameters of a StorageClass, and those that the csi-provisioner adds. The settings supply what is not
     /// given.
     pub fn parse(parameters: &BTreeMap<String, String>, settings: &Settings) -> Result<Self> {
-        let mut map = fold_keys(parameters)?;
-        let mut take = |key: &str| map.remove(&key.to_ascii_lowercase());
+        let mut given = Given::new(parameters)?;
+        let mut take = |key: &str| given.take(key);
 
         let mut name = |key: &str| take(&format!("{KUBERNETES_PREFIX}{key}"));
         let names = Names {
@@ -83,10 +82,10 @@ impl Parameters {
         let archive = archive.map(|archive| if archive { OnDelete::Archive } else { OnDelete::Delete });
         let direct_mount = take("directMount").map(|text| boolean("directMount", &text)).transpose()?;
         let change = Change::take(&mut take)?;
-        refuse_unknown(map.keys().map(String::as_str), &KEYS)?;
+        given.refuse_rest(&KEYS)?;
         Ok(Self {
             export,
-            sub_dir: sub_dir.filter(|template| !template.is_empty()),
+            sub_dir,
             // As in the nfs-client provisioner, `onDelete` overrides `archiveOnDelete`.
             on_delete: change.on_delete.or(archive).unwrap_or(settings.on_delete),
             owner: change,
@@ -126,9 +125,9 @@ pub struct Change {
 impl Change {
     /// Reads the parameters of a VolumeAttributesClass.
     pub fn parse(parameters: &BTreeMap<String, String>) -> Result<Self> {
-        let mut map = fold_keys(parameters)?;
-        let change = Self::take(&mut |key| map.remove(&key.to_ascii_lowercase()))?;
-        refuse_unknown(map.keys().map(String::as_str), &MUTABLE_KEYS)?;
+        let mut given = Given::new(parameters)?;
+        let change = Self::take(&mut |key| given.take(key))?;
+        given.refuse_rest(&MUTABLE_KEYS)?;
         Ok(change)
     }
 
@@ -176,11 +175,17 @@ pub struct SnapshotParameters {
 impl SnapshotParameters {
     /// Reads the parameters, and those that the csi-snapshotter adds.
     pub fn parse(parameters: &BTreeMap<String, String>) -> Result<Self> {
-        let mut map = fold_keys(parameters)?;
-        let mut take = |key: &str| map.remove(key);
+        let mut given = Given::new(parameters)?;
+        let mut take = |key: &str| given.take(key);
         let export = export_of(take("export"), take("server"), take("share"))?;
-        let mount_options = take("mountoptions");
-        refuse_unknown(map.keys().map(String::as_str), &SNAPSHOT_KEYS)?;
+        let mount_options = take("mountOptions");
+        if take("deletionPolicy").is_some() {
+            // Kubernetes' storage tests and some tools write it there. It does no harm.
+            tracing::warn!(
+                "deletionPolicy among the parameters of a snapshot class has no effect: it is a field beside them"
+            );
+        }
+        given.refuse_rest(&SNAPSHOT_KEYS)?;
         Ok(Self { export, mount_options })
     }
 }
@@ -211,11 +216,42 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_with_the_nearest_known_one() {
         let error = parse(&[("onDelet", "delete")]).unwrap_err();
-        assert_eq!(error.to_string(), "unknown parameter `ondelet`: did you mean `onDelete`?");
-        let error = parse(&[("zzz", "")]).unwrap_err();
+        assert_eq!(error.to_string(), "unknown parameter `onDelet`: did you mean `onDelete`?");
+        let error = parse(&[("zzz", "1")]).unwrap_err();
         assert_eq!(error.to_string(), "unknown parameter `zzz`");
         assert!(parse(&[("subDir", "a"), ("pathPattern", "b")]).is_err());
         assert!(parse(&[("subDir", "a"), ("subdir", "b")]).is_err());
+    }
+
+    #[test]
+    fn a_key_that_belongs_elsewhere_is_refused_with_its_place() {
+        for (key, words) in [
+            ("mountOptions", "parameter `mountOptions`: it is a field of the StorageClass itself"),
+            ("reclaimPolicy", "beside `parameters`"),
+            ("deletionPolicy", "VolumeSnapshotClass"),
+            ("NFS_SERVER", "parameter `NFS_SERVER`: it is a setting of the nfs-client provisioner"),
+            ("fsType", "no choice of file systems"),
+        ] {
+            let error = parse(&[(key, "x")]).unwrap_err().to_string();
+            assert!(error.contains(words) && !error.contains("did you mean"), "{key}: {error}");
+        }
+        let error = Change::parse(&map(&[("subDir", "x")])).unwrap_err().to_string();
+        assert!(error.contains("it belongs to a StorageClass"), "{error}");
+    }
+
+    #[test]
+    fn a_key_without_a_value_is_not_given() {
+        let empty = KEYS.map(|key| (key, if ["server", "share"].contains(&key) { "x" } else { "" }));
+        let empty: Vec<_> = empty.into_iter().filter(|(_, value)| value.is_empty()).collect();
+        assert_eq!(parse(&empty).unwrap(), parse(&[]).unwrap());
+        assert_eq!(parse(&[("subDir", " "), ("unknown", "")]).unwrap(), parse(&[]).unwrap());
+        assert_eq!(Change::parse(&map(&[("onDelete", ""), ("uid", "")])).unwrap(), Change::default());
+    }
+
+    #[test]
+    fn a_snapshot_class_can_have_its_deletion_policy_among_the_parameters() {
+        let parameters = SnapshotParameters::parse(&map(&[("deletionPolicy", "Delete")])).unwrap();
+        assert_eq!(parameters, SnapshotParameters::default());
     }
 
     #[test]

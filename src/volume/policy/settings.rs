@@ -52,6 +52,15 @@ pub struct NamedExport {
     pub policy: ExportPolicy,
 }
 
+impl NamedExport {
+    /// The names of mount options that have no effect, each with the one that replaces it. Such a list is a mistake.
+    pub fn contradictions(&self) -> Result<Vec<(String, String)>> {
+        let name = |option: String| option.split('=').next().unwrap_or_default().to_owned();
+        let found = nfs_options::contradictions(&self.mount_options.0)?;
+        Ok(found.into_iter().map(|(earlier, later)| (name(earlier), name(later))).collect())
+    }
+}
+
 /// Mount options that must not appear in a log.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct PrivateOptions(pub Vec<String>);
@@ -108,11 +117,17 @@ pub enum ServerPattern {
 }
 
 impl ServerPattern {
-    /// Reads a pattern. A text that is neither a network nor a domain is a name.
+    /// Reads a pattern. A text that is neither a network nor a domain is a name. The brackets of an IPv6 address and a dot
+    /// at the end make no difference.
     #[must_use]
     pub fn parse(text: &str) -> Self {
+        let text = plain(text);
         if let Ok(network) = text.parse() {
             return Self::Network(network);
+        }
+        // As a network, an IPv6 address has only one spelling.
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Self::Network(address.into());
         }
         match text.strip_prefix("*.") {
             Some(domain) => Self::Domain(format!(".{}", domain.to_ascii_lowercase())),
@@ -121,7 +136,7 @@ impl ServerPattern {
     }
 
     fn fits(&self, server: &str) -> bool {
-        let server = server.to_ascii_lowercase();
+        let server = plain(server).to_ascii_lowercase();
         match self {
             Self::Exact(name) => &server == name,
             Self::Domain(domain) => server.ends_with(domain.as_str()) && server.len() > domain.len(),
@@ -130,6 +145,16 @@ impl ServerPattern {
             }
         }
     }
+}
+
+/// A server or pattern without the brackets of an IPv6 address and without a dot at the end.
+fn plain(text: &str) -> &str {
+    let text = text.trim();
+    let text = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        Some((address, "")) => address,
+        _ => text,
+    };
+    text.strip_suffix('.').unwrap_or(text)
 }
 
 /// An export with everything that is needed to mount it.
@@ -227,6 +252,16 @@ impl Settings {
         self.default_export.clone().map(ExportRef::Named)
     }
 
+    /// The export of the configuration that is at this server and share, which may be one of several servers.
+    #[must_use]
+    pub fn named(&self, export: &Export) -> Option<ExportRef> {
+        let is_same = |source: &NfsSource| {
+            source.server.eq_ignore_ascii_case(export.server()) && source.share == export.share()
+        };
+        let found = self.exports.iter().find(|(_, named)| named.sources.iter().any(is_same));
+        found.map(|(name, _)| ExportRef::Named(name.clone()))
+    }
+
     /// Whether a StorageClass or a PersistentVolume can name this server.
     #[must_use]
     pub fn allows(&self, server: &str) -> bool {
@@ -270,10 +305,23 @@ mod tests {
 
     #[test]
     fn inline_servers_are_compared_with_the_list() {
-        let patterns = ["nas.example", "*.lab.example", "10.1.0.0/16", "fd00::/8"].map(ServerPattern::parse);
+        let patterns =
+            ["nas.example", "*.lab.example", "10.1.0.0/16", "fd00::/8", "[2001:db8::0:1]", "dot.example."]
+                .map(ServerPattern::parse);
         let settings =
             Settings { inline_servers: InlineServers::Listed(patterns.to_vec()), ..Settings::default() };
-        for server in ["nas.example", "NAS.Example", "a.lab.example", "10.1.2.3", "fd00::1", "[fd00::1]"] {
+        for server in [
+            "nas.example",
+            "NAS.Example",
+            "a.lab.example",
+            "10.1.2.3",
+            "fd00::1",
+            "[fd00::1]",
+            "nas.example.",
+            "2001:db8::1",
+            "dot.example",
+            "dot.example.",
+        ] {
             assert!(settings.resolve(&inline(server)).is_ok(), "{server}");
         }
         for server in

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::sub_dir::SubDir;
-use crate::volume::policy::keys::{boolean, export_of, fold_keys};
+use crate::volume::policy::keys::{Given, boolean, export_of};
 
 /// Set by kubelet for a volume that is defined in a pod.
 const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
@@ -29,8 +29,8 @@ pub struct VolumeContext {
 impl VolumeContext {
     /// Reads a volume context. Ignores unknown keys, because orchestrators add their own.
     pub fn parse(context: &BTreeMap<String, String>) -> Result<Self> {
-        let mut map = fold_keys(context)?;
-        let mut take = |key: &str| map.remove(key);
+        let mut given = Given::new(context)?;
+        let mut take = |key: &str| given.take(key);
         let context = Self {
             export: export_of(take("export"), take("server"), take("share"))?,
             sub_dir: take("subdir").map(|path| SubDir::parse(path.trim_matches('/'))).transpose()?,

@@ -79,13 +79,13 @@ impl Sightings {
         if entries.is_empty() {
             return remove_if_old(state, processes, process, &dir, sign);
         }
-        let mut patience = None;
+        let mut limit = None;
         for entry in entries {
             let place = (process.clone(), entry.name);
             let new = Sighting { sign, since: Instant::now() };
             let sighting = self.0.get(&place).filter(|before| before.sign == sign).copied().unwrap_or(new);
-            let patience = *patience.get_or_insert_with(|| patience_with(&dir, state));
-            if sighting.since.elapsed() < patience {
+            let limit = *limit.get_or_insert_with(|| longest_silence(&dir, state));
+            if sighting.since.elapsed() < limit {
                 seen.insert(place, sighting);
                 continue;
             }
@@ -106,7 +106,7 @@ impl Sightings {
 }
 
 /// How long to wait for a sign of life: as long as this process is told to, and as long as the other one has asked for.
-fn patience_with(dir: &Dir, state: &StateDir) -> Duration {
+fn longest_silence(dir: &Dir, state: &StateDir) -> Duration {
     let content = dir.read_file(ALIVE, LONGEST_SIGN).ok().flatten().unwrap_or_default();
     let asked = serde_json::from_slice(&content).map_or(0, |sign: Sign| sign.abandoned_after_ms);
     state.abandoned_after().max(Duration::from_millis(asked))
@@ -130,9 +130,9 @@ fn remove_if_old(
     dir: &Dir,
     sign: Option<Time>,
 ) -> Result<()> {
-    let patience = patience_with(dir, state).saturating_mul(EMPTY_FOR);
+    let limit = longest_silence(dir, state).saturating_mul(EMPTY_FOR);
     let age = state.process()?.server_time()?.saturating_sub(sign.map_or(0, |sign| sign.seconds));
-    if u64::try_from(age).unwrap_or(0) > patience.as_secs() {
+    if u64::try_from(age).unwrap_or(0) > limit.as_secs() {
         match dir.remove_file(ALIVE) {
             Err(error) if !error.is_not_found() => return Err(error.into()),
             _ => processes.remove_dir(process)?,

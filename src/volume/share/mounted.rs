@@ -29,7 +29,7 @@ pub struct MountedExport {
     abandoned_after: Duration,
     promises: Arc<Promises>,
     key: Key,
-    means: Support,
+    copy_support: Support,
 }
 
 /// What is promised on one export, however often it is mounted.
@@ -57,7 +57,7 @@ impl MountedExport {
             abandoned_after,
             promises,
             key,
-            means: Support::same_export(),
+            copy_support: Support::same_export(),
         }
     }
 
@@ -144,8 +144,8 @@ impl MountedExport {
     }
 
     /// How files are copied within this export, as far as that is known.
-    pub fn means(&self) -> &Support {
-        &self.means
+    pub fn copy_support(&self) -> &Support {
+        &self.copy_support
     }
 
     /// Whether it is the same directory on the same server, however it is mounted.

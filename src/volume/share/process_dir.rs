@@ -75,7 +75,7 @@ impl ProcessDir {
         let own =
             Arc::new(Own { processes, dir, name, held: Mutex::default(), lost: AtomicBool::new(false) });
         if let Err(reason) = written {
-            return Err(several(std::iter::once(reason).chain(own.end().err()).collect()));
+            return Err(reason.with_cleanup(own.end()));
         }
         let process = Self {
             own,

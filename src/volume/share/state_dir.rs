@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::linux::dir::HeldFile;
 use crate::linux::{Dir, unique_text};
 
-use crate::volume::error::{Result, explain_denied, several};
+use crate::volume::error::{Result, explain_denied};
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::sub_dir::STATE_DIR;
 use crate::volume::policy::settings::ExportPolicy;
@@ -199,7 +199,7 @@ impl StateDir {
             match draft.write(&record.to_json()) {
                 Ok(file) => Ok((draft, file)),
                 // A full disk is the usual reason; the empty draft must not add to it.
-                Err(reason) => Err(several(std::iter::once(reason).chain(draft.remove().err()).collect())),
+                Err(reason) => Err(reason.with_cleanup(draft.remove())),
             }
         })
     }

@@ -1,11 +1,12 @@
 //! Handles and attributes that do not name a volume.
 
 use nfs_subdir_csi::csi::proto;
-use nfs_subdir_csi::volume::policy::settings::{InlineServers, ServerPattern, Settings};
+use nfs_subdir_csi::volume::policy::settings::Settings;
 use proto::volume_content_source::{SnapshotSource, Type, VolumeSource};
 use tonic::Code;
 
 use super::{assert_finds_nothing, assert_names_nothing};
+use crate::settings::fast;
 use crate::support::{create, map, publish, unpublish};
 use crate::{Driver, PARAMETERS};
 
@@ -158,8 +159,7 @@ async fn a_handle_that_is_a_path() {
 /// csi-driver-host-path #644: the handle of an ephemeral volume was used as a path.
 #[tokio::test]
 async fn a_handle_of_an_ephemeral_volume_that_is_a_path() {
-    let inline_servers = InlineServers::Listed(vec![ServerPattern::parse("nas")]);
-    let settings = Settings { ephemeral_volumes: true, inline_servers, ..Settings::default() };
+    let settings = Settings { ephemeral_volumes: true, ..fast(&["nas"]) };
     let driver = Driver::start_with(settings).await;
     let mut node = driver.node.node.clone();
     let hostile = ["..", "../../canary", "/etc", "a/../../..", ".", "canary", "\0", "a\nb", "-rf", " "];

@@ -6,41 +6,49 @@ use nfs_subdir_csi::volume::policy::settings::{InlineServers, ServerPattern, Set
 use tonic::Code;
 
 use super::{Answers, ask_all};
+use crate::settings::fast;
 use crate::support::{capability, create, map, publish, unpublish};
 use crate::{Driver, PARAMETERS};
 
 /// csi-driver-nfs #364: whoever can create a pod could mount any server.
 #[tokio::test]
 async fn a_pod_that_names_its_own_server() {
-    let own = [("csi.storage.k8s.io/ephemeral", "true"), PARAMETERS[0], PARAMETERS[1]];
-    let ask = async |settings: Settings, more: &[(&str, &str)]| {
-        let driver = Driver::start_with(settings).await;
+    let ask = async |settings: &Settings, context: &[(&str, &str)]| {
+        let driver = Driver::start_with(settings.clone()).await;
+        for share in ["/", "/srv/canary", "/srv/.nfs-subdir-csi", "/srv/.nfs-subdir-csi/deleted", "/other"] {
+            driver.mounter.serve(&format!("nas:{share}"), &driver.share());
+        }
         let volume = proto::Volume {
             volume_id: "csi-1".to_owned(),
-            volume_context: map(&[&own[..], more].concat()),
+            volume_context: map(&[&[("csi.storage.k8s.io/ephemeral", "true")], context].concat()),
             ..Default::default()
         };
         let mut node = driver.node.node.clone();
         let target = driver.target("a");
         let answer = node.node_publish_volume(publish(&volume, &target, &[])).await.map(drop);
-        assert_eq!(driver.mounter.export_mounts(), usize::from(answer.is_ok()));
+        // The controller mounts the exports of the configuration when it starts.
+        let table = nfs_subdir_csi::linux::Mounter::table(&*driver.mounter).unwrap();
+        let others = table.iter().filter(|mount| mount.mount_point != target && mount.source != "nas:/srv");
+        assert_eq!(others.count(), 0, "{context:?}");
         if answer.is_ok() {
             node.node_unpublish_volume(unpublish(&volume, &target)).await.unwrap();
         }
         answer.map_err(|status| status.code())
     };
-    let allowed = |servers: InlineServers| Settings {
-        ephemeral_volumes: true,
-        inline_servers: servers,
-        ..Settings::default()
-    };
-    let listed = |server: &str| allowed(InlineServers::Listed(vec![ServerPattern::parse(server)]));
-    assert_eq!(ask(Settings::default(), &[]).await, Err(Code::FailedPrecondition), "off");
-    assert_eq!(ask(allowed(InlineServers::Any), &[]).await, Err(Code::FailedPrecondition), "no list");
-    assert_eq!(ask(listed("other"), &[]).await, Err(Code::FailedPrecondition), "a server that is not listed");
-    assert_eq!(ask(listed("nas"), &[]).await, Ok(()));
+    let listed = InlineServers::Listed(vec![ServerPattern::parse("nas")]);
+    let allowed = Settings { ephemeral_volumes: true, inline_servers: listed, ..fast(&["nas"]) };
+    assert_eq!(ask(&Settings::default(), &PARAMETERS).await, Err(Code::FailedPrecondition), "off");
+    assert_eq!(ask(&allowed, &PARAMETERS).await, Ok(()), "it is configured");
+    assert_eq!(ask(&allowed, &[]).await, Ok(()), "the default export");
+    assert_eq!(ask(&allowed, &[("export", "fast")]).await, Ok(()));
+    assert_eq!(ask(&allowed, &[("export", "slow")]).await, Err(Code::FailedPrecondition));
+    // The server is listed, so that StorageClasses can name any share of it; a pod cannot.
+    for share in ["/", "/srv/canary", "/srv/.nfs-subdir-csi", "/srv/.nfs-subdir-csi/deleted", "/other"] {
+        let own = [("server", "nas"), ("share", share)];
+        assert_eq!(ask(&allowed, &own).await, Err(Code::FailedPrecondition), "{share}");
+    }
     for more in [("mountOptions", "suid"), ("subDir", "canary"), ("directMount", "true")] {
-        assert_eq!(ask(listed("nas"), &[more]).await, Err(Code::InvalidArgument), "{more:?}");
+        assert_eq!(ask(&allowed, &[more]).await, Err(Code::InvalidArgument), "{more:?}");
     }
 }
 

@@ -19,10 +19,10 @@ async fn copies_are_the_same(version: &str, used: [&str; 3]) {
     let kinds = Kinds::of(version);
     build(&stage.source(), kinds);
     let all = [Support::same_export(), Support::without_clone(), Support::across()];
-    for (means, used) in all.iter().zip(used) {
-        let summary = stage.copy(means).unwrap();
+    for (support, used) in all.iter().zip(used) {
+        let summary = stage.copy(support).unwrap();
         say(&format!("NFS {version}, {used}: {summary:?}"));
-        assert_eq!(means.used(), used);
+        assert_eq!(support.used(), used);
         // rsync would read every byte of the sparse file, so it is compared separately.
         let sparse = format!("--exclude=/{SPARSE}");
         assert_same(&stage.source(), &stage.target(), &["--checksum", &sparse]);
@@ -190,8 +190,8 @@ async fn a_full_file_system_ends_the_copy_with_an_error() {
         for number in 0..5 {
             fs::write(stage.source().join(number.to_string()), &noise).unwrap();
         }
-        for means in [Support::same_export(), Support::across()] {
-            let Err(CopyError::Failed(errors)) = stage.copy(&means) else {
+        for support in [Support::same_export(), Support::across()] {
+            let Err(CopyError::Failed(errors)) = stage.copy(&support) else {
                 panic!("80 MB fitted into 64 MB")
             };
             let full = |error: &nfs_subdir_csi::linux::SysError| {

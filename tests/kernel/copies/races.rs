@@ -78,7 +78,7 @@ async fn nothing_outside_is_read_or_touched(version: &str, by_client: bool) {
     let before = outside.path().metadata().unwrap().ctime_nsec();
     let top: PathBuf = if by_client { stage.mounted_source() } else { stage.source() };
     let end = AtomicBool::new(false);
-    let means = Support::same_export();
+    let support = Support::same_export();
     std::thread::scope(|scope| {
         let disturber = scope.spawn(|| disturb(&top, outside.path(), &end));
         // The scope waits for the other thread, so it must be ended even if a copy fails.
@@ -87,7 +87,7 @@ async fn nothing_outside_is_read_or_touched(version: &str, by_client: bool) {
             let (mut rounds, mut files, mut vanished) = (0, 0, 0);
             while rounds < ROUNDS && begun.elapsed() < LONGEST {
                 vanished +=
-                    stage.copy(&means).unwrap_or_else(|error| panic!("round {rounds}: {error}")).vanished;
+                    stage.copy(&support).unwrap_or_else(|error| panic!("round {rounds}: {error}")).vanished;
                 files += search(&stage.target());
                 stage.remove_copy();
                 rounds += 1;

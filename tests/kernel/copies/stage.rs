@@ -65,14 +65,14 @@ impl Stage {
         self.exported.join(COPY)
     }
 
-    pub(crate) fn copy(&self, means: &Support) -> Result<Summary, CopyError> {
+    pub(crate) fn copy(&self, support: &Support) -> Result<Summary, CopyError> {
         let mounted = |name| Dir::open(&self.mounted.join(name)).unwrap();
         let (from, to, links) = (mounted(SOURCE), mounted(COPY), mounted(LINKS));
         let order = CopyRequest {
             from: &from,
             to: &to,
             links: &links,
-            means,
+            support,
             devices: DeviceNodes::Copy,
             progress: &self.progress,
         };

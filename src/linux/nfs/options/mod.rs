@@ -246,10 +246,9 @@ pub fn contradictions<S: AsRef<str>>(items: &[S]) -> Result<Vec<(String, String)
     for (index, later) in all.iter().enumerate() {
         let earlier = all[..index].iter().rev().find(|earlier| {
             let of = |list: &[&str]| parse(list).ok();
-            // The later one replaces the earlier one if that one makes no difference before it, although it does alone.
+            // The later one replaces the earlier one if that one makes no difference before it, although it does after it.
             *earlier != later
                 && of(&[earlier, later]) == of(&[later])
-                && of(&[earlier]) != of(&[])
                 && of(&[later, earlier]) != of(&[later])
         });
         found.extend(earlier.map(|earlier| ((*earlier).to_owned(), (*later).to_owned())));

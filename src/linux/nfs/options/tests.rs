@@ -103,10 +103,18 @@ fn contradictions_within_one_list_are_found() {
     assert_eq!(found(&["soft,timeo=600", "hard"]), pair("soft", "hard"));
     assert_eq!(found(&["nfsvers=4.1,v3"]), pair("nfsvers=4.1", "v3"));
     assert_eq!(found(&["ro,rw"]), pair("ro", "rw"));
+    assert_eq!(found(&["rw,ro"]), pair("rw", "ro"));
+    assert_eq!(found(&["nosoftreval,softreval"]), pair("nosoftreval", "softreval"));
+    assert_eq!(found(&["exec", "user"]), pair("exec", "user"));
     assert_eq!(found(&["timeo=1", "timeo=2"]), pair("timeo=1", "timeo=2"));
-    for fine in
-        ["hard,hard", "actimeo=5,acregmin=7", "hard,timeo=600,ro,nosuid", "vers=4,minorversion=1", "bg,fg"]
-    {
+    for fine in [
+        "hard,hard",
+        "actimeo=5,acregmin=7",
+        "hard,timeo=600,ro,nosuid",
+        "vers=4,minorversion=1",
+        "bg,fg",
+        "rw,user",
+    ] {
         assert_eq!(found(&[fine]), [], "{fine}");
     }
 }

@@ -50,7 +50,7 @@ fn open_source(run: &CopyState, place: &Position, name: &OsStr) -> SysResult<Own
     // Non-blocking: opening a FIFO that somebody put in the file's place must not block.
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let open = |more| place.from.openat2("open", Path::new(name), flags | more, Mode::empty());
-    let direct = run.request.means.direct();
+    let direct = run.request.support.direct();
     if !direct.worth_trying() {
         return open(OFlag::empty());
     }

@@ -28,21 +28,21 @@ pub(super) fn copy(run: &CopyState, from: &OwnedFd, to: &OwnedFd, metadata: &Met
     if metadata.size == 0 {
         return Ok(());
     }
-    let means = run.request.means;
-    if means.cloning().worth_trying() {
+    let support = run.request.support;
+    if support.cloning().worth_trying() {
         match raw::clone_file(to, from) {
             Ok(()) => {
-                means.cloning().works();
+                support.cloning().works();
                 run.request.progress.add_bytes(metadata.size.min(metadata.allocated));
                 return Ok(());
             }
-            Err(errno) if means.cloning().is_unable(errno) => {}
+            Err(errno) if support.cloning().is_unable(errno) => {}
             Err(errno) => return Err(of_either(from, "clone", errno)),
         }
     }
     // Clear O_DIRECT, so that the kernel reads ahead.
     fcntl(from, FcntlArg::F_SETFL(OFlag::empty())).map_err(system("set flags of"))?;
-    let by_server = means.copies(|| knows_holes(run));
+    let by_server = support.copies(|| knows_holes(run));
     let sparse = metadata.allocated < metadata.size;
     Copying { run, from, to, size: metadata.size, sparse, by_server, written: 0 }.all()?;
     fsync(to).map_err(system("fsync"))
@@ -148,11 +148,11 @@ impl Copying<'_> {
                 // The end of the file, or a file system that reports a failure in this way. Reading will tell.
                 Ok(0) => break,
                 Ok(length) => {
-                    self.run.request.means.copying().works();
+                    self.run.request.support.copying().works();
                     at = self.wrote(at + length as u64, length);
                 }
                 Err(Errno::EINTR) => {}
-                Err(errno) if self.run.request.means.copying().is_unable(errno) => self.by_server = false,
+                Err(errno) if self.run.request.support.copying().is_unable(errno) => self.by_server = false,
                 Err(errno) => return Err(of_either(self.from, "copy", errno)),
             }
         }

@@ -16,7 +16,7 @@ pub struct CopyRequest<'a> {
     /// An empty directory on the same file system as `to`, for entries in transit. The caller empties it afterwards.
     pub links: &'a Dir,
     /// What the file systems of the two trees support.
-    pub means: &'a Support,
+    pub support: &'a Support,
     /// What to do with device nodes.
     pub devices: DeviceNodes,
     /// Shows the progress, and can cancel the copy.

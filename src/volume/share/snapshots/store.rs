@@ -2,7 +2,7 @@
 
 use crate::linux::Dir;
 
-use crate::volume::error::{Error, Result, several};
+use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::snapshot_handle::Kind;
 use crate::volume::policy::settings::ExportPolicy;
@@ -93,7 +93,7 @@ impl SetDraft {
     /// meanwhile.
     #[must_use]
     pub fn discard(self, reason: Error) -> Error {
-        several(std::iter::once(reason).chain(self.draft.remove().err()).collect())
+        reason.with_cleanup(self.draft.remove())
     }
 }
 

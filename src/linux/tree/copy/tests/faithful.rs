@@ -37,8 +37,8 @@ fn furnish(stage: &Stage) {
 
 #[test]
 fn one_of_everything_is_the_same_in_the_copy() {
-    for means in [Support::same_export(), Support::without_clone(), Support::across()] {
-        let stage = Stage::with(means);
+    for support in [Support::same_export(), Support::without_clone(), Support::across()] {
+        let stage = Stage::with(support);
         furnish(&stage);
         let summary = stage.copy_and_compare();
         assert_eq!((summary.directories, summary.files, summary.others), (4, 7, 4));

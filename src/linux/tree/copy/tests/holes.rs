@@ -5,8 +5,8 @@ use super::*;
 #[test]
 fn holes_stay_holes_with_every_strategy() {
     const MIB: u64 = 1 << 20;
-    for means in [Support::same_export(), Support::without_clone(), Support::across()] {
-        let stage = Stage::with(means);
+    for support in [Support::same_export(), Support::without_clone(), Support::across()] {
+        let stage = Stage::with(support);
         for (name, length) in
             [("data at the end", 64 * MIB + 4), ("hole at the end", 70 * MIB), ("hole", MIB)]
         {
@@ -38,7 +38,7 @@ fn zeros_are_left_out_of_a_sparse_file() {
         from: &dir,
         to: &dir,
         links: &dir,
-        means: &stage.means,
+        support: &stage.support,
         devices: DeviceNodes::Skip,
         progress: &stage.progress,
     };

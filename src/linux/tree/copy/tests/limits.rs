@@ -39,7 +39,7 @@ fn a_removed_source_does_not_become_an_empty_copy() {
         from: &from,
         to: &to,
         links: &links,
-        means: &stage.means,
+        support: &stage.support,
         devices: DeviceNodes::Copy,
         progress: &stage.progress,
     };

@@ -25,7 +25,7 @@ use crate::linux::remove::{Pace, remove_tree};
 /// A source, an empty target, and a directory for links.
 struct Stage {
     temporary: tempfile::TempDir,
-    means: Support,
+    support: Support,
     progress: Progress,
 }
 
@@ -34,12 +34,12 @@ impl Stage {
         Self::with(Support::same_export())
     }
 
-    fn with(means: Support) -> Self {
+    fn with(support: Support) -> Self {
         let temporary = tempfile::tempdir().unwrap();
         for name in ["from", "to", "links"] {
             fs::create_dir(temporary.path().join(name)).unwrap();
         }
-        Self { temporary, means, progress: Progress::default() }
+        Self { temporary, support, progress: Progress::default() }
     }
 
     fn from(&self, name: impl AsRef<Path>) -> PathBuf {
@@ -57,7 +57,7 @@ impl Stage {
             from: &from,
             to: &to,
             links: &links,
-            means: &self.means,
+            support: &self.support,
             devices: DeviceNodes::Skip,
             progress: &self.progress,
         })
