@@ -1,7 +1,7 @@
-//! Volumes that live and die with a pod (`csi:` volumes in a pod's own definition).
+//! Ephemeral volumes, which exist as long as their pod (`csi:` volumes in the definition of a pod).
 //!
-//! A tenant writes their attributes, so they choose no directory and no options: each gets a directory of its own in
-//! the state directory, named after the handle that kubelet made up for it.
+//! A tenant writes their attributes, so the attributes cannot choose a directory or options. Each volume gets a new directory in the state
+//! directory, with a name that is made from the handle that kubelet has given the volume.
 
 use std::path::{Path, PathBuf};
 
@@ -15,26 +15,26 @@ use crate::volume::policy::parameters::DEFAULT_MODE;
 use crate::volume::policy::settings::{ExportPolicy, ResolvedExport};
 use crate::volume::share::mounted::MountedExport;
 
-/// The folder of the state directory that they lie in.
+/// Their folder in the state directory.
 const FOLDER: &str = "ephemeral";
 
-/// Opens the directory of an ephemeral volume, and makes it if this is its first publish.
+/// Opens the directory of an ephemeral volume. Creates it at the first publish.
 pub(in crate::volume) fn open(mounted: &MountedExport, volume_id: &str) -> Result<Dir> {
     let state = mounted.share().open_or_make_dir(STATE_DIR, 0o700).map_err(explain_denied)?;
     let folder = state.open_or_make_dir(FOLDER, 0o700).map_err(explain_denied)?;
     folder.open_or_make_dir(VolumeKey::of_name(volume_id).as_str(), DEFAULT_MODE).map_err(explain_denied)
 }
 
-/// Where below the share an ephemeral volume lies.
+/// The path of an ephemeral volume below the share.
 pub(in crate::volume) fn path_of(volume_id: &str) -> PathBuf {
     Path::new(STATE_DIR).join(FOLDER).join(VolumeKey::of_name(volume_id).as_str())
 }
 
-/// The export of an ephemeral volume, by the mount of one; `None` if the mount is something else.
+/// The export of an ephemeral volume, read from its mount. Returns `None` if the mount is something else.
 pub(in crate::volume) fn export_of(mount: &Mount, volume_id: &str) -> Option<ResolvedExport> {
     let source = mount.source.to_str().filter(|_| mount.is_nfs())?;
     let share = source.strip_suffix(path_of(volume_id).to_str()?)?.strip_suffix('/')?;
-    // Of a share that is the server's root nothing is left but the server.
+    // If the share is the root directory of the server, only the server is left.
     let share = if share.ends_with(':') { format!("{share}/") } else { share.to_owned() };
     Export::parse(&share).ok().map(ResolvedExport::mounted)
 }
@@ -48,7 +48,7 @@ pub(in crate::volume) fn discard(mounted: &MountedExport, volume_id: &str) -> Re
         Err(error) if error.is_not_found() => return Ok(()),
         result => result?,
     };
-    // A pod's own volume is not kept, whatever is configured for the export.
+    // An ephemeral volume is removed at once, whatever is configured for the export.
     state.discard(&folder, key.as_str(), &key, ExportPolicy::default())?;
     mounted.reap(&state, None);
     Ok(())

@@ -71,7 +71,7 @@ pub struct Publisher {
 /// What the mount table means for a publish.
 #[derive(Debug, PartialEq, Eq)]
 enum Finding {
-    /// The volume is there already, as it is asked for.
+    /// The volume is there already, with the flags that are asked for.
     Done,
     /// Nothing is there.
     Free,
@@ -123,7 +123,7 @@ impl Publisher {
             let names: Vec<OsString> = own_names.iter().cloned().chain(kernel_name).collect();
             let placed = self.place(publish, &volume, target, &table, &names, attempt);
             match (&publish.directory, placed) {
-                // The unpublish has found nothing to remove.
+                // The unpublish has found no mount, so it has not removed the directory.
                 (Directory::Ephemeral(volume_id), Err(error)) if attempt.is_revoked() => {
                     Err(error.with_cleanup(ephemeral::discard(mounted, volume_id)))
                 }
@@ -132,7 +132,8 @@ impl Publisher {
         })
     }
 
-    /// Mounts the volume's directory by itself, and keeps of that mount only the bind at the target.
+    /// Mounts the directory of the volume itself instead of the share. When the volume is at the target, that mount is unmounted again, and
+    /// only the bind mount stays.
     fn publish_direct(
         &self,
         publish: &Publish,
@@ -148,9 +149,9 @@ impl Publisher {
             .map_err(Error::from)
             .and_then(|table| self.place(publish, &root.dir, target, &table, names, attempt));
         let released = self.mounter.release_export(&root).map_err(Error::from);
-        match (placed, released) {
-            (Err(first), Err(second)) => Err(Error::Several(vec![first, second])),
-            (placed, released) => placed.and(released),
+        match placed {
+            Ok(()) => released,
+            Err(reason) => Err(reason.with_cleanup(released)),
         }
     }
 
@@ -187,7 +188,7 @@ impl Publisher {
                 Error::from(error).with_cleanup(if made { remove_target(target) } else { Ok(()) })
             })
         });
-        // Still there: the publish was revoked, or the target cannot be used.
+        // If the bind mount was not placed, the publish was revoked or the target cannot be used.
         let discarded = bind.map_or(Ok(()), |bind| self.mounter.discard(bind).map_err(Error::from));
         match placed {
             Ok(()) => discarded,

@@ -14,13 +14,13 @@ use crate::volume::policy::settings::ExportPolicy;
 use crate::volume::share::reaper::Reaper;
 use crate::volume::share::state_dir::StateDir;
 
-/// For how long a count of promises that nobody uses is taken for right.
+/// How long the sum of all capacities counts as right if nobody uses it.
 const COUNT_HOLDS: Duration = Duration::from_mins(1);
 
 /// Where the export is, and how it is mounted.
 pub(super) type Key = (Vec<NfsSource>, NfsOptions);
 
-/// One mounted export. Whoever holds it may use its handles; they outlive the mount itself.
+/// One mounted export. Its handles stay usable after it is unmounted.
 pub struct MountedExport {
     root: ExportRoot,
     state: Mutex<Option<Arc<StateDir>>>,
@@ -32,12 +32,12 @@ pub struct MountedExport {
     copy_support: Support,
 }
 
-/// What is promised on one export, however often it is mounted.
+/// The capacity of all volumes on one export. Its mounts share this.
 #[derive(Default)]
 pub(super) struct Promises {
-    /// Held from the look at what is left until the promise is written.
+    /// Held from the check of the free capacity until the record of the new volume is written.
     turn: Mutex<()>,
-    /// Bytes promised to all volumes, once somebody has wanted to know, and when that was last right.
+    /// The sum of all capacities in bytes, and when it was last used. `None` until it is needed for the first time.
     sum: Mutex<Option<(u64, Instant)>>,
 }
 
@@ -98,7 +98,7 @@ impl MountedExport {
         &self.root.mount_point
     }
 
-    /// The driver's own directory on the share. It is made if it is not there.
+    /// The driver's own directory on the share. It is created if it does not exist.
     pub fn state(&self) -> Result<Arc<StateDir>> {
         let mut state = self.state.lock();
         match &*state {
@@ -109,7 +109,7 @@ impl MountedExport {
         }
     }
 
-    /// As [`Self::state`], but `None` if this driver has never made anything on the share.
+    /// The driver's own directory on the share, or `None` if it does not exist. Creates nothing.
     pub fn existing_state(&self) -> Result<Option<Arc<StateDir>>> {
         let mut state = self.state.lock();
         if state.is_none() {
@@ -119,13 +119,13 @@ impl MountedExport {
         Ok(state.clone())
     }
 
-    /// The right to make a promise on this export. One call at a time has it.
+    /// Lets one call at a time check the free capacity of the export and reserve some of it.
     pub fn promise_turn(&self) -> MutexGuard<'_, ()> {
         self.promises.turn.lock()
     }
 
-    /// Bytes promised to all volumes with a record. Reads every record the first time, and keeps count from then on; a
-    /// count that has not been used for a while is made revalidate, since another controller may have taken over meanwhile.
+    /// The sum of the capacities of all volumes in bytes. The first call reads every record. After that the sum is updated at each change. A
+    /// sum that has not been used for a while is computed again, because another controller may have changed volumes meanwhile.
     pub fn promised(&self, state: &StateDir) -> Result<u64> {
         let mut promised = self.promises.sum.lock();
         let sum = match *promised {
@@ -136,39 +136,39 @@ impl MountedExport {
         Ok(sum)
     }
 
-    /// Says that a volume's promise has changed from `before` to `after` bytes.
+    /// Updates the sum after the capacity of a volume has changed from `before` to `after` bytes.
     pub fn promised_changed(&self, before: u64, after: u64) {
         if let Some((sum, _)) = self.promises.sum.lock().as_mut() {
             *sum = sum.saturating_sub(before).saturating_add(after);
         }
     }
 
-    /// How files are copied within this export, as far as that is known.
+    /// Which ways to copy files within this export the server supports, as far as that is known.
     pub fn copy_support(&self) -> &Support {
         &self.copy_support
     }
 
-    /// Whether it is the same directory on the same server, however it is mounted.
+    /// Whether both are mounts of one export, even if their options differ.
     pub fn is_same_export(&self, other: &Self) -> bool {
         self.key.0 == other.key.0
     }
 
-    /// Has what earlier processes left removed, unless that has begun already.
+    /// Starts the reaper, unless it runs already. It removes what earlier processes have left.
     pub fn reap_once(&self, state: &Arc<StateDir>, legacy: ExportPolicy) {
         if self.reaper.lock().is_none() {
             self.reap(state, Some(legacy));
         }
     }
 
-    /// Has what is deleted and what is abandoned removed in the background. `legacy` is for what version 0.1.0 has deleted
-    /// ([`Reaper::wake`]). A thread that cannot be started is tried again at the next call.
+    /// Starts a sweep of the reaper, which removes what is deleted or abandoned in the background. `legacy` is for what version 0.1.0 has
+    /// deleted ([`Reaper::wake`]). If its thread cannot be started, the next call tries that again.
     pub fn reap(&self, state: &Arc<StateDir>, legacy: Option<ExportPolicy>) {
         let mut reaper = self.reaper.lock();
         if reaper.is_none() {
             match Reaper::start(Arc::clone(state)) {
                 Ok(started) => *reaper = Some(started),
                 Err(error) => {
-                    tracing::error!(%error, "cannot start the reaper; deleted volumes are removed after the next try");
+                    tracing::error!(%error, "cannot start the reaper; the next deletion tries again, and deleted volumes stay until then");
                     return;
                 }
             }

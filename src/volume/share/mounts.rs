@@ -1,5 +1,5 @@
-//! The exports this process has mounted: one mount for each export and set of NFS options, shared by all
-//! volumes on it, made at first use and let go of some time after the last.
+//! The exports that this process has mounted. There is one mount for each export and set of NFS options, and all volumes of the export share
+//! it. An export is mounted when it is first used, and unmounted some time after it was last used.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -22,16 +22,16 @@ pub struct Exports {
     mounter: Arc<dyn Mounter>,
     linger: Duration,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
-    /// Exports that were named inline, since the process began.
+    /// The exports that were named inline since the process began.
     inline_used: Mutex<BTreeSet<ExportRef>>,
     abandoned_after: Duration,
 }
 
-/// Locked while the export is being mounted, so that many first users make one mount.
+/// It is locked while the export is being mounted, so that calls that begin at the same time make one mount.
 type Slot = Mutex<Option<Arc<MountedExport>>>;
 
 impl Exports {
-    /// Exports are mounted by `mounter`, and let go of when nothing has used them for `linger`.
+    /// `mounter` mounts the exports. An export that nothing has used for `linger` is unmounted.
     #[must_use]
     pub fn new(mounter: Arc<dyn Mounter>, linger: Duration) -> Self {
         Self {
@@ -43,14 +43,14 @@ impl Exports {
         }
     }
 
-    /// Sets after how long without a sign of life another process counts as dead, and this one to others.
+    /// Sets the time without a sign of life after which another process counts as dead, and this one counts as dead for others.
     #[must_use]
     pub fn with_abandoned_after(self, abandoned_after: Duration) -> Self {
         Self { abandoned_after, ..self }
     }
 
-    /// Does `work` with the export mounted with `options`. If the server no longer knows the handles the mount
-    /// began with, it is mounted anew and `work` is done again.
+    /// Does `work` with the export, mounted with `options`. If the server no longer knows the file handles of the mount, the export is mounted
+    /// again and `work` is done a second time.
     pub fn with<T>(
         &self,
         export: &ResolvedExport,
@@ -62,7 +62,7 @@ impl Exports {
         step::begin(format!("a request to {}", mounted.share().label()));
         match work(&mounted) {
             Err(error) if error.is_stale() => {
-                tracing::warn!(export = %export.id, error = %error, "stale handle; mounting the export anew");
+                tracing::warn!(export = %export.id, error = %error, "the server no longer knows the file handles of the export; mounting it again");
                 self.forget(&key, &mounted)?;
                 work(self.mount(&export.id, &key)?.as_ref())
             }
@@ -74,8 +74,8 @@ impl Exports {
         }
     }
 
-    /// Does `work` with the export mounted with whatever options it is mounted with, or else with `options`: for
-    /// calls that name a volume by its handle alone.
+    /// Does `work` with the export. If it is mounted already, with whatever options, `work` gets that mount. Otherwise it is mounted with
+    /// `options`. This is for calls that know only the handle of a volume.
     pub fn with_any<T>(
         &self,
         export: &ResolvedExport,
@@ -112,7 +112,7 @@ impl Exports {
         Ok(mounted)
     }
 
-    /// The promises of the export at these sources, shared with its other mounts.
+    /// The sum of capacities of the export with these addresses, which its other mounts may have already.
     fn promises_of(&self, sources: &[NfsSource]) -> Arc<Promises> {
         let slots = self.slots.lock();
         let same = slots.iter().filter(|((own, _), _)| own == sources);
@@ -124,7 +124,7 @@ impl Exports {
     fn forget(&self, key: &Key, stale: &Arc<MountedExport>) -> Result<()> {
         let Some(slot) = self.slots.lock().get(key).cloned() else { return Ok(()) };
         let mut slot = slot.lock();
-        // Another call may have mounted anew already.
+        // Another call may have mounted the export again already.
         if slot.as_ref().is_some_and(|mounted| Arc::ptr_eq(mounted, stale)) {
             *slot = None;
             self.mounter.release_export(stale.root())?;
@@ -145,8 +145,8 @@ impl Exports {
         self.inline_used.lock().clone()
     }
 
-    /// Lets go of every export that neither a call nor a published volume has used for the linger time before
-    /// `now`. To be called now and then. Asks no server anything.
+    /// Unmounts every export that neither a call nor a published volume has used for the linger time before `now`. The caller calls this
+    /// regularly. Sends no request to a server.
     pub fn release_idle(&self, now: Instant) -> Result<(), Vec<SysError>> {
         let slots: Vec<_> =
             self.slots.lock().iter().map(|(key, slot)| (key.0[0].clone(), Arc::clone(slot))).collect();
@@ -157,15 +157,15 @@ impl Exports {
         let own: HashSet<PathBuf> = slots.iter().filter_map(|(_, slot)| mount_point_of(slot)).collect();
         let mut failures = Vec::new();
         for (export, slot) in slots {
-            // Locked: it is being mounted, so it is in use.
+            // A locked slot means that the export is being mounted, so it is in use.
             let Some(mut slot) = slot.try_lock() else { continue };
             let idle = slot.as_ref().is_some_and(|mounted| self.is_idle(mounted, &table, &own, now));
             let unused = slot.take_if(|_| idle);
-            // Whoever needs the export meanwhile mounts it revalidate, and does not wait for this.
+            // A call that needs the export meanwhile mounts it again, and does not wait for the unmount.
             drop(slot);
             if let Some(mounted) = unused {
                 match self.mounter.release_export(mounted.root()) {
-                    Ok(()) => tracing::info!(export = %export, "export unused, let go"),
+                    Ok(()) => tracing::info!(export = %export, "export unmounted, because it was not used"),
                     Err(error) => failures.push(error),
                 }
             }
@@ -180,7 +180,7 @@ impl Exports {
         own: &HashSet<PathBuf>,
         now: Instant,
     ) -> bool {
-        // All mounts of one superblock have one device number; those that are not the driver's are volumes.
+        // All mounts of one superblock have the same device number. Those that are not exports of the driver are published volumes.
         let device = table.at(mounted.mount_point()).map(|mount| &mount.device);
         let published =
             table.iter().any(|mount| Some(&mount.device) == device && !own.contains(&mount.mount_point));
