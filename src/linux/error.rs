@@ -58,6 +58,12 @@ impl SysError {
         self.errno() == Some(Errno::EROFS)
     }
 
+    /// Whether something uses the object (`EBUSY`).
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.errno() == Some(Errno::EBUSY)
+    }
+
     /// Whether the server no longer knows the file handle (`ESTALE`).
     #[must_use]
     pub fn is_stale(&self) -> bool {

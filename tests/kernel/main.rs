@@ -15,6 +15,7 @@ mod options;
 mod overlap;
 mod process;
 mod publish;
+mod stale;
 #[path = "../support/mod.rs"]
 mod support;
 mod volumes;

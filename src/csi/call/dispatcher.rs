@@ -90,7 +90,8 @@ impl Dispatcher {
         Ok(Response::new(answer))
     }
 
-    pub(super) async fn run<T: Send + 'static>(
+    /// Does the work of a call, as [`Self::call`] describes it.
+    pub async fn run<T: Send + 'static>(
         &self,
         mut work: Work<T>,
         deadline: Deadline,

@@ -27,7 +27,7 @@ pub enum Look<T> {
 }
 
 impl Dispatcher {
-    /// Looks at something on the export of a lane, for at most [`LONGEST`].
+    /// Looks at something on the export of a lane, for at most [`LONGEST`], or until the deadline if that is earlier.
     pub async fn look<T: Send + 'static>(
         &self,
         lane: &Lane,

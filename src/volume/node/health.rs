@@ -7,6 +7,7 @@ use crate::linux::{Dir, step};
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeHandle;
 use crate::volume::node::publish::Publisher;
+use crate::volume::node::stale;
 use crate::volume::policy::settings::ResolvedExport;
 use crate::volume::share::health::{self, Finding, Trouble};
 
@@ -23,7 +24,7 @@ impl Publisher {
         let looked = dir.fresh().map_err(Error::from).and_then(|_| health::look_for_room(&dir));
         let mut found: Vec<Finding> = match looked {
             Err(error) if error.is_stale() => {
-                vec![Finding { trouble: Trouble::StaleMount, message: stale(&target) }]
+                vec![Finding { trouble: Trouble::StaleMount, message: stale::explain(&target) }]
             }
             looked => looked?.into_iter().collect(),
         };
@@ -53,13 +54,4 @@ impl Publisher {
         let (options, _) = export.options::<&str>(&[])?;
         health::findings(self.volumes.exports.with_any(export, &options, health::look))
     }
-}
-
-/// What to do about a mount of a directory that the server does not know any more.
-pub(super) fn stale(target: &Path) -> String {
-    format!(
-        "the server does not know the directory any more that is mounted at {} (Stale file handle): it was removed, or the export \
-         has moved or was exported with another fsid; restart the pod, and its volume is mounted anew",
-        target.display()
-    )
 }
