@@ -32,6 +32,7 @@ struct File {
     default_export: Option<String>,
     on_delete: OnDelete,
     inline: FileInline,
+    whole_shares: Vec<String>,
     ephemeral_volumes: bool,
     device_nodes: DeviceNodes,
     limits: FileLimits,
@@ -113,7 +114,7 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
             InlineServers::Listed(patterns.iter().map(|text| ServerPattern::parse(text)).collect())
         }
     };
-    Ok(Settings {
+    let mut settings = Settings {
         exports,
         default_export: file.default_export,
         inline_servers,
@@ -127,7 +128,15 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
         calls_per_export,
         copies_at_once,
         device_nodes: file.device_nodes,
-    })
+        whole_shares: Vec::new(),
+    };
+    let sources = |text: &String| -> anyhow::Result<_> {
+        let export = ExportRef::parse(text).and_then(|id| settings.resolve(&id));
+        Ok(export.with_context(|| format!("wholeShares: {text:?}"))?.sources)
+    };
+    let whole_shares = file.whole_shares.iter().map(sources).collect::<anyhow::Result<Vec<_>>>()?;
+    settings.whole_shares = whole_shares.concat();
+    Ok(settings)
 }
 
 fn check_export(file: FileExport, limits: &FileLimits) -> anyhow::Result<NamedExport> {
@@ -208,6 +217,7 @@ defaultExport: fast
 onDelete: archive
 inline:
   servers: ['*.example', 10.0.0.0/8]
+wholeShares: [slow, '10.0.0.7:/media/']
 ephemeralVolumes: true
 deviceNodes: skip
 limits:
@@ -228,6 +238,8 @@ limits:
         assert_eq!(fast.policy.capacity, CapacityPolicy::Reserve);
         assert_eq!(settings.exports["slow"].policy.trash_retention, Duration::ZERO);
         assert_eq!(settings.on_delete, OnDelete::Archive);
+        let whole: Vec<_> = settings.whole_shares.iter().map(ToString::to_string).collect();
+        assert_eq!(whole, ["nas.example:/slow", "10.0.0.7:/media"]);
         assert!(
             settings.ephemeral_volumes && settings.allows("nas.example") && !settings.allows("192.168.0.1")
         );
@@ -260,6 +272,9 @@ limits:
                 "mountOptionsFile",
             ),
             ("defaultExport: b", "no export `b`"),
+            ("wholeShares: [b]", "wholeShares: \"b\": export `b` is not in"),
+            ("wholeShares: ['h/s']", "not a name for an export"),
+            ("{inline: {servers: []}, wholeShares: ['h:/s']}", "not among inline.servers"),
             ("limits: {callsPerExport: 0}", "with 0 the driver could do nothing"),
             ("limits: {callsPerExport: 18446744073709551615}", "at most 256 calls"),
         ] {

@@ -15,6 +15,7 @@ mod settings;
 #[path = "../support/mod.rs"]
 mod support;
 mod transport;
+mod whole_shares;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

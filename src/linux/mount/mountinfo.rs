@@ -132,6 +132,10 @@ fn unescape(field: &[u8]) -> OsString {
 #[must_use]
 pub fn is_below(source: &OsString, share: &[u8], sub_dir: &Path) -> bool {
     let share = share.strip_suffix(b"/").unwrap_or(share);
+    if sub_dir.as_os_str().is_empty() {
+        let source = source.as_bytes();
+        return source.strip_suffix(b"/").unwrap_or(source) == share;
+    }
     source
         .as_bytes()
         .strip_prefix(share)
@@ -139,9 +143,12 @@ pub fn is_below(source: &OsString, share: &[u8], sub_dir: &Path) -> bool {
         .is_some_and(|rest| rest == sub_dir.as_os_str().as_bytes())
 }
 
-/// Whether `source` is the directory `sub_dir` of any share.
+/// Whether `source` is the directory `sub_dir` of any share. A share itself is not.
 #[must_use]
 pub fn ends_with(source: &OsString, sub_dir: &Path) -> bool {
+    if sub_dir.as_os_str().is_empty() {
+        return false;
+    }
     let share = source.as_bytes().strip_suffix(sub_dir.as_os_str().as_bytes());
     share.and_then(|share| share.strip_suffix(b"/")).is_some_and(|share| share.contains(&b':'))
 }
@@ -202,5 +209,6 @@ not a mount line
         assert!(!is_below(&source, b"h:/srv", Path::new("volume")));
         assert!(ends_with(&source, Path::new("vol")) && ends_with(&source, Path::new("srv/vol")));
         assert!(!ends_with(&source, Path::new("ol")) && !ends_with(&source, Path::new("h:/srv/vol")));
+        assert!(!ends_with(&source, Path::new("")));
     }
 }

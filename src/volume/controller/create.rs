@@ -19,7 +19,7 @@ use crate::volume::share::claims::{Added, HeldRecord};
 use crate::volume::share::directory::find_now;
 use crate::volume::share::directory::make_parents;
 use crate::volume::share::directory::require_directory;
-use crate::volume::share::mounted::MountedExport;
+use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::record::Record;
 use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::Volume;

@@ -12,7 +12,7 @@ use crate::volume::on_delete::OnDelete;
 use crate::volume::share::claims::HeldRecord;
 use crate::volume::share::directory::remove_empty_parents;
 use crate::volume::share::directory::{find_now, make_parents};
-use crate::volume::share::mounted::MountedExport;
+use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::{ResolvedVolume, Volumes, alias};
 

@@ -11,7 +11,7 @@ use crate::volume::policy::settings::ExportPolicy;
 use crate::volume::share::claims::HeldRecord;
 use crate::volume::share::directory::find_now;
 use crate::volume::share::directory::make_parents;
-use crate::volume::share::mounted::MountedExport;
+use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::process_dir::Draft;
 use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::Volumes;

@@ -8,7 +8,7 @@ use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::{VolumeHandle, VolumeKey};
 use crate::volume::name::source::job_name;
 use crate::volume::share::health::{self, Finding};
-use crate::volume::share::mounted::MountedExport;
+use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::record::Record;
 use crate::volume::volumes::Volumes;
 

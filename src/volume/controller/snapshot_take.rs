@@ -15,7 +15,7 @@ use crate::volume::name::snapshot_handle::Kind;
 use crate::volume::name::snapshot_handle::{GroupHandle, LARGEST_GROUP, SnapshotHandle, check_length};
 use crate::volume::name::source::Source;
 use crate::volume::name::source::job_name_of_group;
-use crate::volume::share::mounted::MountedExport;
+use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::snapshots::record::{Member, SnapshotRecord};
 use crate::volume::share::snapshots::store::{SetDraft, SnapshotSets};
 use crate::volume::volumes::Volumes;

@@ -11,7 +11,7 @@ use crate::volume::name::sub_dir::SubDir;
 use crate::volume::policy::parameters::Ownership;
 use crate::volume::policy::settings::ResolvedExport;
 use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
-use crate::volume::share::mounted::MountedExport;
+use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::snapshots::store::SnapshotSets;
 use crate::volume::volumes::Volumes;
 

@@ -10,7 +10,7 @@ use crate::volume::error::several;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
-use crate::volume::share::mounted::MountedExport;
+use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::Volumes;
 

@@ -13,7 +13,7 @@ use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::sub_dir::STATE_DIR;
 use crate::volume::policy::parameters::DEFAULT_MODE;
 use crate::volume::policy::settings::{ExportPolicy, ResolvedExport};
-use crate::volume::share::mounted::MountedExport;
+use crate::volume::share::mounts::MountedExport;
 
 /// Their folder in the state directory.
 const FOLDER: &str = "ephemeral";

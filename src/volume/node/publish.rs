@@ -18,7 +18,8 @@ use crate::volume::node::target_path::TargetPath;
 use crate::volume::node::targets::{Attempt, Targets};
 use crate::volume::policy::access_mode::AccessMode;
 use crate::volume::policy::settings::ResolvedExport;
-use crate::volume::share::mounted::MountedExport;
+use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::whole_share;
 use crate::volume::volumes::Volumes;
 
 /// A volume and where it is to appear.
@@ -45,6 +46,8 @@ pub struct Publish {
 pub enum Directory {
     /// The one at this path.
     At(SubDir),
+    /// The share itself.
+    Share,
     /// The one at this path, mounted by itself, because the server may not let nodes mount the share.
     Direct(SubDir),
     /// One that is created for a pod. The text is the handle that kubelet gave the volume.
@@ -56,6 +59,7 @@ impl Directory {
     fn path(&self) -> PathBuf {
         match self {
             Self::At(sub_dir) | Self::Direct(sub_dir) => PathBuf::from(sub_dir.as_str()),
+            Self::Share => PathBuf::new(),
             Self::Ephemeral(volume_id) => ephemeral::path_of(volume_id),
         }
     }
@@ -249,8 +253,10 @@ impl Publisher {
 
 /// Opens the directory of a volume as a place to bind.
 fn open_volume(mounted: &MountedExport, directory: &Directory) -> Result<Dir> {
-    if let Directory::Ephemeral(volume_id) = directory {
-        return ephemeral::open(mounted, volume_id);
+    match directory {
+        Directory::Ephemeral(volume_id) => return ephemeral::open(mounted, volume_id),
+        Directory::Share => return whole_share::open(mounted.share()),
+        Directory::At(_) | Directory::Direct(_) => {}
     }
     mounted.share().open_place(directory.path()).map_err(|error| {
         if error.is_not_found() {

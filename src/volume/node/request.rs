@@ -10,6 +10,7 @@ use crate::volume::node::publish::{Directory, Publish};
 use crate::volume::policy::access_mode::AccessMode;
 use crate::volume::policy::settings::Settings;
 use crate::volume::policy::volume_context::VolumeContext;
+use crate::volume::share::whole_share;
 use crate::volume::volumes::{Volumes, not_found};
 
 /// A publish as `NodePublishVolume` asks for it.
@@ -54,7 +55,7 @@ impl PublishRequest {
                 (self.ephemeral_export(&settings)?, Directory::Ephemeral(self.volume_id.clone()))
             }
             (Some(export), Some(sub_dir)) => (export.clone(), directory_at(sub_dir, context.direct_mount)),
-            (Some(_), None) => return Err(Error::Missing("volume attribute `subDir`")),
+            (Some(export), None) => (export.clone(), Directory::Share),
             (None, _) => {
                 let record = volumes.find(&self.volume_id)?;
                 let handle =
@@ -63,6 +64,11 @@ impl PublishRequest {
             }
         };
         let export = settings.resolve(&export)?;
+        match &directory {
+            Directory::Share => whole_share::require_listed(&settings, &export)?,
+            Directory::Ephemeral(_) => whole_share::refuse_volumes_on(&settings, &export)?,
+            Directory::At(_) | Directory::Direct(_) => {}
+        }
         let more = [&context.mount_options, &self.secret_options].into_iter().flatten();
         let all: Vec<&String> = self.mount_flags.iter().chain(more).collect();
         let (options, mut flags) = export.options(&all)?;

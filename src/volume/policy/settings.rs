@@ -29,6 +29,9 @@ pub struct Settings {
     pub inline_servers: InlineServers,
     /// The policy for exports that are named by server and share.
     pub inline_policy: ExportPolicy,
+    /// The shares that a PersistentVolume without `subDir` publishes themselves. No volumes are made on them, because a pod
+    /// would see these and the state directory.
+    pub whole_shares: Vec<NfsSource>,
     /// The policy for volumes whose StorageClass or handle names none.
     pub on_delete: OnDelete,
     /// Whether a pod can define an ephemeral volume.
@@ -244,6 +247,15 @@ impl Settings {
                 })
             }
         }
+    }
+
+    /// Whether the administrator has listed this share as one that can be published itself. Upper and lower case make no
+    /// difference in the name of a server.
+    #[must_use]
+    pub fn is_whole_share(&self, export: &ResolvedExport) -> bool {
+        let is_same =
+            |a: &NfsSource, b: &NfsSource| a.server.eq_ignore_ascii_case(&b.server) && a.share == b.share;
+        self.whole_shares.iter().any(|listed| export.sources.iter().any(|source| is_same(source, listed)))
     }
 
     /// The export for a StorageClass that names none.

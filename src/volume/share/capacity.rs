@@ -2,7 +2,7 @@
 
 use crate::volume::error::{Error, Result};
 use crate::volume::policy::settings::CapacityPolicy;
-use crate::volume::share::mounted::MountedExport;
+use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::state_dir::StateDir;
 
 /// A request for capacity, in bytes.

@@ -7,7 +7,7 @@ use crate::linux::{Dir, NfsSource};
 use crate::volume::error::{Error, Result};
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::share::directory::find_now;
-use crate::volume::share::mounted::MountedExport;
+use crate::volume::share::mounts::MountedExport;
 
 /// A file system with fewer free bytes than this is full: the next file of any size does not fit.
 const FULL: u64 = 1 << 20;

@@ -1,6 +1,8 @@
 //! The exports that this process has mounted. There is one mount for each export and set of NFS options, and all volumes of the export share
 //! it. An export is mounted when it is first used, and unmounted some time after it was last used.
 
+mod mounted;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,9 +15,11 @@ use crate::linux::{MountTable, Mounter, NfsOptions, NfsSource, SysError, step};
 use crate::volume::error::Result;
 use crate::volume::name::export::ExportRef;
 use crate::volume::policy::settings::ResolvedExport;
-use crate::volume::share::mounted::{Key, MountedExport, Promises};
 use crate::volume::share::process_dir::ABANDONED_AFTER;
 use crate::volume::share::state_dir;
+
+pub use mounted::MountedExport;
+use mounted::{Key, Promises};
 
 /// All mounted exports.
 pub struct Exports {
