@@ -16,7 +16,7 @@ use crate::volume::policy::parameters::Ownership;
 /// The largest record file that is read, in bytes. The files that the driver writes have a few hundred bytes.
 pub const LONGEST_RECORD: u64 = 64 * 1024;
 
-/// The content of `volumes/<key>.json` in the state directory. [`format`] says what a later version may add.
+/// The content of `volumes/<key>.json` in the state directory. [`mod@format`] says what a later version may add.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// `CreateVolumeRequest.name`.

@@ -11,7 +11,7 @@ use crate::volume::share::record::format;
 /// The largest record file that is read, in bytes. The record of the largest group has fewer.
 pub(in crate::volume) const LONGEST_RECORD: u64 = 512 * 1024;
 
-/// The content of the `record.json` of a set of snapshots. It is never changed. [`format`]
+/// The content of the `record.json` of a set of snapshots. It is never changed. [`mod@format`]
 /// says what a later version may add.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotRecord {
