@@ -9,6 +9,7 @@ mod csi_driver_nfs;
 mod flags;
 mod identity;
 mod node;
+mod reach;
 mod registration;
 mod settings;
 #[path = "../support/mod.rs"]

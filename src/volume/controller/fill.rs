@@ -4,6 +4,7 @@ use crate::linux::Dir;
 use crate::linux::copy::Progress;
 
 use crate::volume::controller::create::NewVolume;
+use crate::volume::copy::tree::Destination;
 use crate::volume::error::explain_denied;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
@@ -56,7 +57,7 @@ impl Volumes {
         let source = record.source.as_ref().ok_or(Error::Missing("volume_content_source"))?;
         let mut origin = self.origin(source, new.secret.as_deref())?;
         origin.limit = Some(record.capacity_bytes).filter(|bytes| *bytes > 0 && new.capacity.required > 0);
-        self.copy(&origin, mounted, &state, key, dir, progress)?;
+        self.copy(&origin, &Destination { export: mounted, key, dir }, progress)?;
         // The copy of the top directory has its owner and mode. Only what the StorageClass says is changed.
         let owner = new.owner();
         if owner.uid.is_some() || owner.gid.is_some() {
@@ -74,7 +75,7 @@ impl Volumes {
             return Err(meanwhile());
         }
         draft.place(parent, name).map_err(|error| if error.is_not_empty() { meanwhile() } else { error })?;
-        if state.has_record(held)? && held.is_current()? {
+        if state.has_record(held)? {
             return Ok(());
         }
         state.with_path(held, || state.discard(parent, name, key, ExportPolicy::default()))?;
@@ -88,11 +89,12 @@ fn withdraw(mounted: &MountedExport, state: &StateDir, held: &HeldRecord) -> Res
     if is_there()? {
         return Ok(());
     }
+    let change = mounted.reservations().change();
     match state.release_if(held, || Ok(!is_there()?)) {
         // It was filled after the check, or it is being deleted.
         Err(Error::Busy(_)) => return Ok(()),
         released => released?,
     }
-    mounted.promised_changed(held.record.capacity_bytes, 0);
+    change.give_back(held.record.capacity_bytes);
     Ok(())
 }

@@ -6,20 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::linux::copy::Support;
 use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, NfsSource, SysError, step};
 
 use crate::volume::error::Result;
 use crate::volume::name::export::ExportRef;
+use crate::volume::name::reach::Reach;
 use crate::volume::policy::settings::{ExportPolicy, ResolvedExport};
 use crate::volume::share::process_dir::ABANDONED_AFTER;
 use crate::volume::share::reaper::Reaper;
+use crate::volume::share::reservations::Reservations;
 use crate::volume::share::state_dir::StateDir;
-
-/// How long the sum of all capacities counts as right if nobody uses it.
-const COUNT_HOLDS: Duration = Duration::from_mins(1);
 
 /// All mounted exports.
 pub struct Exports {
@@ -44,18 +43,9 @@ pub struct MountedExport {
     reaper: Mutex<Option<Reaper>>,
     idle_since: Mutex<Option<Instant>>,
     abandoned_after: Duration,
-    promises: Arc<Promises>,
+    reservations: Arc<Reservations>,
     key: Key,
     copy_support: Support,
-}
-
-/// The capacity of all volumes on one export. Its mounts share this.
-#[derive(Default)]
-struct Promises {
-    /// Held from the check of the free capacity until the record of the new volume is written.
-    turn: Mutex<()>,
-    /// The sum of all capacities in bytes, and when it was last used. `None` until it is needed for the first time.
-    sum: Mutex<Option<(u64, Instant)>>,
 }
 
 impl MountedExport {
@@ -92,28 +82,9 @@ impl MountedExport {
         Ok(state.clone())
     }
 
-    /// Lets one call at a time check the free capacity of the export and reserve some of it.
-    pub fn promise_turn(&self) -> MutexGuard<'_, ()> {
-        self.promises.turn.lock()
-    }
-
-    /// The sum of the capacities of all volumes in bytes. The first call reads every record. After that the sum is updated at each change. A
-    /// sum that has not been used for a while is computed again, because another controller may have changed volumes meanwhile.
-    pub fn promised(&self, state: &StateDir) -> Result<u64> {
-        let mut promised = self.promises.sum.lock();
-        let sum = match *promised {
-            Some((sum, used)) if used.elapsed() < COUNT_HOLDS => sum,
-            _ => state.sum_of_capacities()?,
-        };
-        *promised = Some((sum, Instant::now()));
-        Ok(sum)
-    }
-
-    /// Updates the sum after the capacity of a volume has changed from `before` to `after` bytes.
-    pub fn promised_changed(&self, before: u64, after: u64) {
-        if let Some((sum, _)) = self.promises.sum.lock().as_mut() {
-            *sum = sum.saturating_sub(before).saturating_add(after);
-        }
+    /// The capacity that the volumes of this export have reserved.
+    pub fn reservations(&self) -> &Reservations {
+        &self.reservations
     }
 
     /// Which ways to copy files within this export the server supports, as far as that is known.
@@ -194,6 +165,7 @@ impl Exports {
 
     /// Does `work` with the export. If it is mounted already, with whatever options, `work` gets that mount. Otherwise it is mounted with
     /// `options`. This is for calls that know only the handle of a volume.
+    /// If `options` say how to reach the server, only a mount that has reached it like this is used: another port can be another server.
     pub fn with_any<T>(
         &self,
         export: &ResolvedExport,
@@ -205,7 +177,10 @@ impl Exports {
             .slots
             .lock()
             .iter()
-            .find(|((sources, _), slot)| sources == &export.sources && mounted(slot))
+            .find(|((sources, other), slot)| {
+                let will_do = Reach::of(options).is_met_by(&Reach::of(other));
+                sources == &export.sources && will_do && mounted(slot)
+            })
             .map(|((_, options), _)| options.clone());
         self.with(export, present.as_ref().unwrap_or(options), work)
     }
@@ -230,7 +205,7 @@ impl Exports {
             reaper: Mutex::default(),
             idle_since: Mutex::default(),
             abandoned_after: self.abandoned_after,
-            promises: self.promises_of(&key.0),
+            reservations: self.reservations_of(&key.0),
             key: key.clone(),
             copy_support: Support::same_export(),
         });
@@ -239,11 +214,11 @@ impl Exports {
     }
 
     /// The sum of capacities of the export with these addresses, which its other mounts may have already.
-    fn promises_of(&self, sources: &[NfsSource]) -> Arc<Promises> {
+    fn reservations_of(&self, sources: &[NfsSource]) -> Arc<Reservations> {
         let slots = self.slots.lock();
         let same = slots.iter().filter(|((own, _), _)| own == sources);
-        let promises = |slot: &Slot| Some(Arc::clone(&slot.try_lock()?.as_ref()?.promises));
-        let shared = same.map(|(_, slot)| promises(slot)).find_map(|promises| promises);
+        let reservations = |slot: &Slot| Some(Arc::clone(&slot.try_lock()?.as_ref()?.reservations));
+        let shared = same.map(|(_, slot)| reservations(slot)).find_map(|found| found);
         shared.unwrap_or_default()
     }
 

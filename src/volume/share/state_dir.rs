@@ -1,4 +1,15 @@
-//! The driver's own directory at the top of a share: records, deleted directories, and directories of processes.
+//! The driver's own directory at the top of a share, `.nfs-subdir-csi/`. All else on the share belongs to the tenants.
+//!
+//! ```text
+//! volumes/     the record of each volume                       share/record.rs
+//! claims/      which volume has which directory, and           share/claims/
+//! inside/      which volumes are inside of which directory
+//! snapshots/   snapshots, each with its record and its tree    share/snapshots/
+//! groups/      groups of snapshots
+//! ephemeral/   volumes that exist as long as their pod         node/ephemeral.rs
+//! processes/   what each process is creating or removing       share/process_dir.rs
+//! deleted/     what the reaper removes, and when               share/deleted.rs
+//! ```
 //!
 //! The driver stores everything it knows there. A new record is written to a draft and then linked into place, so it is never incomplete. A
 //! record that changes is written in place with one WRITE.
@@ -43,6 +54,8 @@ pub struct StateDir {
 impl StateDir {
     /// Opens the state directory of a share. Returns `None` if it does not exist. Changes nothing.
     pub fn open(share: &Dir) -> Result<Option<Self>> {
+        // Another process may have made it since the client last looked.
+        share.fresh()?;
         let opened = share.open_dir(STATE_DIR).and_then(|top| Ok((top.open_dir(VOLUMES)?, top)));
         match opened {
             Err(error) if error.is_not_found() => Ok(None),
@@ -85,8 +98,10 @@ impl StateDir {
         self.top.open_or_make_dir(name, MODE).map_err(explain_denied)
     }
 
-    /// Opens the folder `name`, if it exists.
+    /// Opens the folder `name`, if it exists. One GETATTR, and a LOOKUP.
     pub(in crate::volume) fn existing_part(&self, name: &str) -> Result<Option<Dir>> {
+        // Another process may have made it since the client last looked.
+        self.top.fresh()?;
         match self.top.open_dir(name) {
             Err(error) if error.is_not_found() => Ok(None),
             result => Ok(Some(result?)),
