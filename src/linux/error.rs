@@ -58,6 +58,12 @@ impl SysError {
         self.errno() == Some(Errno::EROFS)
     }
 
+    /// Whether there is no space for a new object (`ENOSPC`, `EDQUOT`).
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self.errno(), Some(Errno::ENOSPC | Errno::EDQUOT))
+    }
+
     /// Whether something uses the object (`EBUSY`).
     #[must_use]
     pub fn is_busy(&self) -> bool {

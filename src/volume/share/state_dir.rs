@@ -68,6 +68,8 @@ impl StateDir {
     pub fn create(share: &Dir) -> Result<Self> {
         let top = share.open_or_make_dir(STATE_DIR, MODE).map_err(explain_denied)?;
         let volumes = top.open_or_make_dir(VOLUMES, MODE).map_err(explain_denied)?;
+        // Made early, because a full file system has no room for it when volumes have to be deleted.
+        top.open_or_make_dir(deleted::FOLDER, MODE).map_err(explain_denied)?;
         Self::new(share, top, volumes)
     }
 

@@ -1,6 +1,7 @@
 //! The capacity of an export and requests for more, on a file system of 64 MiB.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use nfs_subdir_csi::csi::proto;
@@ -9,7 +10,7 @@ use nix::sys::statvfs::{Statvfs, statvfs};
 use tonic::Code;
 
 use crate::configuration::edits::{WITH_CONFIG, configure};
-use crate::fixture::{Driver, answer, assert_refused, server};
+use crate::fixture::{Driver, answer, assert_refused, server, until};
 use crate::publish::stats;
 use crate::support::{self, map};
 
@@ -187,4 +188,29 @@ async fn without_a_quota_the_usage_is_that_of_the_export() {
     let count = |number: u64| i64::try_from(number).unwrap();
     let (all, free) = (count(inodes.files()), count(inodes.files_free()));
     assert_eq!(usage[1], (all, all - free, free), "the inodes are those of the server's file system");
+}
+
+/// Fills the file system of a directory, until not even an empty directory can be made.
+fn fill(directory: &Path) {
+    let mut file = fs::File::create(directory.join("file")).unwrap();
+    for size in [1 << 20, 4096] {
+        while file.write_all(&vec![1; size]).is_ok() {}
+    }
+    file.sync_all().ok();
+    let full =
+        (0..).find_map(|number| fs::create_dir(directory.join(format!("dir-{number}"))).err()).unwrap();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+}
+
+#[tokio::test]
+async fn a_controller_that_starts_on_a_full_file_system_can_delete_a_volume() {
+    let mut driver = on_small("thin").await;
+    let volume = driver.try_create(sized("v", MIB)).await.unwrap();
+    driver.controller.kill();
+    driver.start_controller_again().await;
+    fill(&server::exported("/small/v"));
+    driver.delete(&volume).await.unwrap();
+    assert_eq!(server::entries("/small"), Vec::<String>::new());
+    until("the files of the deleted volume are removed", || server::unfinished("/small").is_empty()).await;
+    driver.try_create(sized("next", MIB)).await.unwrap();
 }

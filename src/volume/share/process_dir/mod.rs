@@ -22,9 +22,11 @@ use crate::linux::{Dir, SysError, Time, host_name, unique_text};
 use crate::volume::error::{Error, Result, explain_denied, several};
 
 /// The folder of the state directory in which the processes have their directories.
-pub(super) const FOLDER: &str = "processes";
+pub(in crate::volume::share) const FOLDER: &str = "processes";
+/// A complete directory of a process that nobody uses, in the state directory.
+const SPARE: &str = "spare";
 /// The file that is the sign of life.
-pub(super) const ALIVE: &str = "alive";
+pub(in crate::volume::share) const ALIVE: &str = "alive";
 /// A process without a sign of life counts as dead after this time, unless the command line sets another time.
 pub const ABANDONED_AFTER: Duration = Duration::from_mins(1);
 /// How many signs of life a process gives in the time after which it counts as dead. So several may be late or lost.
@@ -36,9 +38,9 @@ const LONGEST_HOST: usize = 64;
 
 /// The content of `alive`. A later version may add fields.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Sign {
+pub(in crate::volume::share) struct Sign {
     /// The process counts as dead when the file has not changed for this many milliseconds.
-    pub(super) abandoned_after_ms: u64,
+    pub(in crate::volume::share) abandoned_after_ms: u64,
 }
 
 /// The directory of this process on one share.
@@ -62,21 +64,22 @@ struct Own {
 }
 
 impl ProcessDir {
-    /// Creates the directory below the state directory `top`. NFS requests: LOOKUP and ACCESS of the folder, MKDIR, ACCESS,
-    /// and 5 to write `alive`.
-    pub(super) fn make(top: &Dir, abandoned_after: Duration) -> Result<Arc<Self>> {
+    /// Creates the directory below the state directory `top`. NFS requests: LOOKUP and ACCESS of the folder, MKDIR, ACCESS, 5 to write
+    /// `alive`, and GETATTR and LOOKUP for the spare directory.
+    ///
+    /// If the file system is full, the process takes the spare directory, which needs no space. Without a directory it could not delete
+    /// the volumes that fill the file system.
+    pub(in crate::volume::share) fn make(top: &Dir, abandoned_after: Duration) -> Result<Arc<Self>> {
         let processes = top.open_or_make_dir(FOLDER, MODE).map_err(explain_denied)?;
         let name = format!("{}.{}", plain(&host_name()), unique_text());
-        processes.make_dir(&name, MODE).map_err(explain_denied)?;
-        let dir = processes.open_dir(&name).map_err(explain_denied)?;
-        let abandoned_after_ms = u64::try_from(abandoned_after.as_millis()).unwrap_or(u64::MAX);
-        let sign = serde_json::json!(Sign { abandoned_after_ms }).to_string();
-        let written = dir.create_file(ALIVE, sign.as_bytes()).map_err(explain_denied);
-        let own =
-            Arc::new(Own { processes, dir, name, held: Mutex::default(), lost: AtomicBool::new(false) });
-        if let Err(reason) = written {
-            return Err(reason.with_cleanup(own.end()));
-        }
+        let own = match Own::make(&processes, &name, abandoned_after) {
+            Err(error) if error.is_full() => {
+                let taken = top.rename(SPARE, &processes, &name).and_then(|()| Own::open(&processes, &name));
+                taken.map_err(|_| error)
+            }
+            made => made,
+        };
+        let own = Arc::new(own.map_err(explain_denied)?);
         let process = Self {
             own,
             signs: Mutex::default(),
@@ -84,7 +87,26 @@ impl ProcessDir {
             seen: Mutex::new(Instant::now()),
         };
         process.start_signs();
-        Ok(Arc::new(process))
+        let process = Arc::new(process);
+        if let Err(error) = process.keep_spare(top, abandoned_after) {
+            tracing::debug!(%error, "there is no spare directory for a time when the export is full");
+        }
+        Ok(process)
+    }
+
+    /// Makes the spare directory, if there is none.
+    fn keep_spare(self: &Arc<Self>, top: &Dir, abandoned_after: Duration) -> Result<()> {
+        if top.fresh_entry(SPARE)?.is_some() {
+            return Ok(());
+        }
+        let draft = self.hold(format!("{SPARE}.{}", unique_text()));
+        let made = Own::make(self.dir(), draft.name(), abandoned_after);
+        // Of several processes that make one at once, one succeeds: the directories are not empty.
+        match made.and_then(|_| self.dir().rename(draft.name(), top, SPARE)) {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_not_empty() => draft.remove(),
+            Err(error) => Err(Error::from(error).with_cleanup(draft.remove())),
+        }
     }
 
     /// Starts the thread that gives the signs of life, unless it runs already. Without the thread, other processes may take this one for
@@ -104,29 +126,29 @@ impl ProcessDir {
     }
 
     /// Removes the directory, which must be empty. When this value is dropped, the same happens in the background.
-    pub(super) fn remove(&self) -> Result<()> {
+    pub(in crate::volume::share) fn remove(&self) -> Result<()> {
         self.lose();
         self.own.end()
     }
 
     /// The name of the directory in the folder of processes.
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::volume::share) fn name(&self) -> &str {
         &self.own.name
     }
 
     /// The handle of the directory.
-    pub(super) fn dir(&self) -> &Dir {
+    pub(in crate::volume::share) fn dir(&self) -> &Dir {
         &self.own.dir
     }
 
     /// Whether another process has taken this one for dead. Then this process needs a new directory.
-    pub(super) fn is_lost(&self) -> bool {
+    pub(in crate::volume::share) fn is_lost(&self) -> bool {
         self.own.lost.load(Ordering::SeqCst)
     }
 
     /// Whether the directory can be used. If it has not been used for some time, this asks the server, because another process may have
     /// removed the directory.
-    pub(super) fn is_there(&self) -> bool {
+    pub(in crate::volume::share) fn is_there(&self) -> bool {
         let mut seen = self.seen.lock();
         if seen.elapsed() > self.interval * SIGNS {
             match self.dir().fresh_entry(ALIVE) {
@@ -141,19 +163,19 @@ impl ProcessDir {
     }
 
     /// Records that an entry, or the directory itself, does not exist any more.
-    pub(super) fn lose(&self) {
+    pub(in crate::volume::share) fn lose(&self) {
         self.own.lost.store(true, Ordering::SeqCst);
     }
 
     /// The present time of the server in seconds since 1970. Three NFS requests: SETATTR, and GETATTR twice.
-    pub(super) fn server_time(&self) -> Result<i64, SysError> {
+    pub(in crate::volume::share) fn server_time(&self) -> Result<i64, SysError> {
         self.dir().touch(ALIVE).inspect_err(|error| self.note(error))?;
         let status = self.dir().fresh_entry(ALIVE)?;
         Ok(status.map_or(0, |status| status.attributes.mtime.seconds))
     }
 
     /// The entries that no draft of this process uses. They are left from a step that failed and whose cleanup failed, too.
-    pub(super) fn left_behind(&self) -> Result<Vec<String>> {
+    pub(in crate::volume::share) fn left_behind(&self) -> Result<Vec<String>> {
         let entries = self.dir().entries(usize::MAX)?;
         let held = self.own.held.lock();
         let names = entries.into_iter().filter_map(|entry| entry.name.into_string().ok());
@@ -161,7 +183,7 @@ impl ProcessDir {
     }
 
     /// Reserves the name `name` in the directory for a new entry. No other process uses it.
-    pub(super) fn hold(self: &Arc<Self>, name: String) -> Draft {
+    pub(in crate::volume::share) fn hold(self: &Arc<Self>, name: String) -> Draft {
         self.own.held.lock().insert(name.clone());
         self.start_signs();
         Draft { process: Arc::clone(self), name, inode: OnceLock::new() }
@@ -175,6 +197,33 @@ impl ProcessDir {
 }
 
 impl Own {
+    /// Makes a directory with a sign of life in it, or nothing.
+    fn make(processes: &Dir, name: &str, abandoned_after: Duration) -> Result<Self, SysError> {
+        processes.make_dir(name, MODE)?;
+        let abandoned_after_ms = u64::try_from(abandoned_after.as_millis()).unwrap_or(u64::MAX);
+        let sign = serde_json::json!(Sign { abandoned_after_ms }).to_string();
+        let own = Self::open(processes, name)?;
+        match own.dir.create_file(ALIVE, sign.as_bytes()) {
+            Ok(()) => Ok(own),
+            Err(error) => {
+                if let Err(failed) = own.end() {
+                    tracing::warn!(error = %failed, "cannot remove a directory that is not complete");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn open(processes: &Dir, name: &str) -> Result<Self, SysError> {
+        Ok(Self {
+            processes: processes.open_dir(".")?,
+            dir: processes.open_dir(name)?,
+            name: name.to_owned(),
+            held: Mutex::default(),
+            lost: AtomicBool::new(false),
+        })
+    }
+
     /// Gives signs of life while the directory has entries. Removes the directory when the process does not need it any more.
     fn live(&self, ended: &Receiver<()>, interval: Duration) {
         while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
@@ -233,7 +282,7 @@ impl Draft {
     }
 
     /// Creates the entry as a file with this content, and keeps the file open.
-    pub(super) fn write(&self, content: &[u8]) -> Result<HeldFile> {
+    pub(in crate::volume::share) fn write(&self, content: &[u8]) -> Result<HeldFile> {
         self.dir()
             .create_held(&self.name, content)
             .inspect_err(|error| self.process.note(error))
@@ -261,7 +310,7 @@ impl Draft {
     }
 
     /// Removes the entry, which is a file, with one REMOVE.
-    pub(super) fn remove_file(&self) -> Result<()> {
+    pub(in crate::volume::share) fn remove_file(&self) -> Result<()> {
         match self.dir().remove_file(&self.name) {
             Err(error) if !error.is_not_found() => Err(error.into()),
             _ => Ok(()),
@@ -273,7 +322,7 @@ impl Draft {
         self.remove_at(&Pace::new(None))
     }
 
-    pub(super) fn remove_at(&self, pace: &Pace) -> Result<()> {
+    pub(in crate::volume::share) fn remove_at(&self, pace: &Pace) -> Result<()> {
         remove_tree(self.dir(), self.name.as_ref(), pace)
             .map_err(|failures| several(failures.into_iter().map(Error::from).collect()))
     }
@@ -286,7 +335,7 @@ impl Drop for Draft {
 }
 
 /// The time of the sign of life in the directory of a process. The process is alive if this changes.
-pub(super) fn sign_of(dir: &Dir) -> Result<Option<Time>, SysError> {
+pub(in crate::volume::share) fn sign_of(dir: &Dir) -> Result<Option<Time>, SysError> {
     Ok(dir.fresh_entry(ALIVE)?.map(|status| status.attributes.mtime))
 }
 
@@ -297,55 +346,4 @@ fn plain(host: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-        for _ in 0..500 {
-            if is_so() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("not within 5 s: {what}");
-    }
-
-    #[test]
-    fn signs_of_life_are_given_while_something_is_held_and_the_directory_goes_in_the_end() {
-        let temporary = tempfile::tempdir().unwrap();
-        let top = Dir::open(temporary.path()).unwrap();
-        let process = ProcessDir::make(&top, Duration::from_millis(60)).unwrap();
-        let draft = process.hold("draft".to_owned());
-        draft.make_dir(0o700).unwrap();
-        let first = sign_of(process.dir()).unwrap().unwrap();
-        wait_until("a sign", || sign_of(process.dir()).unwrap().unwrap() > first);
-        assert_eq!(process.left_behind().unwrap(), Vec::<String>::new());
-        draft.remove().unwrap();
-        drop(draft);
-        let folder = temporary.path().join(FOLDER);
-        assert_eq!(folder.read_dir().unwrap().count(), 1);
-        drop(process);
-        wait_until("the directory is removed", || folder.read_dir().unwrap().next().is_none());
-    }
-
-    #[test]
-    fn a_draft_that_was_taken_away_cannot_be_placed() {
-        let temporary = tempfile::tempdir().unwrap();
-        let top = Dir::open(temporary.path()).unwrap();
-        let process = ProcessDir::make(&top, ABANDONED_AFTER).unwrap();
-        let draft = process.hold("draft".to_owned());
-        draft.make_dir(0o700).unwrap();
-        process.dir().rename("draft", &top, "taken").unwrap();
-        assert!(matches!(draft.place(&top, "volume"), Err(Error::Busy(_))));
-        assert!(process.is_lost());
-        assert!(!temporary.path().join("volume").exists());
-    }
-
-    #[test]
-    fn what_is_not_held_any_more_is_left_behind() {
-        let temporary = tempfile::tempdir().unwrap();
-        let process = ProcessDir::make(&Dir::open(temporary.path()).unwrap(), ABANDONED_AFTER).unwrap();
-        process.hold("draft".to_owned()).write(b"x").unwrap();
-        assert_eq!(process.left_behind().unwrap(), ["draft"]);
-    }
-}
+mod tests;
