@@ -159,7 +159,7 @@ pub(in crate::volume) fn explain_denied(error: SysError) -> Error {
     Error::Precondition(format!(
         "{error}: the server does not let the driver act as root here; export the share with no_root_squash and \
          without all_squash, or make the share's top directory writable for the user that the server takes it for, and use \
-         neither uid and gid nor fsGroup"
+         neither uid and gid nor `fsGroup: require`"
     ))
 }
 

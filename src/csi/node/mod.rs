@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 
@@ -32,6 +33,9 @@ pub struct Node {
     /// The name of this node in the cluster.
     pub node_id: String,
 }
+
+/// How long a publish waits in the lane of short calls until the volume has the group of its pod.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 const CAPABILITIES: [rpc::Type; 3] =
     [rpc::Type::GetVolumeStats, rpc::Type::SingleNodeMultiWriter, rpc::Type::VolumeMountGroup];
@@ -101,9 +105,19 @@ fn plan_publish(
     let settings = publisher.volumes.settings.get();
     let lane = Lane::of_export(&settings, wanted.export(&settings).as_ref());
     let attempt = publisher.begin(&wanted.target);
-    Ok(Work::new(guard, lane, move |_| {
-        publisher.publish(&wanted.locate(&publisher.volumes)?, &attempt)?;
-        Ok(proto::NodePublishVolumeResponse {})
+    Ok(Work::in_steps(guard, lane.clone(), move |deadline| {
+        let mut publish = wanted.locate(&publisher.volumes)?;
+        publish.wait_for_group(deadline.left_for_copies().min(SHORT_WAIT));
+        match publisher.publish(&publish, &attempt) {
+            // A large tree is being given to the group of the pod. Such waits must not take the places of short calls.
+            Err(Error::Busy(_)) if publish.group.is_some() && !attempt.is_revoked() => {}
+            done => return done.map(|()| Outcome::Answer(proto::NodePublishVolumeResponse {})),
+        }
+        Ok(Outcome::More(Box::new(Work::new(Guard::None, lane.of_copies(), move |deadline| {
+            publish.wait_for_group(deadline.left_for_copies());
+            publisher.publish(&publish, &attempt)?;
+            Ok(proto::NodePublishVolumeResponse {})
+        }))))
     }))
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, mountinfo, step};
 
@@ -11,6 +12,7 @@ use crate::volume::error::refuse_unsafe;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::node::ephemeral;
+use crate::volume::node::group::{GroupWish, Groups};
 use crate::volume::node::target_dir::{make_target, remove_target};
 use crate::volume::node::target_path::TargetPath;
 use crate::volume::node::targets::{Attempt, Targets};
@@ -36,7 +38,7 @@ pub struct Publish {
     /// Who else may use it.
     pub access: AccessMode,
     /// The group that pods of this volume share (fsGroup), if kubelet leaves that to the driver.
-    pub group: Option<u32>,
+    pub group: Option<GroupWish>,
 }
 
 /// Which directory of an export a volume is.
@@ -50,6 +52,15 @@ pub enum Directory {
     Direct(SubDir),
     /// One that is created for a pod. The text is the handle that kubelet gave the volume.
     Ephemeral(String),
+}
+
+impl Publish {
+    /// Sets how long the publish waits until the volume has the group of the pod.
+    pub const fn wait_for_group(&mut self, patience: Duration) {
+        if let Some(wish) = &mut self.group {
+            wish.patience = patience;
+        }
+    }
 }
 
 impl Directory {
@@ -69,6 +80,7 @@ pub struct Publisher {
     pub volumes: Volumes,
     pub(super) mounter: Arc<dyn Mounter>,
     pub(super) targets: Targets,
+    groups: Groups,
     kubelet_dir: PathBuf,
 }
 
@@ -89,7 +101,7 @@ impl Publisher {
     /// Targets must be below `kubelet_dir`, a path without symbolic links.
     #[must_use]
     pub fn new(volumes: Volumes, mounter: Arc<dyn Mounter>, kubelet_dir: PathBuf) -> Self {
-        Self { volumes, mounter, targets: Targets::default(), kubelet_dir }
+        Self { volumes, mounter, targets: Targets::default(), groups: Groups::default(), kubelet_dir }
     }
 
     /// Registers a publish at a target path, from the arrival of its call on. The publish may wait for its place and for
@@ -181,7 +193,7 @@ impl Publisher {
             Finding::Free => {}
         }
         if let Some(group) = publish.group.filter(|_| !publish.flags.read_only) {
-            give_to_group(volume, group)?;
+            self.groups.give(volume, &publish.export, group)?;
         }
         let bind = self.mounter.prepare(volume, publish.flags)?;
         let mut bind = Some(bind);
@@ -261,21 +273,6 @@ fn open_volume(mounted: &MountedExport, directory: &Directory) -> Result<Dir> {
     })
 }
 
-/// Gives the top directory of a volume to a group, once. The setgid bit makes everything that is created in it belong to the
-/// group too. What is deeper in the volume stays as it is; kubelet's own method would walk through the whole tree over NFS.
-fn give_to_group(volume: &Dir, group: u32) -> Result<()> {
-    const GROUP_MAY: u32 = 0o2070;
-    let dir = volume.open_dir(".").map_err(refuse_unsafe)?;
-    let (_, gid, mode) = dir.ownership()?;
-    if gid != group {
-        dir.set_owner(None, Some(group)).map_err(refuse_unsafe)?;
-    }
-    if gid != group || mode & GROUP_MAY != GROUP_MAY {
-        dir.set_mode(mode | GROUP_MAY).map_err(refuse_unsafe)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,7 +280,6 @@ mod tests {
     use crate::volume::name::export::Export;
     use crate::volume::node::unpublish::Unpublished;
     use crate::volume::share::mounts::Exports;
-    use std::time::Duration;
 
     const TABLE: &str = "\
 40 1 0:41 / /k/a rw,nosuid,relatime shared:9 - nfs4 10.0.0.5:/srv/vol rw,vers=4.2

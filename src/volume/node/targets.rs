@@ -58,7 +58,8 @@ impl Attempt {
     }
 
     /// Whether an unpublish has revoked this publish.
-    pub(super) fn is_revoked(&self) -> bool {
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
         *self.revoked.lock()
     }
 }
