@@ -34,8 +34,9 @@ pub struct Node {
     pub node_id: String,
 }
 
-/// How long a publish waits in the lane of short calls until the volume has the group of its pod.
-const SHORT_WAIT: Duration = Duration::from_secs(1);
+/// How long a publish waits until the volume has the group of its pod. A large tree takes longer; then the caller asks again, and
+/// meanwhile the place in the lane is free for other calls.
+const GROUP_WAIT: Duration = Duration::from_secs(10);
 
 const CAPABILITIES: [rpc::Type; 3] =
     [rpc::Type::GetVolumeStats, rpc::Type::SingleNodeMultiWriter, rpc::Type::VolumeMountGroup];
@@ -105,19 +106,11 @@ fn plan_publish(
     let settings = publisher.volumes.settings.get();
     let lane = Lane::of_export(&settings, wanted.export(&settings).as_ref());
     let attempt = publisher.begin(&wanted.target);
-    Ok(Work::in_steps(guard, lane.clone(), move |deadline| {
+    Ok(Work::new(guard, lane, move |deadline| {
         let mut publish = wanted.locate(&publisher.volumes)?;
-        publish.wait_for_group(deadline.left_for_copies().min(SHORT_WAIT));
-        match publisher.publish(&publish, &attempt) {
-            // A large tree is being given to the group of the pod. Such waits must not take the places of short calls.
-            Err(Error::Busy(_)) if publish.group.is_some() && !attempt.is_revoked() => {}
-            done => return done.map(|()| Outcome::Answer(proto::NodePublishVolumeResponse {})),
-        }
-        Ok(Outcome::More(Box::new(Work::new(Guard::None, lane.of_copies(), move |deadline| {
-            publish.wait_for_group(deadline.left_for_copies());
-            publisher.publish(&publish, &attempt)?;
-            Ok(proto::NodePublishVolumeResponse {})
-        }))))
+        publish.wait_for_group(deadline.left_for_copies().min(GROUP_WAIT));
+        publisher.publish(&publish, &attempt)?;
+        Ok(proto::NodePublishVolumeResponse {})
     }))
 }
 

@@ -58,8 +58,7 @@ impl Attempt {
     }
 
     /// Whether an unpublish has revoked this publish.
-    #[must_use]
-    pub fn is_revoked(&self) -> bool {
+    pub(super) fn is_revoked(&self) -> bool {
         *self.revoked.lock()
     }
 }
