@@ -46,12 +46,12 @@ async fn of_storage(client: &Client) -> Vec<(StorageHealthErrorType, String, Str
 #[track_caller]
 fn assert_one<S: PartialEq + std::fmt::Debug>(
     found: &[(S, String, String)],
-    status: S,
+    status: &S,
     reason: &str,
     words: &str,
 ) {
     let [(own, kind, message)] = found else { panic!("{found:?}") };
-    assert_eq!((own, kind.as_str()), (&status, reason), "{message}");
+    assert_eq!((own, kind.as_str()), (status, reason), "{message}");
     assert!(message.contains(words), "no {words:?} in: {message}");
 }
 
@@ -78,19 +78,19 @@ async fn a_full_export_degrades_its_volumes() {
     let words = "bytes left";
     assert_one(
         &of_controller(&controller, &volume.volume_id).await,
-        VolumeHealthErrorType::Degraded,
+        &VolumeHealthErrorType::Degraded,
         "Full",
         words,
     );
     assert_one(
         &of_node(&node, &volume.volume_id, path).await,
-        VolumeHealthErrorType::Degraded,
+        &VolumeHealthErrorType::Degraded,
         "Full",
         words,
     );
     assert_one(
         &of_storage(&node).await,
-        StorageHealthErrorType::StorageDegraded,
+        &StorageHealthErrorType::StorageDegraded,
         "Full",
         "nfs-server:/small",
     );
@@ -125,11 +125,11 @@ async fn an_export_that_became_read_only_or_squashes_root_degrades_its_volumes()
     for (options, words) in [("ro,no_root_squash", "read-only now"), ("rw,root_squash", "no_root_squash")] {
         let changed = Exported::with(options);
         let found = of_controller(&controller, &volume.volume_id).await;
-        assert_one(&found, VolumeHealthErrorType::Degraded, "NotWritable", words);
+        assert_one(&found, &VolumeHealthErrorType::Degraded, "NotWritable", words);
         let found = of_node(&node, &volume.volume_id, path).await;
-        assert_one(&found, VolumeHealthErrorType::Degraded, "NotWritable", words);
+        assert_one(&found, &VolumeHealthErrorType::Degraded, "NotWritable", words);
         let found = of_storage(&node).await;
-        assert_one(&found, StorageHealthErrorType::StorageDegraded, "NotWritable", words);
+        assert_one(&found, &StorageHealthErrorType::StorageDegraded, "NotWritable", words);
         drop(changed);
         assert_eq!(of_controller(&controller, &volume.volume_id).await, []);
         assert_eq!(of_storage(&node).await, []);
@@ -153,15 +153,15 @@ async fn a_silent_export_degrades_its_volumes_and_is_unreachable_from_the_node()
     for _ in 0..2 {
         let begun = Instant::now();
         let found = of_controller(&controller.client(), &volume.volume_id).await;
-        assert_one(&found, VolumeHealthErrorType::Degraded, "ExportSilent", words);
+        assert_one(&found, &VolumeHealthErrorType::Degraded, "ExportSilent", words);
         assert!(begun.elapsed() < LOOK, "{:?}", begun.elapsed());
         let begun = Instant::now();
         let found = of_node(&node.client(), &volume.volume_id, path).await;
-        assert_one(&found, VolumeHealthErrorType::Inaccessible, "ExportSilent", words);
+        assert_one(&found, &VolumeHealthErrorType::Inaccessible, "ExportSilent", words);
         assert!(begun.elapsed() < LOOK, "{:?}", begun.elapsed());
     }
     let found = of_storage(&node.client()).await;
-    assert_one(&found, StorageHealthErrorType::StorageUnreachable, "ExportSilent", words);
+    assert_one(&found, &StorageHealthErrorType::StorageUnreachable, "ExportSilent", words);
     let mut client = controller.client().controller;
     let list = client.controller_list_volume_health(proto::ControllerListVolumeHealthRequest::default());
     let refusal = answer(list).await.unwrap_err();

@@ -21,13 +21,12 @@ impl Moving {
         fs::create_dir_all(DIR).unwrap();
         server::run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", DIR]));
         fs::create_dir(format!("{DIR}/v")).unwrap();
-        let moving = Self;
-        moving.export(71);
-        moving
+        Self::export(71);
+        Self
     }
 
     /// Exports the directory with this file system id. Clients that have it mounted by another id get ESTALE from then on.
-    fn export(&self, fsid: u32) {
+    fn export(fsid: u32) {
         let _ = Command::new("exportfs").args(["-u", &format!("*:{DIR}")]).output();
         let options = format!("rw,no_root_squash,insecure,no_subtree_check,fsid={fsid}");
         server::run(Command::new("exportfs").args(["-o", &options, &format!("*:{DIR}")]));
@@ -73,14 +72,14 @@ const FLAGS: &[&str] = &["nfsvers=3", "nolock"];
 #[tokio::test]
 async fn a_stale_mount_is_named_and_a_repeated_publish_replaces_it() {
     let driver = Driver::start().await;
-    let moving = Moving::make();
+    let _moving = Moving::make();
     let volume = by_hand(server::NAME, DIR, "v");
     let target = driver.publish(&volume, "a", FLAGS).await;
     fs::write(target.join("file"), "x").unwrap();
     assert_eq!(health(&driver, &volume, &target).await, []);
     let before = mounts::at(&target);
 
-    moving.export(72);
+    Moving::export(72);
     assert_refused(stats(&driver, &volume, &target).await, Code::FailedPrecondition, "restart the pod");
     let found = health(&driver, &volume, &target).await;
     assert_eq!(found.len(), 1, "{found:?}");
@@ -99,12 +98,12 @@ async fn a_stale_mount_is_named_and_a_repeated_publish_replaces_it() {
 #[tokio::test]
 async fn a_stale_mount_that_a_process_uses_stays_and_the_answer_says_what_to_do() {
     let driver = Driver::start().await;
-    let moving = Moving::make();
+    let _moving = Moving::make();
     let volume = by_hand(server::NAME, DIR, "v");
     let target = driver.publish(&volume, "a", FLAGS).await;
     let mut user = Command::new("sleep").arg("1000").current_dir(&target).spawn().unwrap();
     let before = mounts::at(&target);
-    moving.export(72);
+    Moving::export(72);
     let again = driver.try_publish(publish(&volume, &target, FLAGS)).await;
     assert_refused(again, Code::FailedPrecondition, "restart the pod");
     assert_eq!(mounts::at(&target), before);

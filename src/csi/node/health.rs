@@ -49,17 +49,16 @@ impl Node {
     ) -> Result<proto::NodeGetVolumeHealthResponse, CallError> {
         let id = decode::handle("volume_id", &request.volume_id)?;
         let path = Some(request.volume_publish_path).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let lane = match &path {
-            Some(path) => lane_of_published(&self.publisher, &id, path),
-            None => {
-                let export = VolumeHandle::parse(&id).map(|handle| handle.export);
-                Lane::of_export(&self.publisher.volumes.settings.get(), export.as_ref())
-            }
+        let lane = if let Some(path) = &path {
+            lane_of_published(&self.publisher, &id, path)
+        } else {
+            let export = VolumeHandle::parse(&id).map(|handle| handle.export);
+            Lane::of_export(&self.publisher.volumes.settings.get(), export.as_ref())
         };
         let (publisher, own) = (Arc::clone(&self.publisher), id.clone());
         let look = move || {
-            let published = path.map_or(Ok(None), |path| publisher.health_at(&own, &path))?;
-            published.map_or_else(|| publisher.health_of(&own), Ok)
+            let at_target = path.map_or(Ok(None), |path| publisher.health_at(&own, &path))?;
+            at_target.map_or_else(|| publisher.health_of(&own), Ok)
         };
         let found = match self.dispatcher.look(&lane, deadline, &span, look).await? {
             Look::Seen(found) => found,

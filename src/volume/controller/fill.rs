@@ -4,6 +4,7 @@ use crate::linux::Dir;
 use crate::linux::copy::Progress;
 
 use crate::volume::controller::create::NewVolume;
+use crate::volume::copy::tree::Destination;
 use crate::volume::error::explain_denied;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
@@ -56,7 +57,7 @@ impl Volumes {
         let source = record.source.as_ref().ok_or(Error::Missing("volume_content_source"))?;
         let mut origin = self.origin(source, new.secret.as_deref())?;
         origin.limit = Some(record.capacity_bytes).filter(|bytes| *bytes > 0 && new.capacity.required > 0);
-        self.copy(&origin, mounted, &state, key, dir, progress)?;
+        self.copy(&origin, &Destination { export: mounted, key, dir }, progress)?;
         // The copy of the top directory has its owner and mode. Only what the StorageClass says is changed.
         let owner = new.owner();
         if owner.uid.is_some() || owner.gid.is_some() {

@@ -87,6 +87,7 @@ impl Volumes {
     }
 
     /// The exports that a list covers, in order.
+    #[must_use]
     pub fn known_exports(&self, settings: &Settings) -> Vec<ExportRef> {
         let named = settings.exports.keys().map(|name| ExportRef::Named(name.clone()));
         let mut exports: Vec<ExportRef> = named.chain(self.exports.inline_used()).collect();

@@ -8,6 +8,7 @@ use crate::linux::copy::Progress;
 
 use crate::volume::controller::snapshot::{Group, Snapshot, snapshots_of};
 use crate::volume::copy::source::Origin;
+use crate::volume::copy::tree::Destination;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::{VolumeHandle, VolumeKey};
@@ -160,7 +161,8 @@ impl Volumes {
     ) -> Result<Vec<Member>> {
         let copy = |(number, origin): (usize, &Origin)| {
             let into = draft.tree(number)?;
-            let size_bytes = self.copy(origin, mounted, &*mounted.state()?, &new.key(), &into, progress)?;
+            let to = Destination { export: mounted, key: &new.key(), dir: &into };
+            let size_bytes = self.copy(origin, &to, progress)?;
             Ok(Member {
                 source: new.sources[number].clone(),
                 size_bytes,
