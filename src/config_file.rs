@@ -12,9 +12,9 @@ use crate::linux::copy::DeviceNodes;
 use crate::linux::nfs_options;
 use crate::volume::name::export::{Export, ExportRef};
 use crate::volume::on_delete::OnDelete;
+use crate::volume::policy::server_pattern::{InlineServers, ServerPattern};
 use crate::volume::policy::settings::{
-    CapacityPolicy, ExportPolicy, InlineServers, LiveSettings, NamedExport, PrivateOptions, ServerPattern,
-    Settings,
+    CapacityPolicy, ExportPolicy, LiveSettings, NamedExport, PrivateOptions, Settings,
 };
 
 /// How often the file is read. Kubernetes changes a mounted ConfigMap by replacing a symbolic link, which a watch on the file
@@ -60,9 +60,18 @@ struct FileExport {
 struct FileInline {
     /// `None` stands for every server.
     servers: Option<Vec<String>>,
+    mount_options: Vec<FileInlineOptions>,
     #[serde(deserialize_with = "duration")]
     trash_retention: Duration,
     capacity_policy: CapacityPolicy,
+}
+
+/// Mount options for some of the servers.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct FileInlineOptions {
+    servers: Vec<String>,
+    options: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -114,6 +123,14 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
             InlineServers::Listed(patterns.iter().map(|text| ServerPattern::parse(text)).collect())
         }
     };
+    let rule = |rule: FileInlineOptions| {
+        let what = || format!("inline.mountOptions for {}", rule.servers.join(", "));
+        nfs_options::parse(&rule.options).with_context(what)?;
+        let servers = rule.servers.iter().map(|text| ServerPattern::parse(text)).collect();
+        Ok((servers, PrivateOptions(rule.options)))
+    };
+    let inline_options =
+        file.inline.mount_options.into_iter().map(rule).collect::<anyhow::Result<Vec<_>>>()?;
     let mut settings = Settings {
         exports,
         default_export: file.default_export,
@@ -129,6 +146,7 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
         copies_at_once,
         device_nodes: file.device_nodes,
         whole_shares: Vec::new(),
+        inline_options,
     };
     let sources = |text: &String| -> anyhow::Result<_> {
         let export = ExportRef::parse(text).and_then(|id| settings.resolve(&id));
@@ -217,6 +235,7 @@ defaultExport: fast
 onDelete: archive
 inline:
   servers: ['*.example', 10.0.0.0/8]
+  mountOptions: [{servers: [10.0.0.7], options: [port=20490]}]
 wholeShares: [slow, '10.0.0.7:/media/']
 ephemeralVolumes: true
 deviceNodes: skip
@@ -272,6 +291,10 @@ limits:
                 "mountOptionsFile",
             ),
             ("defaultExport: b", "no export `b`"),
+            (
+                "{inline: {mountOptions: [{servers: [h], options: [addr=1.2.3.4]}]}}",
+                "inline.mountOptions for h",
+            ),
             ("wholeShares: [b]", "wholeShares: \"b\": export `b` is not in"),
             ("wholeShares: ['h/s']", "not a name for an export"),
             ("{inline: {servers: []}, wholeShares: ['h:/s']}", "not among inline.servers"),

@@ -10,6 +10,7 @@ use crate::volume::jobs::CopyJobs;
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::VolumeHandle;
 use crate::volume::name::handle::VolumeKey;
+use crate::volume::name::reach::Reach;
 use crate::volume::name::snapshot_handle::Kind;
 use crate::volume::name::snapshot_handle::SnapshotHandle;
 use crate::volume::name::source::Source;
@@ -195,6 +196,7 @@ impl ResolvedVolume {
             on_delete: foreign.on_delete.unwrap_or(self.settings.on_delete),
             ownership: Ownership::default(),
             direct_mount: false,
+            reach: Reach::default(),
             source: None,
             found: false,
             created: 0,

@@ -10,6 +10,7 @@ mod flags;
 mod health;
 mod identity;
 mod node;
+mod reach;
 mod registration;
 mod settings;
 #[path = "../support/mod.rs"]

@@ -16,7 +16,7 @@ use crate::csi::encode::encode_health;
 use crate::csi::proto;
 use crate::csi::status::CallError;
 use crate::volume::controller::health::SickVolumes;
-use crate::volume::controller::list::LARGEST_PAGE;
+use crate::volume::controller::list::{LARGEST_PAGE, listed};
 use crate::volume::error::Error;
 use crate::volume::name::handle::VolumeHandle;
 use crate::volume::share::health::{Finding, Trouble};
@@ -82,10 +82,7 @@ impl Controller {
             "" => None,
             token => Some(VolumeHandle::parse(token).ok_or(Error::BadToken)?),
         };
-        if last.as_ref().is_some_and(|handle| !exports.contains(&handle.export)) {
-            return Err(Error::BadToken.into());
-        }
-        let first = last.as_ref().map(|handle| handle.export.clone());
+        let first = last.as_ref().map(|handle| listed(&exports, &handle.export)).transpose()?;
         let mut entries = Vec::new();
         let mut more = false;
         for export in exports.into_iter().filter(|id| first.as_ref().is_none_or(|first| id >= first)) {
@@ -94,8 +91,10 @@ impl Controller {
                 break;
             }
             let lane = Lane::of_export(&settings, Some(&export));
-            let after =
-                last.as_ref().filter(|handle| handle.export == export).map(|handle| handle.key.clone());
+            let after = last
+                .as_ref()
+                .filter(|handle| handle.export.is_same_place(&export))
+                .map(|handle| handle.key.clone());
             let (volumes, left) = (Arc::clone(&self.volumes), limit - entries.len());
             let time = TIME.saturating_sub(deadline.waited());
             let look = move || volumes.sick_volumes(&export, after.as_ref(), left, time);

@@ -39,9 +39,11 @@ fn new_volume(request: proto::CreateVolumeRequest, volumes: &Volumes) -> Result<
     // The controller mounts an export once for one volume: with the options of the secret, then those of the first capability.
     let capability = decode::capabilities(&request.volume_capabilities)?.swap_remove(0);
     let settings = volumes.settings.get();
-    let parameters = Parameters::parse(&request.parameters, &settings)?;
+    let mut parameters = Parameters::parse(&request.parameters, &settings)?;
     let export = settings.resolve(&parameters.export)?;
     whole_share::refuse_volumes_on(&settings, &export)?;
+    parameters.export = export.id_for(&capability.mount_flags)?;
+    let export = settings.resolve(&parameters.export)?;
     let secret = decode::secret_options(&request.secrets);
     let flags: Vec<String> = secret.iter().cloned().chain(capability.mount_flags).collect();
     let (options, _) = export.options(&flags)?;

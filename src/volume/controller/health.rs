@@ -49,9 +49,7 @@ impl Volumes {
         time: Duration,
     ) -> Result<SickVolumes> {
         let begun = Instant::now();
-        let export = self.settings.get().resolve(id)?;
-        let (options, _) = export.options::<&str>(&[])?;
-        self.exports.with_any(&export, &options, |mounted| {
+        self.on_export(id, None, |_, mounted| {
             let mut sick = SickVolumes::default();
             let Some(state) = mounted.existing_state()? else { return Ok(sick) };
             let of_export = health::look(mounted)?;

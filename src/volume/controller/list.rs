@@ -34,14 +34,14 @@ impl Volumes {
             .then(|| VolumeHandle::parse(token))
             .map(|handle| handle.ok_or(Error::BadToken));
         let begin = begin.transpose()?;
-        if begin.as_ref().is_some_and(|handle| !exports.contains(&handle.export)) {
-            return Err(Error::BadToken);
-        }
+        let begin: Option<Result<_>> =
+            begin.map(|handle| Ok((listed(&exports, &handle.export)?, handle.key)));
+        let begin = begin.transpose()?;
 
         let mut volumes = Vec::new();
-        let first = begin.as_ref().map(|handle| &handle.export);
+        let first = begin.as_ref().map(|(export, _)| export);
         for id in exports.iter().filter(|id| first.is_none_or(|first| *id >= first)) {
-            let after = begin.as_ref().filter(|handle| &handle.export == id).map(|handle| &handle.key);
+            let after = begin.as_ref().filter(|(export, _)| export == id).map(|(_, key)| key);
             // One more than the answer will contain, to know whether there are more.
             volumes.extend(self.list_export(id, after, limit + 1 - volumes.len())?);
             if volumes.len() > limit {
@@ -93,7 +93,8 @@ impl Volumes {
         let mut exports: Vec<ExportRef> = named.chain(self.exports.inline_used()).collect();
         exports.retain(|id| settings.resolve(id).is_ok());
         exports.sort();
-        exports.dedup();
+        // The volumes on a share are listed once, with whatever versions of NFS they are used.
+        exports.dedup_by(|later, earlier| later.is_same_place(earlier));
         exports
     }
 }
@@ -101,5 +102,10 @@ impl Volumes {
 /// The handle of the volume with this key and record. A volume of csi-driver-nfs keeps its handle when it gets a record.
 pub(in crate::volume) fn handle_of(id: &ExportRef, key: VolumeKey, record: &Record) -> Result<VolumeHandle> {
     let own = VolumeHandle::parse(&record.name).filter(|handle| handle.foreign.is_some());
-    own.map_or_else(|| VolumeHandle::new(id.clone(), key), Ok)
+    own.map_or_else(|| VolumeHandle::new(id.reached_with(record.reach.clone()), key), Ok)
+}
+
+/// The export of a list that is the same as this one. A token has it with the options of the last volume in the list.
+pub fn listed(exports: &[ExportRef], export: &ExportRef) -> Result<ExportRef> {
+    exports.iter().find(|listed| listed.is_same_place(export)).cloned().ok_or(Error::BadToken)
 }

@@ -8,7 +8,7 @@
 //! deletes them.
 
 use crate::volume::name::export::ExportRef;
-use crate::volume::name::handle::VolumeKey;
+use crate::volume::name::handle::{VolumeHandle, VolumeKey};
 use crate::volume::name::snapshot_handle::GroupHandle;
 use crate::volume::name::snapshot_handle::Kind;
 use crate::volume::name::snapshot_handle::SnapshotHandle;
@@ -53,13 +53,16 @@ impl Snapshot {
     }
 }
 
-/// The snapshots of a set, in the order of its members.
+/// The snapshots of a set, in the order of its members. Their handles name the export as that of the volume does.
 pub(super) fn snapshots_of(
     kind: Kind,
     export: &ExportRef,
     key: &VolumeKey,
     record: &SnapshotRecord,
 ) -> Vec<Snapshot> {
+    let source = record.members.first().and_then(|member| VolumeHandle::parse(&member.source));
+    let export =
+        source.map(|source| source.export).filter(|own| own.is_same_place(export)).unwrap_or(export.clone());
     let handle = |number: usize| match kind {
         Kind::Single => SnapshotHandle::single(export.clone(), key.clone()),
         Kind::Group => SnapshotHandle::member(export.clone(), key.clone(), number),

@@ -19,8 +19,9 @@ impl Volumes {
     pub fn compare(&self, text: &str, given: &VolumeContext) -> Result<Option<String>> {
         if let Some((handle, record)) = self.record_for(text, given)? {
             let own = context_of(&handle, &record);
-            let same = (&given.export, &given.sub_dir, given.direct_mount)
-                == (&own.export, &own.sub_dir, own.direct_mount);
+            let place = |context: &VolumeContext| context.export.as_ref().map(ExportRef::place);
+            let same = (place(given), &given.sub_dir, given.direct_mount)
+                == (place(&own), &own.sub_dir, own.direct_mount);
             let reason = "the volume context is not the one that this volume was created with";
             return Ok((!same && given.export.is_some()).then(|| reason.to_owned()));
         }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::volume::error::{Error, Result};
+use crate::volume::name::reach::Reach;
 use crate::volume::name::source::Source;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::name::sub_dir::SubDirError;
@@ -31,6 +32,9 @@ pub struct Record {
     /// Whether each publish mounts the directory itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub direct_mount: bool,
+    /// With which options its export is reached, which are a part of its handle.
+    #[serde(default, skip_serializing_if = "Reach::is_empty")]
+    pub reach: Reach,
     /// What the volume was filled with when it was created; `None` if it began empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
@@ -90,6 +94,7 @@ mod tests {
             on_delete: OnDelete::Archive,
             ownership: Ownership { mode: 0o2770, uid: Some(1000), gid: None },
             direct_mount: false,
+            reach: Reach::parse("port=20490,vers=4.1").unwrap(),
             source: Some(Source::Snapshot("fast#snapshot-1".to_owned())),
             found: true,
             created: 1_700_000_000,
@@ -99,6 +104,15 @@ mod tests {
     #[test]
     fn a_record_reads_back_as_it_was_written() {
         assert_eq!(Record::from_json(&record().to_json(), "r").unwrap(), record());
+    }
+
+    #[test]
+    fn a_record_with_other_options_than_those_to_reach_the_server_is_refused() {
+        let json = String::from_utf8(record().to_json()).unwrap();
+        for options in ["hard", "addr=1.2.3.4", "port=20490,hard", ""] {
+            let json = json.replace("port=20490,vers=4.1", options);
+            assert!(Record::from_json(json.as_bytes(), "r").is_err(), "{options}");
+        }
     }
 
     #[test]

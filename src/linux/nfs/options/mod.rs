@@ -8,6 +8,7 @@ mod bind_flags;
 mod error;
 mod families;
 mod known;
+mod reach;
 mod split;
 mod version;
 

@@ -15,6 +15,7 @@ use crate::linux::{MountTable, Mounter, NfsOptions, NfsSource, SysError, step};
 
 use crate::volume::error::{Error, Result};
 use crate::volume::name::export::ExportRef;
+use crate::volume::name::reach::Reach;
 use crate::volume::policy::settings::ResolvedExport;
 use crate::volume::share::process_dir::ABANDONED_AFTER;
 use crate::volume::share::state_dir;
@@ -79,6 +80,7 @@ impl Exports {
 
     /// Does `work` with the export. If it is mounted already, with whatever options, `work` gets that mount. Otherwise it is mounted with
     /// `options`. This is for calls that know only the handle of a volume.
+    /// If `options` say how to reach the server, only a mount that has reached it like this is used: another port can be another server.
     pub fn with_any<T>(
         &self,
         export: &ResolvedExport,
@@ -90,7 +92,10 @@ impl Exports {
             .slots
             .lock()
             .iter()
-            .find(|((sources, _), slot)| sources == &export.sources && mounted(slot))
+            .find(|((sources, other), slot)| {
+                let will_do = Reach::of(options).is_met_by(&Reach::of(other));
+                sources == &export.sources && will_do && mounted(slot)
+            })
             .map(|((_, options), _)| options.clone());
         self.with(export, present.as_ref().unwrap_or(options), work)
     }
