@@ -87,11 +87,11 @@ fn next_answer<T, E>(
     failures: &mut Vec<(usize, E)>,
 ) -> Option<(usize, T)> {
     while failures.len() < asked {
-        let received = match limit {
+        let next = match limit {
             Some(limit) => receiver.recv_timeout(limit.saturating_duration_since(Instant::now())),
             None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
-        match received.ok()? {
+        match next.ok()? {
             (number, Ok(answer)) => return Some((number, answer)),
             (number, Err(failure)) => failures.push((number, failure)),
         }
