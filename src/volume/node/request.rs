@@ -95,7 +95,7 @@ impl PublishRequest {
         match self.export(settings).ok_or(Error::Missing("volume attribute `export`"))? {
             ExportRef::Inline(export) => settings.named(&export).ok_or_else(|| {
                 Error::Precondition(format!(
-                    "an ephemeral volume can only be on an export of the driver's configuration, and {export} is none; name \
+                    "an ephemeral volume can only be on an export of the driver's configuration, and {export} is not in it; name \
                      one with the volume attribute `export`"
                 ))
             }),

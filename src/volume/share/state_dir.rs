@@ -1,4 +1,15 @@
-//! The driver's own directory at the top of a share: records, deleted directories, and directories of processes.
+//! The driver's own directory at the top of a share, `.nfs-subdir-csi/`. All else on the share belongs to the tenants.
+//!
+//! ```text
+//! volumes/     the record of each volume                       share/record.rs
+//! claims/      which volume has which directory, and           share/claims/
+//! inside/      which volumes are inside of which directory
+//! snapshots/   snapshots, each with its record and its tree    share/snapshots/
+//! groups/      groups of snapshots
+//! ephemeral/   volumes that exist as long as their pod         node/ephemeral.rs
+//! processes/   what each process is creating or removing       share/process_dir.rs
+//! deleted/     what the reaper removes, and when               share/deleted.rs
+//! ```
 //!
 //! The driver stores everything it knows there. A new record is written to a draft and then linked into place, so it is never incomplete. A
 //! record that changes is written in place with one WRITE.
