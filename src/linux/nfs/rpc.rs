@@ -135,7 +135,7 @@ fn parse_reply(reply: &[u8]) -> io::Result<Reply> {
 }
 
 fn not_rpc() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "what answers there is no NFS server")
+    io::Error::new(io::ErrorKind::InvalidData, "another program than the expected one answers there")
 }
 
 #[cfg(test)]
