@@ -18,10 +18,11 @@ use crate::volume::name::export::ExportRef;
 use crate::volume::name::reach::Reach;
 use crate::volume::policy::settings::ResolvedExport;
 use crate::volume::share::process_dir::ABANDONED_AFTER;
+use crate::volume::share::reservations::Reservations;
 use crate::volume::share::state_dir;
 
+use mounted::Key;
 pub use mounted::MountedExport;
-use mounted::{Key, Promises};
 use slot::Slot;
 
 /// All mounted exports.
@@ -126,18 +127,18 @@ impl Exports {
         }
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(export = %export, source = %root.dir.label(), version = %root.version, ms = milliseconds, "export mounted");
-        let promises = self.promises_of(&key.0);
-        let mounted = Arc::new(MountedExport::new(root, key.clone(), promises, self.abandoned_after));
+        let reservations = self.reservations_of(&key.0);
+        let mounted = Arc::new(MountedExport::new(root, key.clone(), reservations, self.abandoned_after));
         *slot = Some(Arc::clone(&mounted));
         Ok(mounted)
     }
 
     /// The sum of capacities of the export with these addresses, which its other mounts may have already.
-    fn promises_of(&self, sources: &[NfsSource]) -> Arc<Promises> {
+    fn reservations_of(&self, sources: &[NfsSource]) -> Arc<Reservations> {
         let slots = self.slots.lock();
         let same = slots.iter().filter(|((own, _), _)| own == sources);
-        let promises = |slot: &Slot| Some(slot.try_lock()?.as_ref()?.promises());
-        let shared = same.map(|(_, slot)| promises(slot)).find_map(|promises| promises);
+        let reservations = |slot: &Slot| Some(slot.try_lock()?.as_ref()?.shared_reservations());
+        let shared = same.map(|(_, slot)| reservations(slot)).find_map(|found| found);
         shared.unwrap_or_default()
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::linux::copy::Support;
 use crate::linux::{Dir, ExportRoot, NfsOptions, NfsSource};
@@ -12,10 +12,8 @@ use crate::linux::{Dir, ExportRoot, NfsOptions, NfsSource};
 use crate::volume::error::Result;
 use crate::volume::policy::settings::ExportPolicy;
 use crate::volume::share::reaper::Reaper;
+use crate::volume::share::reservations::Reservations;
 use crate::volume::share::state_dir::StateDir;
-
-/// How long the sum of all capacities counts as right if nobody uses it.
-const COUNT_HOLDS: Duration = Duration::from_mins(1);
 
 /// Where the export is, and how it is mounted.
 pub(super) type Key = (Vec<NfsSource>, NfsOptions);
@@ -27,18 +25,9 @@ pub struct MountedExport {
     reaper: Mutex<Option<Reaper>>,
     idle_since: Mutex<Option<Instant>>,
     abandoned_after: Duration,
-    promises: Arc<Promises>,
+    reservations: Arc<Reservations>,
     key: Key,
     copy_support: Support,
-}
-
-/// The capacity of all volumes on one export. Its mounts share this.
-#[derive(Default)]
-pub(super) struct Promises {
-    /// Held from the check of the free capacity until the record of the new volume is written.
-    turn: Mutex<()>,
-    /// The sum of all capacities in bytes, and when it was last used. `None` until it is needed for the first time.
-    sum: Mutex<Option<(u64, Instant)>>,
 }
 
 impl MountedExport {
@@ -46,7 +35,7 @@ impl MountedExport {
     pub(super) fn new(
         root: ExportRoot,
         key: Key,
-        promises: Arc<Promises>,
+        reservations: Arc<Reservations>,
         abandoned_after: Duration,
     ) -> Self {
         Self {
@@ -55,7 +44,7 @@ impl MountedExport {
             reaper: Mutex::default(),
             idle_since: Mutex::default(),
             abandoned_after,
-            promises,
+            reservations,
             key,
             copy_support: Support::same_export(),
         }
@@ -66,9 +55,9 @@ impl MountedExport {
         &self.root
     }
 
-    /// What is promised on this export, shared with its other mounts.
-    pub(super) fn promises(&self) -> Arc<Promises> {
-        Arc::clone(&self.promises)
+    /// The reservations of this export, which its other mounts share.
+    pub(super) fn shared_reservations(&self) -> Arc<Reservations> {
+        Arc::clone(&self.reservations)
     }
 
     /// A call or a volume uses the export.
@@ -119,28 +108,9 @@ impl MountedExport {
         Ok(state.clone())
     }
 
-    /// Lets one call at a time check the free capacity of the export and reserve some of it.
-    pub fn promise_turn(&self) -> MutexGuard<'_, ()> {
-        self.promises.turn.lock()
-    }
-
-    /// The sum of the capacities of all volumes in bytes. The first call reads every record. After that the sum is updated at each change. A
-    /// sum that has not been used for a while is computed again, because another controller may have changed volumes meanwhile.
-    pub fn promised(&self, state: &StateDir) -> Result<u64> {
-        let mut promised = self.promises.sum.lock();
-        let sum = match *promised {
-            Some((sum, used)) if used.elapsed() < COUNT_HOLDS => sum,
-            _ => state.sum_of_capacities()?,
-        };
-        *promised = Some((sum, Instant::now()));
-        Ok(sum)
-    }
-
-    /// Updates the sum after the capacity of a volume has changed from `before` to `after` bytes.
-    pub fn promised_changed(&self, before: u64, after: u64) {
-        if let Some((sum, _)) = self.promises.sum.lock().as_mut() {
-            *sum = sum.saturating_sub(before).saturating_add(after);
-        }
+    /// The capacity that the volumes of this export have reserved.
+    pub fn reservations(&self) -> &Reservations {
+        &self.reservations
     }
 
     /// Which ways to copy files within this export the server supports, as far as that is known.
