@@ -97,13 +97,13 @@ async fn a_mount_that_hangs_is_given_up_and_leaves_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     // Answers the first question, and lets the next connection wait until the driver has given up.
-    let (give_up, given_up) = std::sync::mpsc::channel::<()>();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
     let server = std::thread::spawn(move || {
         let (mut first, _) = listener.accept().unwrap();
         first.read_exact(&mut [0; 44]).unwrap();
         first.write_all(&VERSION_4_ONLY.map(u32::to_be_bytes).concat()).unwrap();
         let connection = listener.accept().unwrap();
-        given_up.recv().unwrap();
+        ended.recv().unwrap();
         drop((connection, listener));
     });
     let port = format!("port={port}");
@@ -112,7 +112,7 @@ async fn a_mount_that_hangs_is_given_up_and_leaves_nothing() {
     assert_eq!(status.code(), Code::Internal, "{status}");
     assert!(status.message().contains("mount(2) has not ended within 30 s"), "{status}");
     assert!((29..36).contains(&took.as_secs()), "{took:?}");
-    give_up.send(()).unwrap();
+    end.send(()).unwrap();
     server.join().unwrap();
     let exports = driver.dir().join("node/exports");
     let deadline = Instant::now() + Duration::from_mins(1);
