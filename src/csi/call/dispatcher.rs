@@ -139,7 +139,9 @@ impl Dispatcher {
     fn slow(&self, lane: &Lane, deadline: Deadline, step: &Step) -> CallError {
         let export = match lane {
             Lane::Export(source) | Lane::Copies(source) => Some(source.to_string()),
-            Lane::Unpublish | Lane::Lists | Lane::Local => None,
+            // The step names the export, if the call has come that far.
+            Lane::Lists => Some("one of the exports that are listed".to_owned()),
+            Lane::Unpublish | Lane::Local => None,
         };
         CallError::Slow {
             waited: deadline.waited(),
@@ -268,9 +270,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_message_of_a_slow_list_says_what_to_check() {
+        let dispatcher = Dispatcher::new(Duration::from_millis(550));
+        let (finish, finished) = channel::<()>();
+        let slow = call_with(&dispatcher, Guard::None, Lane::Lists, move || {
+            crate::linux::step::begin("a request to nas:/srv");
+            finished.recv().unwrap();
+        });
+        let message = slow.await.unwrap_err().message().to_owned();
+        assert!(message.contains("a request to nas:/srv"), "{message}");
+        assert!(message.contains("does the NFS server run"), "{message}");
+        finish.send(()).unwrap();
+    }
+
+    #[tokio::test]
     async fn only_an_answer_of_the_server_ends_the_silence_of_an_export() {
         let dispatcher = Dispatcher::new(Duration::from_mins(1));
-        let silent = || dispatcher.places().silent_exports();
+        let silent = || dispatcher.places().silent_exports().len();
         let refused = crate::linux::MountError::Unreachable {
             export: NfsSource { server: "nas".to_owned(), share: "/srv".to_owned() },
             port: 2049,
