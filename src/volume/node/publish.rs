@@ -5,12 +5,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, mountinfo, step};
+use crate::linux::mountinfo::{Mount, is_below};
+use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, step};
 
 use crate::volume::error::refuse_unsafe;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::sub_dir::SubDir;
-use crate::volume::node::ephemeral;
+use crate::volume::node::ephemeral::{self, EphemeralVolumes};
 use crate::volume::node::target_dir::{make_target, remove_target};
 use crate::volume::node::target_path::TargetPath;
 use crate::volume::node::targets::{Attempt, Targets};
@@ -50,11 +51,14 @@ pub enum Directory {
 }
 
 impl Directory {
-    /// Its path below the share.
-    fn path(&self) -> PathBuf {
+    /// Whether a mount is this directory of an export that has one of the `names` in the mount table.
+    fn is_mounted_as(&self, mount: &Mount, names: &[OsString]) -> bool {
         match self {
-            Self::At(sub_dir) | Self::Direct(sub_dir) => PathBuf::from(sub_dir.as_str()),
-            Self::Ephemeral(volume_id) => ephemeral::path_of(volume_id),
+            Self::At(sub_dir) | Self::Direct(sub_dir) => {
+                let is = |name: &OsString| is_below(&mount.source, name.as_bytes(), sub_dir.as_ref());
+                mount.is_nfs() && names.iter().any(is)
+            }
+            Self::Ephemeral(volume_id) => ephemeral::is_mount_of(mount, volume_id),
         }
     }
 }
@@ -65,6 +69,7 @@ pub struct Publisher {
     pub volumes: Volumes,
     pub(super) mounter: Arc<dyn Mounter>,
     pub(super) targets: Targets,
+    pub(super) ephemeral: Arc<EphemeralVolumes>,
     kubelet_dir: PathBuf,
 }
 
@@ -82,10 +87,25 @@ enum Finding {
 }
 
 impl Publisher {
-    /// Targets must be below `kubelet_dir`, a path without symbolic links.
+    /// Targets must be below `kubelet_dir`, a path without symbolic links. What has to be remembered of ephemeral volumes is kept
+    /// in kubelet's directory for the driver with this name.
     #[must_use]
-    pub fn new(volumes: Volumes, mounter: Arc<dyn Mounter>, kubelet_dir: PathBuf) -> Self {
-        Self { volumes, mounter, targets: Targets::default(), kubelet_dir }
+    pub fn new(
+        volumes: Volumes,
+        mounter: Arc<dyn Mounter>,
+        kubelet_dir: PathBuf,
+        driver_name: &str,
+        node_id: &str,
+    ) -> Self {
+        let notes = kubelet_dir.join("plugins").join(driver_name).join("ephemeral");
+        let (settings, exports) = (Arc::clone(&volumes.settings), Arc::clone(&volumes.exports));
+        let ephemeral = EphemeralVolumes::new(settings, exports, notes, node_id);
+        Self { volumes, mounter, targets: Targets::default(), ephemeral, kubelet_dir }
+    }
+
+    /// Goes on with what an earlier process of this node has left to do.
+    pub fn resume(&self) -> Result<()> {
+        self.ephemeral.resume()
     }
 
     /// Registers a publish at a target path, from the arrival of its call on. The publish may wait for its place and for
@@ -114,22 +134,33 @@ impl Publisher {
         if let Directory::Direct(sub_dir) = &publish.directory {
             return self.publish_direct(publish, sub_dir, target, &own_names, attempt);
         }
-        self.volumes.exports.with(&publish.export, &publish.options, |mounted| {
+        let ephemeral = match &publish.directory {
+            Directory::Ephemeral(volume_id) => {
+                Some(self.ephemeral.begin(volume_id, &publish.export.id, &publish.target)?)
+            }
+            _ => None,
+        };
+        let published = self.volumes.exports.with(&publish.export, &publish.options, |mounted| {
             step::begin(format!("the lookup of the volume's directory on {}", mounted.share().label()));
-            let volume = open_volume(mounted, &publish.directory)?;
+            let volume = match (&publish.directory, &ephemeral) {
+                (Directory::At(sub_dir) | Directory::Direct(sub_dir), _) => open_volume(mounted, sub_dir)?,
+                (_, Some(ephemeral)) => ephemeral.open(mounted)?,
+                (Directory::Ephemeral(_), None) => {
+                    return Err(Error::Missing("the note of an ephemeral volume"));
+                }
+            };
             let table = self.mounter.table()?;
             // Where two mounts share a superblock, the kernel names both after the first.
             let kernel_name = table.at(mounted.mount_point()).map(|mount| mount.source.clone());
             let names: Vec<OsString> = own_names.iter().cloned().chain(kernel_name).collect();
-            let placed = self.place(publish, &volume, target, &table, &names, attempt);
-            match (&publish.directory, placed) {
-                // The unpublish has found nothing to remove.
-                (Directory::Ephemeral(volume_id), Err(error)) if attempt.is_revoked() => {
-                    Err(error.with_cleanup(ephemeral::discard(mounted, volume_id)))
-                }
-                (_, placed) => placed,
+            self.place(publish, &volume, target, &table, &names, attempt)
+        });
+        match (ephemeral, published) {
+            (Some(ephemeral), Err(error)) if attempt.is_revoked() => {
+                Err(error.with_cleanup(ephemeral.revoked()))
             }
-        })
+            (_, published) => published,
+        }
     }
 
     /// Mounts the volume's directory by itself, and keeps of that mount only the bind at the target.
@@ -209,12 +240,10 @@ impl Publisher {
 
     /// Compares what is wanted with what is mounted. `names` are the names of the export in the mount table.
     fn look(&self, table: &MountTable, publish: &Publish, target: &Path, names: &[OsString]) -> Finding {
-        let path = publish.directory.path();
-        let is_volume =
-            |source: &OsString| names.iter().any(|name| mountinfo::is_below(source, name.as_bytes(), &path));
+        let is_volume = |mount: &Mount| publish.directory.is_mounted_as(mount, names);
         if let Some(mount) = table.at(target) {
             let at = target.display();
-            if !mount.is_nfs() || !is_volume(&mount.source) {
+            if !is_volume(mount) {
                 return Finding::Taken(format!(
                     "something else is mounted at {at}: {}",
                     mount.source.display()
@@ -229,9 +258,9 @@ impl Publisher {
             return Finding::Done;
         }
         if publish.access.allows_one_target_only() {
-            let other = table.iter().find(|mount| {
-                mount.is_nfs() && is_volume(&mount.source) && mount.mount_point.starts_with(&self.kubelet_dir)
-            });
+            let other = table
+                .iter()
+                .find(|mount| is_volume(mount) && mount.mount_point.starts_with(&self.kubelet_dir));
             if let Some(other) = other {
                 return Finding::Elsewhere(other.mount_point.clone());
             }
@@ -241,11 +270,8 @@ impl Publisher {
 }
 
 /// Opens the directory of a volume as a place to bind.
-fn open_volume(mounted: &MountedExport, directory: &Directory) -> Result<Dir> {
-    if let Directory::Ephemeral(volume_id) = directory {
-        return ephemeral::open(mounted, volume_id);
-    }
-    mounted.share().open_place(directory.path()).map_err(|error| {
+fn open_volume(mounted: &MountedExport, sub_dir: &SubDir) -> Result<Dir> {
+    mounted.share().open_place(sub_dir).map_err(|error| {
         if error.is_not_found() {
             let path = error.path;
             return Error::NotFound(format!("{path}: the volume's directory does not exist on the server"));
@@ -274,7 +300,6 @@ mod tests {
     use super::*;
     use crate::linux::fake::FakeMounter;
     use crate::volume::name::export::Export;
-    use crate::volume::node::unpublish::Unpublished;
     use crate::volume::share::mounts::Exports;
     use std::time::Duration;
 
@@ -301,7 +326,7 @@ mod tests {
         let mounter: Arc<dyn Mounter> = Arc::new(FakeMounter::default());
         let exports = Arc::new(Exports::new(Arc::clone(&mounter), Duration::ZERO));
         let volumes = Volumes { settings: Arc::default(), exports, copies: Arc::default() };
-        let node = Publisher::new(volumes, mounter, PathBuf::from("/k"));
+        let node = Publisher::new(volumes, mounter, PathBuf::from("/k"), "driver", "node-1");
         let names: Vec<OsString> = names.iter().map(OsString::from).collect();
         node.look(&MountTable::parse(TABLE.as_bytes()), publish, Path::new(target), &names)
     }
@@ -316,7 +341,7 @@ mod tests {
         let exports = Arc::new(Exports::new(mounter.clone(), Duration::ZERO));
         let volumes = Volumes { settings: Arc::default(), exports, copies: Arc::default() };
         let kubelet_dir = temporary.join("kubelet").canonicalize().unwrap();
-        (Publisher::new(volumes, mounter.clone(), kubelet_dir), mounter)
+        (Publisher::new(volumes, mounter.clone(), kubelet_dir, "driver", "node-1"), mounter)
     }
 
     #[test]
@@ -335,12 +360,18 @@ mod tests {
             [Directory::At(SubDir::parse("vol").unwrap()), Directory::Ephemeral("csi-1".to_owned())]
         {
             let late = publisher.begin(&target);
-            assert!(matches!(publisher.unpublish("v", &target), Ok(Unpublished::Done)));
+            publisher.unpublish("csi-1", &target).unwrap();
             let error = publisher.publish(&at(directory.clone()), &late).unwrap_err();
             assert!(matches!(error, Error::Busy(_)), "{error}");
             assert!(!is_mounted() && !target.exists());
-            let own = temporary.path().join("share").join(directory.path());
-            assert_eq!(own.exists(), matches!(directory, Directory::At(_)), "a pod's own volume is removed");
+            assert!(temporary.path().join("share/vol").exists());
+            let nodes = temporary.path().join("share/.nfs-subdir-csi/nodes");
+            let left = || nodes.read_dir().is_ok_and(|mut nodes| nodes.next().is_some());
+            let gone = (0..500).any(|_| {
+                std::thread::sleep(Duration::from_millis(10));
+                !left()
+            });
+            assert!(gone, "a pod's own volume is removed, and the folder of the node with it");
             let again = publisher.begin(&target);
             publisher.publish(&at(directory), &again).unwrap();
             assert!(is_mounted() && target.exists());

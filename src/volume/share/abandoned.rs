@@ -106,7 +106,7 @@ impl Sightings {
 }
 
 /// How long to wait for a sign of life: as long as this process is told to, and as long as the other one has asked for.
-fn longest_silence(dir: &Dir, state: &StateDir) -> Duration {
+pub(super) fn longest_silence(dir: &Dir, state: &StateDir) -> Duration {
     let content = dir.read_file(ALIVE, LONGEST_SIGN).ok().flatten().unwrap_or_default();
     let asked = serde_json::from_slice(&content).map_or(0, |sign: Sign| sign.abandoned_after_ms);
     state.abandoned_after().max(Duration::from_millis(asked))

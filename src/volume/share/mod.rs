@@ -8,6 +8,7 @@ mod deleted;
 pub mod directory;
 mod legacy;
 pub mod mounts;
+pub mod nodes;
 pub mod process_dir;
 mod reaper;
 pub mod record;

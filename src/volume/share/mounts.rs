@@ -171,6 +171,12 @@ impl Exports {
         Self { abandoned_after, ..self }
     }
 
+    /// After how long without a sign of life this process counts as dead.
+    #[must_use]
+    pub fn abandoned_after(&self) -> Duration {
+        self.abandoned_after
+    }
+
     /// Does `work` with the export mounted with `options`. If the server no longer knows the handles the mount
     /// began with, it is mounted anew and `work` is done again.
     pub fn with<T>(

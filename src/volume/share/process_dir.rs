@@ -289,8 +289,8 @@ pub(super) fn sign_of(dir: &Dir) -> Result<Option<Time>, SysError> {
     Ok(dir.fresh_entry(ALIVE)?.map(|status| status.attributes.mtime))
 }
 
-/// A host name as a part of a file name.
-fn plain(host: &str) -> String {
+/// The name of a host or of a node as a part of a file name.
+pub(super) fn plain(host: &str) -> String {
     let is_plain = |byte: &char| byte.is_ascii_alphanumeric() || *byte == '-';
     host.chars().filter(is_plain).take(LONGEST_HOST).collect()
 }

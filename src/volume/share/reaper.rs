@@ -15,6 +15,7 @@ use crate::volume::share::claims::ASIDE;
 use crate::volume::share::deleted::Terms;
 use crate::volume::share::directory::find_directory;
 use crate::volume::share::legacy;
+use crate::volume::share::nodes::silent::SilentNodes;
 use crate::volume::share::process_dir::Draft;
 use crate::volume::share::state_dir::StateDir;
 
@@ -41,7 +42,7 @@ impl Reaper {
         let own = Arc::clone(&pending);
         std::thread::Builder::new()
             .name("reaper".to_owned())
-            .spawn(move || Work { state, sightings: Sightings::default(), legacy: None }.run(&woken, &own))?;
+            .spawn(move || Work::new(state).run(&woken, &own))?;
         Ok(Self { wake, pending })
     }
 
@@ -68,10 +69,15 @@ impl Reaper {
 struct Work {
     state: Arc<StateDir>,
     sightings: Sightings,
+    silent: SilentNodes,
     legacy: Option<ExportPolicy>,
 }
 
 impl Work {
+    fn new(state: Arc<StateDir>) -> Self {
+        Self { state, sightings: Sightings::default(), silent: SilentNodes::default(), legacy: None }
+    }
+
     fn run(&mut self, woken: &Receiver<Option<ExportPolicy>>, pending: &AtomicBool) {
         // How long until the next sweep, unless somebody wakes the thread before.
         let mut pause = None;
@@ -101,13 +107,15 @@ impl Work {
     /// Removes what may go. Answers when to look again; `None` if nothing is left.
     fn sweep(&mut self) -> Option<Duration> {
         let (state, mut failures, mut pauses) = (Arc::clone(&self.state), Vec::new(), Vec::new());
-        match self.sightings.look(&state) {
-            Ok(findings) => {
-                findings.taken.into_iter().for_each(|draft| remove(&state, &draft, &mut failures));
-                failures.extend(findings.failures);
-                pauses.extend(findings.more.then(|| state.abandoned_after() / LOOKS));
+        for findings in [self.sightings.look(&state), self.silent.look(&state)] {
+            match findings {
+                Ok(findings) => {
+                    findings.taken.into_iter().for_each(|draft| remove(&state, &draft, &mut failures));
+                    failures.extend(findings.failures);
+                    pauses.extend(findings.more.then(|| state.abandoned_after() / LOOKS));
+                }
+                Err(error) => failures.push(error),
             }
-            Err(error) => failures.push(error),
         }
         match sweep_deleted(&state, &mut failures) {
             Ok(pause) => pauses.extend(pause),
@@ -195,6 +203,12 @@ fn sweep_own(state: &StateDir, failures: &mut Vec<Error>) -> Result<()> {
 }
 
 fn remove(state: &StateDir, draft: &Draft, failures: &mut Vec<Error>) {
+    match state.give_back(draft) {
+        Ok(false) => {}
+        Ok(true) => return,
+        // It is tried again before it is removed.
+        Err(error) => return failures.push(error),
+    }
     let pace = Terms::parse(draft.name()).and_then(|terms| terms.removals_per_second);
     let restored = if draft.name().starts_with(ASIDE) { state.restore_name(draft) } else { Ok(()) };
     match restored.and_then(|()| draft.remove_at(&Pace::new(pace))) {
@@ -234,7 +248,7 @@ mod tests {
         }
 
         fn work(&self) -> Work {
-            Work { state: Arc::clone(&self.state), sightings: Sightings::default(), legacy: None }
+            Work::new(Arc::clone(&self.state))
         }
     }
 

@@ -3,5 +3,6 @@
 mod copies;
 pub(crate) mod members;
 pub(crate) mod network;
+mod nodes;
 mod retention;
 mod two_controllers;
