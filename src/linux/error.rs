@@ -22,6 +22,13 @@ impl SysError {
         Self { op, path: path.into(), source: source.into() }
     }
 
+    /// The error for a directory on another file system than the one that contains it. Nobody has made the files in there as a
+    /// part of the tree.
+    pub(in crate::linux) fn other_file_system(op: &'static str, path: impl Into<String>) -> Self {
+        let reason = "another file system is mounted here on the server, which is no part of the volume: unmount it there";
+        Self::new(op, path, io::Error::new(io::ErrorKind::CrossesDevices, reason))
+    }
+
     /// The errno, if a system call returned one.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {

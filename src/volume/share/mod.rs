@@ -9,6 +9,7 @@ pub mod directory;
 mod legacy;
 pub mod mounts;
 pub mod nodes;
+mod parents;
 pub mod process_dir;
 mod reaper;
 pub mod record;

@@ -31,7 +31,7 @@ use crate::volume::share::state_dir::StateDir;
 /// The folder of claims.
 const CLAIMS: &str = "claims";
 /// The folder of the volumes inside of directories.
-const INSIDE: &str = "inside";
+pub(super) const INSIDE: &str = "inside";
 /// What the names of records begin with that were moved aside. No key of a volume has this character.
 pub(super) const ASIDE: &str = "~name";
 
