@@ -1,14 +1,13 @@
-//! The directories of volumes on a share, and those above them.
+//! The directories of volumes on a share, and the directories above them.
 
 use crate::linux::Dir;
 use crate::volume::error::{Result, refuse_unsafe, unsafe_path};
 use crate::volume::name::sub_dir::SubDir;
 
-/// Mode of directories above a volume's own, where a template asks for them. Pods never walk them: a volume is
-/// bound by its own handle.
+/// The mode of directories above the directory of a volume. Pods never see them, because the volume's own directory is bind-mounted.
 const PARENT_MODE: u32 = 0o755;
 
-/// The directory that holds a volume's, if it is there with the volume's own in it.
+/// The parent directory of a volume's directory, if both exist.
 pub(in crate::volume) fn find_directory(share: &Dir, sub_dir: &SubDir) -> Result<Option<Dir>> {
     let (parent, name) = sub_dir.split();
     let parent = match share.open_place(parent.unwrap_or(".")) {
@@ -22,17 +21,17 @@ pub(in crate::volume) fn find_directory(share: &Dir, sub_dir: &SubDir) -> Result
     }
 }
 
-/// A volume's directory.
+/// The directory of a volume that exists.
 pub(in crate::volume) struct Found {
-    /// The directory that holds it.
+    /// Its parent directory.
     pub(in crate::volume) parent: Dir,
-    /// It itself: a handle that stays its own, whatever gets its name or its inode number.
+    /// A handle of the directory itself. It stays the same directory, whatever gets its name or its inode number later.
     pub(in crate::volume) dir: Dir,
     /// Its inode number.
     pub(in crate::volume) inode: u64,
 }
 
-/// The directory of a volume as it is on the server now. NFS requests: GETATTR and LOOKUP.
+/// The directory of a volume, looked up on the server and not in the client's cache. NFS requests: GETATTR and LOOKUP.
 pub(in crate::volume) fn find_now(share: &Dir, sub_dir: &SubDir) -> Result<Option<Found>> {
     let (parent, name) = sub_dir.split();
     let parent = match share.open_place(parent.unwrap_or(".")) {
@@ -49,6 +48,7 @@ pub(in crate::volume) fn find_now(share: &Dir, sub_dir: &SubDir) -> Result<Optio
     }
 }
 
+/// Opens the directory `path` below the share. Creates the components that do not exist.
 pub(in crate::volume) fn make_parents(share: &Dir, path: &str) -> Result<Dir> {
     let mut components = path.split('/');
     let first = components.next().expect("splitting gives at least one");
@@ -59,6 +59,7 @@ pub(in crate::volume) fn make_parents(share: &Dir, path: &str) -> Result<Dir> {
     Ok(dir)
 }
 
+/// Fails unless the entry `name` is a directory, and not a link to one.
 pub(in crate::volume) fn require_directory(parent: &Dir, name: &str) -> Result<()> {
     match parent.is_dir(name)? {
         Some(true) => Ok(()),
@@ -66,8 +67,7 @@ pub(in crate::volume) fn require_directory(parent: &Dir, name: &str) -> Result<(
     }
 }
 
-/// Removes the directories above a volume that a template made and that are empty now: with rmdir(2), which
-/// refuses one that is not.
+/// Removes the directories above a volume that are empty now. This uses rmdir(2), which fails for a directory that has entries.
 pub(in crate::volume) fn remove_empty_parents(share: &Dir, sub_dir: &SubDir) {
     let mut path = sub_dir.split().0;
     while let Some(dir) = path {

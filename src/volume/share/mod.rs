@@ -15,3 +15,4 @@ pub mod record;
 mod records;
 pub mod snapshots;
 pub mod state_dir;
+pub mod whole_share;
