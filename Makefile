@@ -13,7 +13,7 @@ SBOM := $(CACHE)/nfs-subdir-csi.cdx.json
 NOTES := /dev/stdout
 
 .PHONY: help deps build image demo test check deny manifests workflows doc unit vm-test kernel options sanity cluster e2e fuzz bench \
-	msrv advisories versions release-check release-notes sbom
+	faults msrv advisories versions release-check release-notes sbom
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ fuzz: deps ## a minute of coverage-guided fuzzing of everything that reads untru
 bench: build ## print NFS requests, tasks, times and sizes, each beside its floor
 	cargo build --release --example bench
 	vm/run -m 6G -t 1800 -- $(EXAMPLES)/bench $(DRIVER)
+
+faults: build ## what every call answers while the NFS server fails, for every fault; writes docs/FAULTS.md
+	cargo build --release --example faults
+	vm/at-once '$(EXAMPLES)/faults $(DRIVER) 4.2 matrix' '$(EXAMPLES)/faults $(DRIVER) 3 matrix'
 
 msrv: ## compile with the oldest Rust that Cargo.toml allows; fails if that Rust is not installed
 	release/msrv

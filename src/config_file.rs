@@ -12,9 +12,9 @@ use crate::linux::copy::DeviceNodes;
 use crate::linux::nfs_options;
 use crate::volume::name::export::{Export, ExportRef};
 use crate::volume::on_delete::OnDelete;
+use crate::volume::policy::server_pattern::{InlineServers, ServerPattern};
 use crate::volume::policy::settings::{
-    CapacityPolicy, ExportPolicy, InlineServers, LiveSettings, NamedExport, PrivateOptions, ServerPattern,
-    Settings,
+    CapacityPolicy, ExportPolicy, LiveSettings, NamedExport, PrivateOptions, Settings,
 };
 
 /// How often the file is read. Kubernetes changes a mounted ConfigMap by replacing a symbolic link, which a watch on the file
@@ -32,6 +32,7 @@ struct File {
     default_export: Option<String>,
     on_delete: OnDelete,
     inline: FileInline,
+    whole_shares: Vec<String>,
     ephemeral_volumes: bool,
     device_nodes: DeviceNodes,
     limits: FileLimits,
@@ -59,9 +60,18 @@ struct FileExport {
 struct FileInline {
     /// `None` stands for every server.
     servers: Option<Vec<String>>,
+    mount_options: Vec<FileInlineOptions>,
     #[serde(deserialize_with = "duration")]
     trash_retention: Duration,
     capacity_policy: CapacityPolicy,
+}
+
+/// Mount options for some of the servers.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct FileInlineOptions {
+    servers: Vec<String>,
+    options: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -113,7 +123,15 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
             InlineServers::Listed(patterns.iter().map(|text| ServerPattern::parse(text)).collect())
         }
     };
-    Ok(Settings {
+    let rule = |rule: FileInlineOptions| {
+        let what = || format!("inline.mountOptions for {}", rule.servers.join(", "));
+        nfs_options::parse(&rule.options).with_context(what)?;
+        let servers = rule.servers.iter().map(|text| ServerPattern::parse(text)).collect();
+        Ok((servers, PrivateOptions(rule.options)))
+    };
+    let inline_options =
+        file.inline.mount_options.into_iter().map(rule).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut settings = Settings {
         exports,
         default_export: file.default_export,
         inline_servers,
@@ -127,7 +145,16 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
         calls_per_export,
         copies_at_once,
         device_nodes: file.device_nodes,
-    })
+        whole_shares: Vec::new(),
+        inline_options,
+    };
+    let sources = |text: &String| -> anyhow::Result<_> {
+        let export = ExportRef::parse(text).and_then(|id| settings.resolve(&id));
+        Ok(export.with_context(|| format!("wholeShares: {text:?}"))?.sources)
+    };
+    let whole_shares = file.whole_shares.iter().map(sources).collect::<anyhow::Result<Vec<_>>>()?;
+    settings.whole_shares = whole_shares.concat();
+    Ok(settings)
 }
 
 fn check_export(file: FileExport, limits: &FileLimits) -> anyhow::Result<NamedExport> {
@@ -208,6 +235,8 @@ defaultExport: fast
 onDelete: archive
 inline:
   servers: ['*.example', 10.0.0.0/8]
+  mountOptions: [{servers: [10.0.0.7], options: [port=20490]}]
+wholeShares: [slow, '10.0.0.7:/media/']
 ephemeralVolumes: true
 deviceNodes: skip
 limits:
@@ -228,6 +257,8 @@ limits:
         assert_eq!(fast.policy.capacity, CapacityPolicy::Reserve);
         assert_eq!(settings.exports["slow"].policy.trash_retention, Duration::ZERO);
         assert_eq!(settings.on_delete, OnDelete::Archive);
+        let whole: Vec<_> = settings.whole_shares.iter().map(ToString::to_string).collect();
+        assert_eq!(whole, ["nas.example:/slow", "10.0.0.7:/media"]);
         assert!(
             settings.ephemeral_volumes && settings.allows("nas.example") && !settings.allows("192.168.0.1")
         );
@@ -260,6 +291,13 @@ limits:
                 "mountOptionsFile",
             ),
             ("defaultExport: b", "no export `b`"),
+            (
+                "{inline: {mountOptions: [{servers: [h], options: [addr=1.2.3.4]}]}}",
+                "inline.mountOptions for h",
+            ),
+            ("wholeShares: [b]", "wholeShares: \"b\": export `b` is not in"),
+            ("wholeShares: ['h/s']", "not a name for an export"),
+            ("{inline: {servers: []}, wholeShares: ['h:/s']}", "not among inline.servers"),
             ("limits: {callsPerExport: 0}", "with 0 the driver could do nothing"),
             ("limits: {callsPerExport: 18446744073709551615}", "at most 256 calls"),
         ] {

@@ -329,7 +329,7 @@ fn a_directory_that_a_record_names_is_not_given_to_a_second_volume() {
     let output = import_to_file(temporary.path(), &["--yes"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        text(&output.stderr).contains("not a record this driver understands"),
+        text(&output.stderr).contains("this version of the driver cannot read the record"),
         "{}",
         text(&output.stderr)
     );

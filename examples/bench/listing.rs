@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use nfs_subdir_csi::csi::proto;
+use nfs_subdir_csi::volume::name::reach::Reach;
 use nfs_subdir_csi::volume::name::sub_dir::SubDir;
 use nfs_subdir_csi::volume::on_delete::OnDelete;
 use nfs_subdir_csi::volume::policy::parameters::Ownership;
@@ -84,6 +85,7 @@ fn write_records() -> Result<()> {
             on_delete: OnDelete::Delete,
             ownership: Ownership::default(),
             direct_mount: false,
+            reach: Reach::default(),
             created: 0,
             source: None,
             found: false,

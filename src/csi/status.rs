@@ -14,10 +14,10 @@ const LONGEST_MESSAGE: usize = 1000;
 /// Why a call fails.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The domain refuses it.
+    /// The work has failed.
     #[error(transparent)]
     Volume(#[from] Error),
-    /// Another call that this one may not run beside is running.
+    /// Another call with the same guard is running.
     #[error("another call for this volume has been running for {:.1} s; ask again", .0.as_secs_f64())]
     InFlight(Duration),
     /// No place became free in the lane of this call. The call has not begun.
@@ -34,12 +34,12 @@ pub enum CallError {
         /// For how long the oldest of them has run.
         longest: Duration,
     },
-    /// Calls to as many exports as there are lanes are under way. The call has not begun.
+    /// There are calls to as many exports as there can be lanes. The call has not begun.
     #[error(
-        "calls to {0} exports are under way, which is as many as may be at once; this call was not begun; ask again"
+        "calls to {0} exports are running, and there cannot be more at the same time; this call has not begun; ask again"
     )]
     TooManyExports(usize),
-    /// The work takes longer than the caller waits. It goes on.
+    /// The work takes longer than the caller waits. The work continues.
     #[error("{}", slow(*waited, step, export.as_deref(), *unanswered))]
     Slow {
         /// For how long the call has been running.
@@ -126,7 +126,7 @@ fn cap(text: String) -> String {
     if text.len() <= LONGEST_MESSAGE {
         return text;
     }
-    // Room for the note behind it.
+    // This leaves room for the note.
     let end = text.floor_char_boundary(LONGEST_MESSAGE - 60);
     format!("{}… ({} more bytes were left out)", &text[..end], text.len() - end)
 }

@@ -23,6 +23,7 @@ use crate::config::ImportArgs;
 use crate::linux::mount::SysMounter;
 use crate::linux::{Dir, Mounter, namespace, nfs_options};
 use crate::volume::name::export::{Export, ExportRef};
+use crate::volume::name::reach::Reach;
 use crate::volume::share::claims::Added;
 use crate::volume::share::state_dir::StateDir;
 use plan::Plan;
@@ -38,9 +39,12 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let volumes = pvs::parse(&json).with_context(|| args.pvs.display().to_string())?;
     let export = Export::new(&args.server, &args.share)?;
     let rules = Rules {
-        id: match &args.export {
-            Some(name) => ExportRef::named(name)?,
-            None => ExportRef::Inline(export.clone()),
+        id: if let Some(name) = &args.export {
+            ExportRef::named(name)?
+        } else {
+            // The new handles have to lead to the server too.
+            let (options, _) = nfs_options::parse(&args.mount_options)?;
+            ExportRef::Inline(export.clone().reached_with(Reach::of(&options)))
         },
         export,
         from_driver: args.from_driver.clone(),

@@ -143,6 +143,7 @@ impl Rules {
             source: None,
             found: false,
             direct_mount: false,
+            reach: self.id.reach(),
             created: created(volume),
         };
         Ok(Candidate { key, handle, record, mount_options })

@@ -8,13 +8,14 @@ use crate::linux::{MountError, SysError};
 /// `Result` of this layer.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The errors of this layer. The message is for the person who reads a pod's events: what, where, what to do.
+/// The errors of this layer. A message is for the person who reads the events of a pod. It says what failed, where, and what to
+/// do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A field that the call needs is empty.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// A value does not mean anything.
+    /// A value is not valid.
     #[error("{field}: {reason}")]
     Invalid {
         /// The field, parameter or key.
@@ -27,10 +28,10 @@ pub enum Error {
     UnknownParameter {
         /// The key as it was written.
         key: String,
-        /// The known key most like it.
+        /// The known key that is most like it.
         nearest: Option<String>,
     },
-    /// A mount option cannot be honoured.
+    /// A mount option cannot be used.
     #[error(transparent)]
     MountOption(#[from] OptionError),
     /// There is no such volume.
@@ -42,23 +43,23 @@ pub enum Error {
     /// What the call needs is not given, and a retry will not help until somebody changes something.
     #[error("{0}")]
     Precondition(String),
-    /// A list cannot go on from here.
-    #[error("the token to go on listing from is none that was given out; begin the list anew")]
+    /// The token of a list is not one that this driver gives.
+    #[error("the starting token is not valid; begin the list without a token")]
     BadToken,
-    /// More than there is.
+    /// More is asked for than there is, or than can be.
     #[error("{0}")]
     OutOfRange(String),
-    /// It is being worked on and not done yet; asking again finds out how it ends.
+    /// The work is not done yet. A retry of the call finds out how it ends.
     #[error("{0}")]
     Busy(String),
-    /// It was given up, because what it would have made is deleted.
-    #[error("given up: what was being made is deleted")]
+    /// The work was cancelled, because what it makes was deleted meanwhile.
+    #[error("cancelled: what was being made has been deleted")]
     Cancelled,
     /// The export could not be mounted.
     #[error(transparent)]
     Mount(#[from] MountError),
-    /// A file in the state directory is not what this driver writes.
-    #[error("{path}: not a record this driver understands: {reason}; it was left as it is")]
+    /// A file in the state directory is not a record that this version can read.
+    #[error("{path}: this version of the driver cannot read the record: {reason}; the file was not changed")]
     BadRecord {
         /// The file, beginning with the export.
         path: String,
@@ -71,7 +72,7 @@ pub enum Error {
     /// The driver has no mount namespace of its own.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
-    /// Several things went wrong; each counts.
+    /// Several steps failed.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; and "))]
     Several(Vec<Error>),
 }
@@ -94,8 +95,8 @@ impl Error {
         }
     }
 
-    /// Whether the server no longer knows a handle that the driver holds (`ESTALE`): it was restarted with
-    /// another file system in that place.
+    /// Whether the server no longer knows a file handle that the driver uses (`ESTALE`), for example because it was restarted
+    /// with another file system in that place.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         match self {
@@ -105,13 +106,13 @@ impl Error {
         }
     }
 
-    /// Whether a directory still has entries, so that nothing could take its place.
+    /// Whether a directory could not be removed or replaced because it has entries.
     #[must_use]
     pub fn is_not_empty(&self) -> bool {
         matches!(self, Self::Sys(error) if error.is_not_empty())
     }
 
-    /// Whether something is not there any more (`ENOENT`, `ESTALE`): another process was faster.
+    /// Whether something does not exist any more (`ENOENT`, `ESTALE`), because another process was faster.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Sys(error) if error.is_not_found() || error.is_stale())
@@ -129,28 +130,28 @@ impl Error {
     }
 }
 
-/// The error for a path that somebody has put something else into.
+/// The error for a path on the share with a component that is not a directory.
 pub(in crate::volume) fn unsafe_path(path: &str) -> Error {
     Error::Precondition(format!(
-        "{path}: a part of this path is a symbolic link or no directory, which no volume's path may have; nothing was \
-         touched"
+        "{path}: a part of this path is a symbolic link or is not a directory, so the driver does not use the path; nothing \
+         was changed"
     ))
 }
 
-/// Tells a path that was tampered with from other failures.
+/// Translates a failed system call. A path with a symbolic link in it gets the message of [`unsafe_path`].
 pub(in crate::volume) fn refuse_unsafe(error: SysError) -> Error {
     if error.is_unsafe_path() { unsafe_path(&error.path) } else { explain_denied(error) }
 }
 
-/// Every failure on a share passes here, so that a denied one is explained wherever it occurs.
+/// Every failure on a share is translated here, so that a denied permission is explained wherever it occurs.
 impl From<SysError> for Error {
     fn from(error: SysError) -> Self {
         explain_denied(error)
     }
 }
 
-/// The server denied something to root: nearly always because of the export's squash option. The path of a file on this
-/// host begins with a slash; the path of a file on a share begins with the server.
+/// Explains a permission that the server denies to root. Nearly always the reason is the squash option of the export. The path
+/// of a file on this host begins with a slash, and the path of a file on a share begins with the server.
 pub(in crate::volume) fn explain_denied(error: SysError) -> Error {
     if !error.is_denied() || error.path.starts_with('/') {
         return Error::Sys(error);

@@ -1,4 +1,4 @@
-//! Finding a volume by its handle.
+//! Finding an export, a volume or a set of snapshots by its handle.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use crate::volume::jobs::CopyJobs;
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::VolumeHandle;
 use crate::volume::name::handle::VolumeKey;
+use crate::volume::name::reach::Reach;
 use crate::volume::name::snapshot_handle::Kind;
 use crate::volume::name::snapshot_handle::SnapshotHandle;
 use crate::volume::name::source::Source;
@@ -24,17 +25,17 @@ use crate::volume::share::record::Record;
 use crate::volume::share::snapshots::record::SnapshotRecord;
 use crate::volume::share::snapshots::store::SnapshotSets;
 
-/// What everything that is done with volumes needs: the settings in force, and the exports.
+/// What all work on volumes needs: the settings in force, the mounted exports, and the copies that are running.
 pub struct Volumes {
     /// The configuration.
     pub settings: Arc<LiveSettings>,
-    /// The exports this process has mounted.
+    /// The exports that this process has mounted.
     pub exports: Arc<Exports>,
-    /// The copies under way.
+    /// The copies that are running.
     pub copies: Arc<CopyJobs>,
 }
 
-/// A handle with what has to be known to work on its volume.
+/// The handle of a volume, and what is needed to reach its export.
 pub(in crate::volume) struct ResolvedVolume {
     pub(in crate::volume) handle: VolumeHandle,
     pub(in crate::volume) export: ResolvedExport,
@@ -43,8 +44,8 @@ pub(in crate::volume) struct ResolvedVolume {
 }
 
 impl Volumes {
-    /// Where the volume of a handle is to be looked for. `None`: the text is no handle, so there is no volume.
-    /// `secret` are mount options from the call's secrets.
+    /// Parses a handle and finds its export. Returns `None` if the text is not a handle, so that there is no such volume. `secret` are
+    /// mount options from the secrets of the call. Sends no request to a server.
     pub(in crate::volume) fn locate(
         &self,
         text: &str,
@@ -90,7 +91,7 @@ impl Volumes {
         })
     }
 
-    /// Does `work` with the record of a volume, or says that there is none.
+    /// Does `work` with the record of a volume. If there is no such volume, this is [`Error::NotFound`].
     pub(in crate::volume) fn with_record<T>(
         &self,
         text: &str,
@@ -117,8 +118,8 @@ impl Volumes {
         })
     }
 
-    /// Goes on with what earlier processes have left on the exports of the configuration. The failures are
-    /// for the log: a server that is away now is met again when somebody needs it.
+    /// Wakes the reapers of the exports in the configuration, which remove what earlier processes have left to be removed. Returns the
+    /// failures for the log: an export that cannot be mounted now is mounted when a call needs it.
     #[must_use]
     pub fn resume(&self) -> Vec<Error> {
         let settings = self.settings.get();
@@ -133,7 +134,7 @@ impl Volumes {
         settings.exports.keys().filter_map(|name| resume(name).err()).collect()
     }
 
-    /// The record of the set that a snapshot belongs to.
+    /// The record of the set of snapshots that a snapshot belongs to, if the set exists.
     pub(in crate::volume) fn read_set(
         &self,
         handle: &SnapshotHandle,
@@ -142,6 +143,7 @@ impl Volumes {
         self.read_set_of(handle.kind(), &handle.export, &handle.key, secret)
     }
 
+    /// The record of a set of snapshots, if it exists.
     pub(in crate::volume) fn read_set_of(
         &self,
         kind: Kind,
@@ -152,7 +154,7 @@ impl Volumes {
         Ok(self.with_sets(kind, export, secret, |sets| sets.read(key))?.flatten())
     }
 
-    /// Does `work` with the sets of one kind, if the export has any.
+    /// Does `work` with the sets of snapshots of one kind. Returns `None` if the export has never had such a set.
     pub(in crate::volume) fn with_sets<T>(
         &self,
         kind: Kind,
@@ -166,15 +168,15 @@ impl Volumes {
         })
     }
 
-    /// The record of a volume.
+    /// The record of the volume with this handle.
     pub fn find(&self, text: &str) -> Result<Record> {
         self.with_record(text, None, |_, _, record| Ok(record))
     }
 }
 
 impl ResolvedVolume {
-    /// The volume's record. A volume of csi-driver-nfs that has none is described by its handle, if its directory is
-    /// there.
+    /// The record of the volume, if the volume exists. A volume of csi-driver-nfs may have no record. If its directory exists, its record is
+    /// made of what the handle says.
     pub(in crate::volume) fn record(&self, mounted: &MountedExport) -> Result<Option<Record>> {
         if let Some(state) = mounted.existing_state()?
             && let Some(record) = state.read(&self.handle.key)?
@@ -190,6 +192,7 @@ impl ResolvedVolume {
             on_delete: foreign.on_delete.unwrap_or(self.settings.on_delete),
             ownership: Ownership::default(),
             direct_mount: false,
+            reach: Reach::default(),
             source: None,
             found: false,
             created: 0,
@@ -197,7 +200,7 @@ impl ResolvedVolume {
     }
 }
 
-/// The context of a volume with this record.
+/// The volume context of a volume with this handle and record.
 #[must_use]
 pub fn context_of(handle: &VolumeHandle, record: &Record) -> VolumeContext {
     VolumeContext {
@@ -208,29 +211,29 @@ pub fn context_of(handle: &VolumeHandle, record: &Record) -> VolumeContext {
     }
 }
 
-/// The error for a handle of csi-driver-nfs whose directory belongs to a volume with a record.
+/// The error for a handle of csi-driver-nfs whose directory belongs to another volume, which has a record.
 pub(in crate::volume) fn alias(handle: &VolumeHandle, owner: &str) -> Error {
     Error::Precondition(format!(
         "the directory of {handle} belongs to another volume: {owner}; use the handle of that volume"
     ))
 }
 
-/// The error for a handle that names no volume.
+/// The error for a handle of which there is no volume.
 #[must_use]
 pub fn not_found(handle: &str) -> Error {
     Error::NotFound(format!("there is no volume {handle:?}"))
 }
 
-/// A volume as the orchestrator is told of it.
+/// A volume as the answer to the orchestrator describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
-    /// Its handle.
+    /// The handle.
     pub handle: VolumeHandle,
-    /// What NodePublishVolume will need.
+    /// What NodePublishVolume needs to find the volume.
     pub context: VolumeContext,
-    /// Bytes promised.
+    /// Its capacity in bytes; 0 if none was asked for.
     pub capacity_bytes: u64,
-    /// What it was filled with.
+    /// What it was filled with; `None` if it began empty.
     pub source: Option<Source>,
 }
 

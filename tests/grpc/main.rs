@@ -9,11 +9,13 @@ mod csi_driver_nfs;
 mod flags;
 mod identity;
 mod node;
+mod reach;
 mod registration;
 mod settings;
 #[path = "../support/mod.rs"]
 mod support;
 mod transport;
+mod whole_shares;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -68,7 +68,7 @@ async fn a_volume_written_by_hand_is_published_by_its_attributes() {
     }
     by_hand.volume_context.remove("subDir");
     let status = node.node_publish_volume(publish(&by_hand, &driver.target("b"), &[])).await.unwrap_err();
-    assert_eq!(status.code(), Code::InvalidArgument, "a whole share is not a volume");
+    assert_eq!(status.code(), Code::FailedPrecondition, "a whole share that is not listed");
 }
 
 #[tokio::test]

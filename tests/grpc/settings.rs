@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use nfs_subdir_csi::csi::proto;
 use nfs_subdir_csi::linux::NfsSource;
-use nfs_subdir_csi::volume::policy::settings::{
-    ExportPolicy, InlineServers, NamedExport, PrivateOptions, ServerPattern, Settings,
-};
+use nfs_subdir_csi::volume::policy::server_pattern::{InlineServers, ServerPattern};
+use nfs_subdir_csi::volume::policy::settings::{ExportPolicy, NamedExport, PrivateOptions, Settings};
 use tonic::Code;
 
 use crate::support::{create, delete, map, publish, unpublish};

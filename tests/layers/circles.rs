@@ -1,12 +1,12 @@
-//! No file may need, by way of others, a file that needs it: what is above and what is below can then be told for every
-//! pair. The private files of one folder are the exception, and the face of that folder (`mod.rs`) with them: together
-//! they are one thing, in several files only for its length.
+//! No imports may form a circle, so that of two files it is always clear which one is above the other. There is one exception: the private
+//! files of one folder, and the `mod.rs` of that folder, may import each other. They are one unit that is split into files only because of
+//! its length.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::imports::{Crate, Target, folder};
 
-/// Each group of files that all need each other, unless they are the private parts of one folder.
+/// Each group of files that import each other, directly or through others, unless they are the private files of one folder.
 fn circles(krate: &Crate) -> Vec<Vec<String>> {
     let mut needs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for edge in krate.edges() {
@@ -49,7 +49,7 @@ fn is_one_thing(krate: &Crate, group: &[String]) -> bool {
     group.iter().all(|file| folder(file) == own && is_part(file))
 }
 
-/// The imports that make a circle of these files.
+/// The imports between these files, for the message.
 fn explain(krate: &Crate, group: &[String]) -> String {
     let edges = krate.edges();
     let within = edges.iter().filter_map(|edge| match &edge.to {
@@ -93,7 +93,7 @@ fn private_parts_of_one_folder_may_need_each_other_and_no_others_may() {
     assert!(circles(&parts("use super::y;", "mod x; mod y;")).is_empty());
     assert_eq!(circles(&parts("use super::y;", "pub mod x; mod y;")), [["a/x.rs", "a/y.rs"]]);
     assert_eq!(circles(&parts("use crate::b;", "mod x; mod y;")), [["a/x.rs", "b.rs"]]);
-    // A face that only passes on what is below it does not need it.
+    // A `mod.rs` that only re-exports a file does not need it.
     assert!(circles(&parts("use super::Own;", "pub mod x; mod y; pub use x::X; pub struct Own;")).is_empty());
     assert_eq!(
         circles(&parts("use super::Own;", "pub mod x; mod y; pub use x::X; pub struct Own(X);")),

@@ -1,5 +1,5 @@
-//! What a source file says about other files: its imports, the paths in its code, and its modules. Code that is only
-//! compiled for tests is left out.
+//! What a source file says about other files: its imports, the paths in its code, and its modules. Code that is compiled only
+//! for tests is not included.
 
 use std::collections::BTreeSet;
 use std::iter::Peekable;
@@ -13,7 +13,7 @@ pub(crate) type Segments = Vec<String>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Import {
     pub(crate) path: Segments,
-    /// What the file calls it. `*` stands for everything.
+    /// The name that it has in the file. `*` stands for everything.
     pub(crate) name: String,
     /// Whether it is visible outside of the file.
     pub(crate) is_public: bool,
@@ -21,7 +21,7 @@ pub(crate) struct Import {
     pub(crate) within: Segments,
 }
 
-/// A path in the code, of two segments at least.
+/// A path in the code that has at least two segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mention {
     pub(crate) path: Segments,
@@ -124,14 +124,14 @@ fn is_group(token: &TokenTree, delimiter: Delimiter) -> bool {
     matches!(token, TokenTree::Group(group) if group.delimiter() == delimiter)
 }
 
-/// Whether an attribute's brackets hold `cfg(test)`.
+/// Whether the brackets of an attribute contain `cfg(test)`.
 fn is_for_tests(attribute: Option<&TokenTree>) -> bool {
     let Some(TokenTree::Group(brackets)) = attribute else { return false };
     let text: String = brackets.stream().to_string().split_whitespace().collect();
     text == "cfg(test)"
 }
 
-/// Reads on after the first segment of a path.
+/// Reads the rest of a path after its first segment.
 fn rest_of_path(first: String, tokens: &mut Tokens) -> Segments {
     let mut path = vec![first];
     loop {
@@ -169,7 +169,7 @@ fn use_tree(tokens: &[TokenTree]) -> Vec<(Segments, String)> {
                 return trees
                     .flat_map(use_tree)
                     .map(|(more, name)| {
-                        // `self` in braces is the path before them.
+                        // `self` in braces stands for the path before the braces.
                         let name = if name == "self" { path.last().unwrap().clone() } else { name };
                         (without_self([&path[..], &more].concat()), name)
                     })

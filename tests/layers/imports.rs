@@ -1,4 +1,4 @@
-//! From paths to files: which file of the crate, or which other crate, a path leads to.
+//! Finds out to which file of the crate, or to which other crate, a path leads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,14 +9,14 @@ const LIBRARY: &str = "nfs_subdir_csi";
 /// The module that stands for `main.rs`, which is a crate of its own.
 const MAIN: &str = "main.rs";
 
-/// One reference from a file to another file or to another crate.
+/// A reference from a file to another file or to another crate.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Edge {
     pub(crate) from: String,
     pub(crate) to: Target,
     /// The path as it is written.
     pub(crate) path: Segments,
-    /// The file only passes the name on: a `pub use` of something in its own folder that it does not use itself.
+    /// Whether the file only re-exports the name: a `pub use` of something in its own folder that it does not use itself.
     pub(crate) is_passed_on: bool,
 }
 
@@ -61,7 +61,7 @@ impl Crate {
         self.modules.get(parent).is_some_and(|parent| self.files[parent].private_modules.contains(name))
     }
 
-    /// Every reference of every file, each target once.
+    /// All references of all files. For each file, a target is included once.
     pub(crate) fn edges(&self) -> Vec<Edge> {
         let mut edges: BTreeMap<(String, Target), Edge> = BTreeMap::new();
         for (path, code) in &self.files {
@@ -81,7 +81,7 @@ impl Crate {
         edges.into_values().collect()
     }
 
-    /// Where a path in a file leads: nowhere if it begins with a type.
+    /// The file or crate to which a path in a file leads. A path that begins with a type leads nowhere.
     fn target(&self, file: &str, within: &[String], path: &[String]) -> Option<Target> {
         let here = [module_of(file), within.to_vec()].concat();
         let (first, rest) = path.split_first()?;
@@ -92,7 +92,7 @@ impl Crate {
             "super" => self.find_from_parent(&here[..here.len().checked_sub(1)?], rest),
             name => {
                 let code = &self.files[file];
-                // `use anyhow::anyhow` does not say what the crate is called.
+                // `use anyhow::anyhow` is not a new name for the crate.
                 let import = code
                     .imports
                     .iter()
@@ -122,7 +122,8 @@ impl Crate {
         }
     }
 
-    /// Where a path leads from a module: as far down as there are files, and on through the imports of the last one.
+    /// The file or crate to which a path leads from a module. It is followed down as far as there are files, and then through the imports
+    /// of the last file.
     fn find(&self, module: &[String], rest: &[String]) -> Option<Target> {
         let full = [module, rest].concat();
         let length = (0..=full.len()).rev().find(|&length| self.modules.contains_key(&full[..length]))?;
@@ -153,7 +154,7 @@ fn module_of(path: &str) -> Segments {
     module
 }
 
-/// The folder of a file, empty for those at the top.
+/// The folder of a file. It is empty for a file at the top.
 pub(crate) fn folder(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }

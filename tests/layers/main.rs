@@ -1,5 +1,5 @@
-//! The architecture of `src/lib.rs` as a test: which file may import which, no circles, and files and folders that stay
-//! small.
+//! Tests of the architecture that `src/lib.rs` describes: which file may import which, that there are no circles, and that files and
+//! folders stay small.
 
 mod circles;
 mod code;
@@ -10,12 +10,12 @@ mod sizes;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The repository.
+/// The top folder of the repository.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The files below a folder of the repository, sorted.
+/// All files below a folder of the repository, sorted.
 fn files(folder: &str) -> Vec<PathBuf> {
     let root = root();
     let mut found = Vec::new();
@@ -34,13 +34,13 @@ fn files(folder: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The text of a file; nothing for a file that holds no text.
+/// The content of a file, or `None` if it is not text.
 fn read(path: &Path) -> Option<String> {
     let bytes = fs::read(root().join(path)).unwrap();
     String::from_utf8(bytes).ok()
 }
 
-/// The crate as it is.
+/// This crate, as its files are now.
 fn this_crate() -> imports::Crate {
     let code =
         files("src").into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
@@ -50,7 +50,7 @@ fn this_crate() -> imports::Crate {
     }))
 }
 
-/// A crate of these files, for tests of the tests.
+/// A crate with these files, for tests that check whether a violation is noticed.
 fn planted(files: &[(&str, &str)]) -> imports::Crate {
     imports::Crate::new(files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())))
 }

@@ -1,10 +1,10 @@
-//! Who may import whom. A layer is a folder of `src` with all that is in it, or a single file. A file that belongs to no
-//! layer fails the test, so whoever adds one decides here where it belongs.
+//! Which layer may import which. A layer is a folder of `src` with everything in it, or a single file. A file that belongs to no layer fails
+//! the test, so a new file or folder has to be added to a layer here.
 
 use super::imports::{Crate, Edge, Target};
 
-/// The layers from the bottom to the top. A layer may import the layers of the rows above its own row in this list, but
-/// not its neighbours in the row.
+/// The layers from the lowest to the highest. A layer may import the layers of the earlier rows in this list, but not the other layers of
+/// its own row.
 const LAYERS: [&[&str]; 16] = [
     &["linux"],
     &["volume/error"],
@@ -24,15 +24,15 @@ const LAYERS: [&[&str]; 16] = [
     &["main"],
 ];
 
-/// What a layer may not import, although it is below it.
+/// What a layer may not import, although it is a lower layer.
 const FORBIDDEN: [(&str, &[&str]); 6] = [
-    // gRPC and what serves it are not for commands that end, nor for what is read before anything starts.
+    // Commands, and the code that runs before a service starts, do not need gRPC or the server.
     ("import", &["csi", "server"]),
     ("config", &["csi", "server"]),
     ("config_file", &["csi", "server"]),
     ("endpoint", &["csi", "server", "volume", "linux"]),
     ("telemetry", &["csi", "server", "volume", "linux"]),
-    // Decoding, calling and encoding need no file.
+    // Decoding and encoding need no files.
     ("csi", &["std::fs"]),
 ];
 
@@ -43,7 +43,7 @@ const CRATES: [(&[&str], &[&str]); 3] = [
     (&["tokio", "tokio_stream"], &["csi", "server", "main"]),
 ];
 
-/// The layer of a file, and its row.
+/// The layer of a file, and the number of its row.
 fn layer_of(path: &str) -> Option<(&'static str, usize)> {
     let path = path.trim_end_matches(".rs");
     let rows =
@@ -51,7 +51,7 @@ fn layer_of(path: &str) -> Option<(&'static str, usize)> {
     rows.into_iter().find(|(layer, _)| is_in(path, layer))
 }
 
-/// Whether a path is the folder or file, or within the folder.
+/// Whether a path is the layer's file, or is in the layer's folder.
 fn is_in(path: &str, layer: &str) -> bool {
     path.strip_prefix(layer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -103,7 +103,7 @@ fn each_layer_has_a_file() {
     }
 }
 
-/// What is wrong with one file of this code, beside files that it may refer to.
+/// The violations of a file with this code, in a crate that has some other files to which it can refer.
 fn violations_of(path: &str, code: &str) -> Vec<String> {
     let others = [
         ("lib.rs", ""),

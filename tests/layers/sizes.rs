@@ -1,4 +1,4 @@
-//! Files and folders that a reader can take in at once.
+//! Files and folders stay small enough for a reader.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use super::{files, read};
 
 const LONGEST_FILE: usize = 400;
-/// Of the files in `src`, tests beside the code included.
+/// The largest average length of the files in `src`, in lines. Tests beside the code are included.
 const LONGEST_AVERAGE: usize = 150;
 const LARGEST_FOLDER: usize = 15;
 
-/// The code of the project, without what other programs have written.
+/// The files with code of the project, without those that other programs have generated.
 fn sources(folders: &[&str]) -> Vec<PathBuf> {
     let is_generated = |path: &PathBuf| ["go.sum", "Cargo.lock"].iter().any(|name| path.ends_with(name));
     folders.iter().flat_map(|folder| files(folder)).filter(|path| !is_generated(path)).collect()

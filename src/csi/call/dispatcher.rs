@@ -1,5 +1,5 @@
-//! The dispatcher between gRPC and the domain. Every call crosses it. Only here are its guard, its place and thread, its
-//! deadline, and its line in the log.
+//! The dispatcher between gRPC and the domain. Every call goes through it. It gives the call a deadline, the guard of what it works on, a
+//! place among the calls to the same export, a thread, and one line in the log.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! What a call works on alone. Two calls with the same guard do not run at the same time: the second one is refused.
+//! Guards: what only one call at a time may work on. Two calls with the same guard do not run at the same time; the second one is
+//! refused.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -7,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// What a call works on alone. All guards of the driver are here, so that one sees which calls exclude each other.
+/// What only one call at a time may work on. All guards of the driver are in this list, so that a reader sees which calls exclude each
+/// other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Guard {
     /// The call only reads, so any number of them may run.
@@ -21,7 +23,7 @@ pub enum Guard {
     Publish(PathBuf),
     /// `NodeUnpublishVolume`. It does not exclude a publish: a publish that hangs must not keep a pod from going away.
     Unpublish(PathBuf),
-    /// A question about what is mounted at a path. A second one would only wait for the same server.
+    /// `NodeGetVolumeStats` at a path. A second call would only wait for the same server.
     Look(PathBuf),
     /// `CreateSnapshot`, by the name of the snapshot.
     TakeSnapshot(String),
@@ -33,7 +35,7 @@ pub enum Guard {
     DeleteGroup(String),
 }
 
-/// The guards that are held, with the time since when.
+/// The guards that are held, and since when.
 #[derive(Debug, Clone, Default)]
 pub struct Guards(Arc<Mutex<HashMap<Guard, Instant>>>);
 
@@ -46,7 +48,7 @@ pub struct Held {
 }
 
 impl Guards {
-    /// Takes a guard. The error says for how long another call has held it.
+    /// Takes a guard. If another call holds it, the error says for how long.
     pub fn take(&self, guard: Guard) -> Result<Held, Duration> {
         if guard != Guard::None {
             let mut held = self.0.lock();

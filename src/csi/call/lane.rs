@@ -1,4 +1,4 @@
-//! Which calls share places, so that a server that does not answer holds up calls to itself and no others.
+//! Lanes: which calls share places. A server that does not answer delays only the calls that share places with calls to it.
 //!
 //! Each call that may block takes a place, and each place has a thread: the runtime may start [`THREADS`] of them, as many
 //! as there can be places. So no call ever waits for the thread of another one.
@@ -9,31 +9,31 @@ use crate::linux::NfsSource;
 use crate::volume::name::export::ExportRef;
 use crate::volume::policy::settings::{ResolvedExport, Settings};
 
-/// Calls that may run in the lane of one export at once, unless the configuration says otherwise.
+/// How many calls may run in the lane of one export at the same time, unless the configuration says otherwise.
 pub const WIDTH: usize = 16;
-/// Places that are kept for each export, whatever calls to other exports do.
+/// How many places are reserved for each export. Calls to other exports cannot take them.
 pub(super) const RESERVED: usize = 2;
-/// Places beyond the reserved ones that calls to all exports share.
+/// How many more places the calls to all exports share.
 pub(super) const SHARED_BY_CALLS: usize = 256;
-/// Places beyond the reserved ones that calls which wait for copies on all exports share.
+/// How many more places the calls that wait for copies share, on all exports together.
 pub(super) const SHARED_BY_COPIES: usize = 128;
-/// Exports to which calls may be under way at once.
+/// The most exports that can have calls at the same time.
 pub(super) const EXPORTS: usize = 256;
-/// Places in each lane that belongs to no export.
+/// How many places a lane has that does not belong to an export.
 pub(super) const FIXED: usize = 16;
-/// Threads for work that belongs to no call, such as unmounting exports that are not used.
+/// How many threads there are for work that belongs to no call, such as unmounting exports that are not used.
 const BACKGROUND: usize = 16;
 /// The number of blocking threads that the runtime must be allowed to start.
 pub const THREADS: usize =
     SHARED_BY_CALLS + SHARED_BY_COPIES + 2 * RESERVED * EXPORTS + 3 * FIXED + BACKGROUND;
-/// Which calls share places. All lanes of the driver are here, so that one sees which calls can hold up each other.
+/// Which calls share places. All lanes of the driver are in this list, so that a reader sees which calls can delay each other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Lane {
-    /// Calls that ask the server of one export. An export is told from others by where it is, not by its name.
+    /// Calls that ask the server of one export. Two names of one server and share have the same lane.
     Export(NfsSource),
-    /// Calls that wait for copies on one export. They take long, and must not keep short calls out.
+    /// Calls that wait for copies on one export. They take long, and must not delay short calls.
     Copies(NfsSource),
-    /// `NodeUnpublishVolume`, which asks no server. Nothing else has these places.
+    /// `NodeUnpublishVolume`, which asks no server. No other call uses these places.
     Unpublish,
     /// Calls that look at all exports.
     Lists,
@@ -42,8 +42,8 @@ pub enum Lane {
 }
 
 impl Lane {
-    /// The lane of calls to the export with this name or at this place. A call that names no export, or one that the
-    /// configuration does not know or does not allow, asks no server.
+    /// The lane of calls to this export. A call without an export, or with one that the configuration does not have or does not allow,
+    /// asks no server.
     #[must_use]
     pub fn of_export(settings: &Settings, id: Option<&ExportRef>) -> Self {
         id.and_then(|id| settings.resolve(id).ok()).map_or(Self::Local, |export| Self::at(&export))

@@ -14,7 +14,7 @@ use super::silence::Silences;
 use crate::csi::status::CallError;
 use crate::linux::NfsSource;
 
-/// All places for unpublishing taken for so long mean that the service does not work any more.
+/// If all places for unpublishing have been taken for so long, the service does not work any more.
 const STUCK: Duration = Duration::from_mins(1);
 
 /// All lanes of a process.
@@ -60,14 +60,14 @@ impl Places {
         }
     }
 
-    /// Whether all places for unpublishing have been taken for longer than any unpublish can take.
+    /// Whether all places for unpublishing have been taken for longer than an unpublish can take.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
         let (running, oldest) = self.queue().running(&Lane::Unpublish);
         running >= FIXED && oldest.is_some_and(|oldest| oldest.elapsed() > STUCK)
     }
 
-    /// For how long the export of a lane has not answered, while calls have waited for it.
+    /// How long calls have waited for the export of a lane without an answer.
     #[must_use]
     pub fn unanswered(&self, lane: &Lane) -> Option<Duration> {
         self.queue().unanswered_since(lane).map(|since| since.elapsed())
@@ -135,7 +135,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The server has answered the work of this place.
+    /// Records that the server has answered the work of this place.
     pub fn answered(&mut self) {
         self.answered = true;
         if let Lane::Export(source) = &self.lane {
@@ -143,7 +143,7 @@ impl Place {
         }
     }
 
-    /// The work of this place could not reach the server, for this reason.
+    /// Records why the work of this place could not reach the server.
     pub fn unreachable(&mut self, reason: &str) {
         if let Lane::Export(source) = &self.lane {
             self.places.0.silences.begin(source, reason);

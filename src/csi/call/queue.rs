@@ -1,4 +1,4 @@
-//! Who may run and who waits: the bookkeeping behind [`super::lane`].
+//! Which calls run and which wait for a place. [`super::lane`] has the rules.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
@@ -13,19 +13,19 @@ pub(super) struct Queue<W> {
 }
 
 struct Calls<W> {
-    /// When each call that runs has begun.
+    /// When each running call has begun.
     running: BTreeMap<u64, Instant>,
     waiting: VecDeque<W>,
     /// When a call of this lane was last answered by the server.
     answered: Option<Instant>,
 }
 
-/// A call that may begin now: its lane, its number there, and whom to tell.
+/// A call that may begin now: its lane, its number in the lane, and its waiter.
 pub(super) type Begun<W> = (Lane, u64, W);
 
-/// Somebody who waits for a place.
+/// A call that waits for a place.
 pub(super) trait Waiter {
-    /// Whether nobody waits for this place any more.
+    /// Whether the call does not wait any more.
     fn has_gone(&self) -> bool;
 }
 
@@ -45,14 +45,14 @@ impl<W: Waiter> Queue<W> {
         Ok((!waits && self.has_place(lane)).then(|| self.place(lane)))
     }
 
-    /// Has a call wait for its turn, after those that wait already.
+    /// Adds a call to the end of the queue of its lane.
     pub(super) fn wait(&mut self, lane: &Lane, waiter: W) {
         let calls = self.lanes.entry(lane.clone()).or_default();
         calls.waiting.retain(|waiter| !waiter.has_gone());
         calls.waiting.push_back(waiter);
     }
 
-    /// Ends a call. Returns those that may begin in its place.
+    /// Ends a call. Returns the calls that may begin in its place.
     pub(super) fn end(&mut self, lane: &Lane, id: u64, answered: bool) -> Vec<Begun<W>> {
         let shared_was_full = self.shared_is_full(lane);
         if let Some(calls) = self.lanes.get_mut(lane) {
@@ -63,7 +63,7 @@ impl<W: Waiter> Queue<W> {
         }
         let mut begun = self.begin_waiting(lane);
         if shared_was_full {
-            // The place that became free is anybody's.
+            // The free place was a shared one, so a call of any lane may take it.
             let others: Vec<Lane> = self.lanes.keys().filter(|other| *other != lane).cloned().collect();
             begun.extend(others.iter().flat_map(|other| self.begin_waiting(other)));
         }
@@ -71,15 +71,15 @@ impl<W: Waiter> Queue<W> {
         begun
     }
 
-    /// Gives all lanes of exports this width. Calls that run go on in a lane that has become narrower. Returns the calls
-    /// that may begin in a lane that has become wider.
+    /// Gives all lanes of exports this width. If a lane becomes narrower, its running calls continue. Returns the calls that may begin
+    /// because their lane has become wider.
     pub(super) fn set_width(&mut self, width: usize) -> Vec<Begun<W>> {
         self.width = width;
         let lanes: Vec<Lane> = self.lanes.keys().cloned().collect();
         lanes.iter().flat_map(|lane| self.begin_waiting(lane)).collect()
     }
 
-    /// Forgets those who do not wait any more.
+    /// Removes the calls that do not wait any more.
     pub(super) fn forget_if_unused(&mut self, lane: &Lane) {
         let Some(calls) = self.lanes.get_mut(lane) else { return };
         calls.waiting.retain(|waiter| !waiter.has_gone());
@@ -88,14 +88,14 @@ impl<W: Waiter> Queue<W> {
         }
     }
 
-    /// How many calls run in a lane, and since when the one that has run longest.
+    /// How many calls run in a lane, and since when the oldest of them runs.
     pub(super) fn running(&self, lane: &Lane) -> (usize, Option<Instant>) {
         self.lanes
             .get(lane)
             .map_or((0, None), |calls| (calls.running.len(), calls.running.values().next().copied()))
     }
 
-    /// Since when the server has let calls of this lane wait. `None` if no call waits for it.
+    /// Since when the calls of this lane have waited for the server. `None` if no call waits.
     pub(super) fn unanswered_since(&self, lane: &Lane) -> Option<Instant> {
         let calls = self.lanes.get(lane)?;
         let oldest = *calls.running.values().next()?;
@@ -137,7 +137,7 @@ impl<W: Waiter> Queue<W> {
         }
     }
 
-    /// Whether all places are taken that lanes of this kind share.
+    /// Whether all shared places of this kind of lane are taken.
     fn shared_is_full(&self, lane: &Lane) -> bool {
         let shared = match lane {
             Lane::Export(_) => SHARED_BY_CALLS,

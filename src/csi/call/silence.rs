@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 
 use crate::linux::NfsSource;
 
-/// An export that has let calls wait for so long without answering any is silent.
+/// An export is silent when calls have waited for so long and none was answered.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Silent exports that are remembered. Beyond these, the one that has been silent longest is forgotten.
+/// The most silent exports that are remembered. If there are more, the one that has been silent longest is forgotten.
 const MOST: usize = 256;
 
 /// The exports that do not answer now.
@@ -23,14 +23,14 @@ struct Silence {
 }
 
 impl Silences {
-    /// Looks at an export with calls that have waited since `since`.
+    /// Checks an export whose calls have waited since `since`.
     pub(super) fn consider(&self, export: NfsSource, calls: usize, since: Instant) {
         if since.elapsed() >= PATIENCE {
             self.insert(export, Silence { since, calls }, "no call has been answered");
         }
     }
 
-    /// A call has found that the export cannot be reached.
+    /// Records that a call could not reach the export.
     pub(super) fn begin(&self, export: &NfsSource, reason: &str) {
         self.insert(export.clone(), Silence { since: Instant::now(), calls: 1 }, reason);
     }
@@ -51,14 +51,14 @@ impl Silences {
         silent.insert(export, silence);
     }
 
-    /// A call to the export begins. If the export is silent, the call will have waited too.
+    /// Counts a call that begins, if the export is silent.
     pub(super) fn count(&self, export: &NfsSource) {
         if let Some(silence) = self.0.lock().get_mut(export) {
             silence.calls += 1;
         }
     }
 
-    /// The export has answered a call.
+    /// Records that the export has answered a call.
     pub(super) fn end(&self, export: &NfsSource) {
         if let Some(Silence { since, calls }) = self.0.lock().remove(export) {
             let seconds = since.elapsed().as_secs();
@@ -66,7 +66,7 @@ impl Silences {
         }
     }
 
-    /// All silent exports, each with the time since when.
+    /// All silent exports, and since when each is silent.
     #[cfg(test)]
     pub(super) fn all(&self) -> Vec<(NfsSource, Duration)> {
         self.0.lock().iter().map(|(export, silence)| (export.clone(), silence.since.elapsed())).collect()

@@ -7,9 +7,9 @@ use crate::volume::error::Result;
 
 /// The work of one call, with what it needs before it may begin.
 pub struct Work<T> {
-    /// What it works on alone.
+    /// What no other call may work on meanwhile.
     pub guard: Guard,
-    /// Whose places and threads it takes.
+    /// The lane in which it takes a place and a thread.
     pub lane: Lane,
     /// The work itself, which may block. It gets the deadline of its call.
     pub work: Box<dyn FnOnce(Deadline) -> Result<T> + Send>,

@@ -17,7 +17,8 @@ use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeHandle;
 use crate::volume::policy::parameters::{Change, Parameters};
 use crate::volume::policy::volume_context::VolumeContext;
-use crate::volume::volumes::{Volume, Volumes, context_of, not_found};
+use crate::volume::share::whole_share;
+use crate::volume::volumes::{Volume, Volumes, not_found};
 
 pub(super) fn create(
     request: proto::CreateVolumeRequest,
@@ -38,7 +39,10 @@ fn new_volume(request: proto::CreateVolumeRequest, volumes: &Volumes) -> Result<
     // The controller mounts an export once for one volume: with the options of the secret, then those of the first capability.
     let capability = decode::capabilities(&request.volume_capabilities)?.swap_remove(0);
     let settings = volumes.settings.get();
-    let parameters = Parameters::parse(&request.parameters, &settings)?;
+    let mut parameters = Parameters::parse(&request.parameters, &settings)?;
+    let export = settings.resolve(&parameters.export)?;
+    whole_share::refuse_volumes_on(&settings, &export)?;
+    parameters.export = export.id_for(&capability.mount_flags)?;
     let export = settings.resolve(&parameters.export)?;
     let secret = decode::secret_options(&request.secrets);
     let flags: Vec<String> = secret.iter().cloned().chain(capability.mount_flags).collect();
@@ -118,28 +122,24 @@ pub(super) fn validate(
     if request.volume_capabilities.is_empty() {
         return Err(Error::Missing("volume_capabilities"));
     }
-    Ok(Work::new(Guard::None, lane_of(&volumes, &id), move |_| compare(&volumes, &id, request)))
+    let given = VolumeContext::parse(&request.volume_context)?;
+    let lane = match &given.export {
+        Some(export) => Lane::of_export(&volumes.settings.get(), Some(export)),
+        None => lane_of(&volumes, &id),
+    };
+    Ok(Work::new(Guard::None, lane, move |_| compare(&volumes, &id, &given, request)))
 }
 
 /// Confirms what fits the volume with this handle, or says what does not.
 fn compare(
     volumes: &Volumes,
     id: &str,
+    given: &VolumeContext,
     request: proto::ValidateVolumeCapabilitiesRequest,
 ) -> Result<proto::ValidateVolumeCapabilitiesResponse> {
-    let handle = VolumeHandle::parse(id).ok_or_else(|| not_found(id))?;
-    let record = volumes.find(id)?;
     let mut reasons: Vec<String> = Vec::new();
     reasons.extend(decode::capabilities(&request.volume_capabilities).err().map(|error| error.to_string()));
-    if !request.volume_context.is_empty() {
-        let given = VolumeContext::parse(&request.volume_context)?;
-        let own = context_of(&handle, &record);
-        if (&given.export, &given.sub_dir, given.direct_mount)
-            != (&own.export, &own.sub_dir, own.direct_mount)
-        {
-            reasons.push("the volume context is not the one that this volume was created with".to_owned());
-        }
-    }
+    reasons.extend(volumes.compare(id, given)?);
     let confirmed = reasons.is_empty().then(|| Confirmed {
         volume_context: request.volume_context,
         volume_capabilities: request.volume_capabilities,

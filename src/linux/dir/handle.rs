@@ -78,7 +78,8 @@ impl Dir {
     fn open_as(&self, path: &Path, access: OFlag) -> Result<Self> {
         let flags = access | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = self.openat2("open", path, flags, Mode::empty())?;
-        Ok(Self { fd, label: self.label.join(path) })
+        let label = if path == Path::new(".") { self.label.clone() } else { self.label.join(path) };
+        Ok(Self { fd, label })
     }
 
     /// Opens the entry `name` of any kind with `O_PATH`. Unlike other ways to open, this has no effect on a device

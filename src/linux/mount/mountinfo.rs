@@ -132,6 +132,10 @@ fn unescape(field: &[u8]) -> OsString {
 #[must_use]
 pub fn is_below(source: &OsString, share: &[u8], sub_dir: &Path) -> bool {
     let share = share.strip_suffix(b"/").unwrap_or(share);
+    if sub_dir.as_os_str().is_empty() {
+        let source = source.as_bytes();
+        return source.strip_suffix(b"/").unwrap_or(source) == share;
+    }
     source
         .as_bytes()
         .strip_prefix(share)

@@ -1,4 +1,4 @@
-//! One ONC RPC call (RFC 5531): does an NFS server answer at this address, and which versions has it?
+//! Asks with one ONC RPC call (RFC 5531) whether an NFS server answers at an address, and which versions it has.
 //!
 //! mount(2) may try a silent server for minutes, and a second mount waits behind the first. So nothing is
 //! mounted before the server has answered a NULL call, the RPC protocol's ping.
@@ -12,7 +12,7 @@ use std::time::Duration;
 const NFS_PROGRAM: u32 = 100_003;
 /// How long each of connecting, sending and receiving may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// A reply to NULL has 24 bytes, with a version mismatch 32; anything much larger is no NFS server.
+/// A reply to NULL has 24 bytes, or 32 if the version does not match. A much larger reply does not come from an NFS server.
 const LONGEST_REPLY: usize = 512;
 
 /// Asks the server at `address` for the NFS versions it offers. At most 15 seconds.
@@ -70,7 +70,7 @@ fn parse_reply(reply: &[u8]) -> io::Result<RangeInclusive<u32>> {
 }
 
 fn not_rpc() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "what answers there is no NFS server")
+    io::Error::new(io::ErrorKind::InvalidData, "another program than an NFS server answers there")
 }
 
 #[cfg(test)]

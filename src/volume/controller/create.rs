@@ -156,6 +156,7 @@ impl Volumes {
             on_delete: new.on_delete(),
             ownership: new.owner().ownership_after(before),
             direct_mount: new.parameters.direct_mount,
+            reach: new.parameters.export.reach(),
             source: new.source.clone(),
             found,
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),

@@ -4,6 +4,7 @@ use crate::linux::Dir;
 use crate::linux::copy::Progress;
 
 use crate::volume::controller::create::NewVolume;
+use crate::volume::copy::tree::Destination;
 use crate::volume::error::explain_denied;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
@@ -16,7 +17,7 @@ use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::Volumes;
 
 impl Volumes {
-    /// Fills a promised volume from its source and puts it in its place. If that fails the promise is taken back.
+    /// Fills a volume, which has a record already, from its source, and moves its directory into place. If that fails, the record is removed.
     pub(in crate::volume) fn fill(
         &self,
         new: &NewVolume,
@@ -25,13 +26,13 @@ impl Volumes {
     ) -> Result<()> {
         self.exports.with(&new.export, &new.options, |mounted| {
             let state = mounted.state()?;
-            // Deleted meanwhile: there is nothing to fill.
+            // Without a record the volume was deleted meanwhile.
             let held = state.hold(key)?.ok_or(Error::Cancelled)?;
             let (draft, dir) = state.draft_dir(key.as_str(), 0o700)?;
             let filled = self.fill_draft(new, &held, mounted, (&draft, &dir), progress);
             let Err(reason) = filled else { return Ok(()) };
             if reason.is_stale() {
-                // With these handles nothing can be removed. The next try finds the record and begins anew.
+                // Nothing can be removed by stale handles. The next attempt finds the record and starts again.
                 return Err(reason);
             }
             let removed = draft.remove();
@@ -55,8 +56,8 @@ impl Volumes {
         let source = record.source.as_ref().ok_or(Error::Missing("volume_content_source"))?;
         let mut origin = self.origin(source, new.secret.as_deref())?;
         origin.limit = Some(record.capacity_bytes).filter(|bytes| *bytes > 0 && new.capacity.required > 0);
-        self.copy(&origin, mounted, &state, key, dir, progress)?;
-        // The tree's own top directory is copied with it; only what the StorageClass says is set anew.
+        self.copy(&origin, &Destination { export: mounted, key, dir }, progress)?;
+        // The copy of the top directory has its owner and mode. Only what the StorageClass says is changed.
         let owner = new.owner();
         if owner.uid.is_some() || owner.gid.is_some() {
             dir.set_owner(owner.uid, owner.gid).map_err(explain_denied)?;
@@ -67,8 +68,8 @@ impl Volumes {
         let (parent, name) = record.sub_dir.split();
         let made_parent = parent.map(|parent| state.make_parents(parent)).transpose()?;
         let parent = made_parent.as_ref().unwrap_or(mounted.share());
-        let meanwhile = || Error::Busy(format!("{}/{name} was made meanwhile; ask again", parent.label()));
-        // rename(2) would put it in the place of an empty directory.
+        let meanwhile = || Error::Busy(format!("{}/{name} was created meanwhile; ask again", parent.label()));
+        // Without this check, rename(2) would replace an empty directory.
         if parent.fresh_entry(name)?.is_some() {
             return Err(meanwhile());
         }
@@ -81,14 +82,14 @@ impl Volumes {
     }
 }
 
-/// Takes a promise back, unless another process has filled the volume.
+/// Removes the record of a volume that could not be filled, unless another process has filled the volume.
 fn withdraw(mounted: &MountedExport, state: &StateDir, held: &HeldRecord) -> Result<()> {
     let is_there = || Ok::<_, Error>(find_now(mounted.share(), &held.record.sub_dir)?.is_some());
     if is_there()? {
         return Ok(());
     }
     match state.release_if(held, || Ok(!is_there()?)) {
-        // It was filled between the look and the release, or is being deleted.
+        // It was filled after the check, or it is being deleted.
         Err(Error::Busy(_)) => return Ok(()),
         released => released?,
     }

@@ -1,4 +1,4 @@
-//! Listing volumes, and the room for more.
+//! Listing volumes, and how much capacity is left for more.
 
 use crate::volume::error::{Error, Result};
 use crate::volume::name::export::ExportRef;
@@ -8,7 +8,7 @@ use crate::volume::share::capacity;
 use crate::volume::volumes::Volume;
 use crate::volume::volumes::Volumes;
 
-/// Volumes in one answer, unless fewer are asked for: a few hundred kilobytes.
+/// The most volumes in one answer, which then has a few hundred kilobytes.
 pub(in crate::volume) const LARGEST_PAGE: usize = 1000;
 
 /// A part of the list.
@@ -16,16 +16,16 @@ pub(in crate::volume) const LARGEST_PAGE: usize = 1000;
 pub struct Page {
     /// Volumes in the order of their exports and keys.
     pub volumes: Vec<Volume>,
-    /// Where the next part begins; `None` at the end.
+    /// The token for the next part, or `None` if this is the last part.
     pub next: Option<String>,
 }
 
 impl Volumes {
-    /// Volumes after the place that `token` names, at most `limit` (0: as many as fit one answer). Of all exports in the
-    /// configuration, and of those named inline that this process has used since it began.
+    /// Lists at most `limit` volumes, beginning after the one that `token` names. If `limit` is 0, the list has as many as one answer can
+    /// contain. It covers all exports in the configuration, and the inline exports that this process has used since it began.
     ///
-    /// A token is the handle of the last volume that was given out, so it holds while volumes come and go. An export
-    /// whose server does not answer fails the call: a list with holes would look like volumes that are gone.
+    /// A token is the handle of the last volume in the part before, so it stays valid while volumes are created and deleted. If a server
+    /// does not answer, the call fails, because volumes that are missing from a list would look deleted.
     pub fn list(&self, token: &str, limit: usize) -> Result<Page> {
         let exports = self.known_exports(&self.settings.get());
         let limit = if limit == 0 { LARGEST_PAGE } else { limit.min(LARGEST_PAGE) };
@@ -33,15 +33,15 @@ impl Volumes {
             .then(|| VolumeHandle::parse(token))
             .map(|handle| handle.ok_or(Error::BadToken));
         let begin = begin.transpose()?;
-        if begin.as_ref().is_some_and(|handle| !exports.contains(&handle.export)) {
-            return Err(Error::BadToken);
-        }
+        let begin: Option<Result<_>> =
+            begin.map(|handle| Ok((listed(&exports, &handle.export)?, handle.key)));
+        let begin = begin.transpose()?;
 
         let mut volumes = Vec::new();
-        let first = begin.as_ref().map(|handle| &handle.export);
+        let first = begin.as_ref().map(|(export, _)| export);
         for id in exports.iter().filter(|id| first.is_none_or(|first| *id >= first)) {
-            let after = begin.as_ref().filter(|handle| &handle.export == id).map(|handle| &handle.key);
-            // One more than is given out shows whether there is more.
+            let after = begin.as_ref().filter(|(export, _)| export == id).map(|(_, key)| key);
+            // One more than the answer will contain, to know whether there are more.
             volumes.extend(self.list_export(id, after, limit + 1 - volumes.len())?);
             if volumes.len() > limit {
                 break;
@@ -70,15 +70,16 @@ impl Volumes {
             records
                 .into_iter()
                 .map(|(key, record)| {
-                    // A volume of csi-driver-nfs that got a record here keeps its own handle.
+                    // A volume of csi-driver-nfs keeps its handle when it gets a record.
                     let own = VolumeHandle::parse(&record.name).filter(|handle| handle.foreign.is_some());
-                    Ok(Volume::new(own.map_or_else(|| VolumeHandle::new(id.clone(), key), Ok)?, &record))
+                    let export = || id.reached_with(record.reach.clone());
+                    Ok(Volume::new(own.map_or_else(|| VolumeHandle::new(export(), key), Ok)?, &record))
                 })
                 .collect()
         })
     }
 
-    /// Bytes that a new volume on this export may have.
+    /// The largest capacity in bytes that a new volume on this export can have.
     pub fn capacity_of(&self, id: &ExportRef) -> Result<u64> {
         self.on_export(id, None, |export, mounted| {
             let available = match mounted.existing_state()? {
@@ -95,7 +96,13 @@ impl Volumes {
         let mut exports: Vec<ExportRef> = named.chain(self.exports.inline_used()).collect();
         exports.retain(|id| settings.resolve(id).is_ok());
         exports.sort();
-        exports.dedup();
+        // The volumes on a share are listed once, with whatever versions of NFS they are used.
+        exports.dedup_by(|later, earlier| later.is_same_place(earlier));
         exports
     }
+}
+
+/// The export of a list that is the same as this one. A token has it with the options of the last volume in the list.
+pub(super) fn listed(exports: &[ExportRef], export: &ExportRef) -> Result<ExportRef> {
+    exports.iter().find(|listed| listed.is_same_place(export)).cloned().ok_or(Error::BadToken)
 }

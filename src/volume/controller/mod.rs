@@ -9,3 +9,4 @@ pub mod snapshot;
 pub mod snapshot_delete;
 pub mod snapshot_list;
 pub mod snapshot_take;
+pub mod validate;

@@ -1,4 +1,4 @@
-//! Changing a volume that exists: its promised capacity, its policy, its owner and mode.
+//! Changing an existing volume: its capacity, its `onDelete`, its owner and mode.
 
 use crate::volume::error::refuse_unsafe;
 use crate::volume::error::{Error, Result};
@@ -12,7 +12,7 @@ use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::{ResolvedVolume, Volumes, alias};
 
 impl Volumes {
-    /// Promises a volume more capacity and answers what it has then. A volume that has it already keeps what it has.
+    /// Gives a volume more capacity, and returns the new capacity in bytes. If the volume has enough already, nothing changes.
     pub fn expand(&self, handle: &str, range: CapacityRange, secret: Option<&str>) -> Result<u64> {
         self.with_record(handle, secret, |mounted, located, record| {
             if record.capacity_bytes >= range.required {
@@ -33,8 +33,8 @@ impl Volumes {
         })
     }
 
-    /// Changes what may be changed of a volume. Owner and mode are set on its directory before they are recorded, so
-    /// that a retry sets them again.
+    /// Changes `onDelete`, owner and mode of a volume. Owner and mode are set on the directory before they are written to the record, so that
+    /// a retry sets them again.
     pub fn modify(&self, handle: &str, change: Change, secret: Option<&str>) -> Result<()> {
         self.with_record(handle, secret, |mounted, located, record| {
             let changed = Record {
@@ -47,14 +47,14 @@ impl Volumes {
             }
             if record.found && changed.on_delete != record.on_delete {
                 return Err(Error::Precondition(format!(
-                    "{} existed before the volume, which took it over with onDelete: retain; so it is kept when the volume is \
-                     deleted, and onDelete cannot be changed",
+                    "the directory {} existed before the volume, which took it over with onDelete: retain; so it stays when the \
+                     volume is deleted, and onDelete cannot be changed",
                     record.sub_dir
                 )));
             }
             if changed.ownership != record.ownership {
                 let parent = find_directory(mounted.share(), &record.sub_dir)?.ok_or_else(|| {
-                    Error::NotFound(format!("the directory {} is not there", record.sub_dir))
+                    Error::NotFound(format!("the directory {} does not exist on the server", record.sub_dir))
                 })?;
                 let dir = parent.open_dir(record.sub_dir.split().1).map_err(refuse_unsafe)?;
                 dir.set_owner(change.uid, change.gid).map_err(refuse_unsafe)?;
@@ -65,7 +65,7 @@ impl Volumes {
     }
 }
 
-/// Writes a record that changed. A volume of csi-driver-nfs gets its first one here.
+/// Writes a record that has changed. A volume of csi-driver-nfs that has no record gets one.
 fn save(state: &StateDir, located: &ResolvedVolume, before: &Record, after: &Record) -> Result<()> {
     let busy =
         || Error::Busy(format!("volume {:?} was changed or deleted meanwhile; ask again", before.name));
@@ -84,7 +84,7 @@ fn save(state: &StateDir, located: &ResolvedVolume, before: &Record, after: &Rec
 
 fn too_large(record: &Record, range: CapacityRange) -> Error {
     Error::OutOfRange(format!(
-        "the volume has {} bytes already, and at most {} are asked for: a volume cannot shrink",
+        "the volume has {} bytes, but the request allows at most {}: a volume cannot be made smaller",
         record.capacity_bytes, range.limit
     ))
 }

@@ -1,30 +1,30 @@
-//! Snapshots: frozen copies of volumes, singly or in groups, kept in the state directory of their export.
+//! Snapshots: copies of volumes, single or in groups, in the state directory of the export.
 //!
 //! ```text
-//! snapshots/<key>/record.json    what it is         groups/<key>/record.json
+//! snapshots/<key>/record.json    the record         groups/<key>/record.json
 //! snapshots/<key>/0/             the tree           groups/<key>/0/ 1/ 2/ …
 //! ```
-//! A snapshot is built in the directory of the process. One rename(2) makes record and trees appear together, and another
-//! one deletes them.
+//! A snapshot is created in the directory of the process. One rename(2) makes the record and the trees visible together, and one rename(2)
+//! deletes them.
 
 use crate::volume::name::export::ExportRef;
-use crate::volume::name::handle::VolumeKey;
+use crate::volume::name::handle::{VolumeHandle, VolumeKey};
 use crate::volume::name::snapshot_handle::GroupHandle;
 use crate::volume::name::snapshot_handle::Kind;
 use crate::volume::name::snapshot_handle::SnapshotHandle;
 use crate::volume::share::snapshots::record::Member;
 use crate::volume::share::snapshots::record::SnapshotRecord;
 
-/// One snapshot as the orchestrator is told of it. There is none that is not ready to use.
+/// A snapshot as the answer to the orchestrator describes it. Every snapshot that exists is ready to use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Its handle, as text.
+    /// The handle.
     pub id: String,
-    /// The group it is a member of.
+    /// The group that the snapshot is a member of; `None` for a single snapshot.
     pub group: Option<GroupHandle>,
-    /// The volume's handle, as CreateSnapshot named it.
+    /// The handle of the volume.
     pub source: String,
-    /// Bytes that the tree took up.
+    /// The size of the tree in bytes.
     pub size_bytes: u64,
     /// When copying began: nanoseconds since 1970-01-01 UTC.
     pub created_ns: u64,
@@ -33,9 +33,9 @@ pub struct Snapshot {
 /// A group of snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Its handle.
+    /// The handle.
     pub handle: GroupHandle,
-    /// One for each volume, in the order they were asked for.
+    /// One snapshot for each volume, in the order of the request.
     pub snapshots: Vec<Snapshot>,
     /// When copying began: nanoseconds since 1970-01-01 UTC.
     pub created_ns: u64,
@@ -53,13 +53,16 @@ impl Snapshot {
     }
 }
 
-/// The snapshots of a set, in their order.
+/// The snapshots of a set, in the order of its members. Their handles name the export as that of the volume does.
 pub(super) fn snapshots_of(
     kind: Kind,
     export: &ExportRef,
     key: &VolumeKey,
     record: &SnapshotRecord,
 ) -> Vec<Snapshot> {
+    let source = record.members.first().and_then(|member| VolumeHandle::parse(&member.source));
+    let export =
+        source.map(|source| source.export).filter(|own| own.is_same_place(export)).unwrap_or(export.clone());
     let handle = |number: usize| match kind {
         Kind::Single => SnapshotHandle::single(export.clone(), key.clone()),
         Kind::Group => SnapshotHandle::member(export.clone(), key.clone(), number),

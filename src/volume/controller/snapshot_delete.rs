@@ -1,4 +1,4 @@
-//! Taking snapshots away.
+//! Deleting snapshots.
 
 use crate::volume::error::{Error, Result};
 use crate::volume::name::export::ExportRef;
@@ -12,16 +12,17 @@ use crate::volume::share::snapshots::store::SnapshotSets;
 use crate::volume::volumes::Volumes;
 
 impl Volumes {
-    /// Deletes a snapshot, and ends the copy that is making it. What is no handle, and what is not there, is deleted
-    /// already. Three NFS requests on a mounted export: LOOKUP, LOOKUP, RENAME; the rest goes in the background.
+    /// Deletes a snapshot, and cancels the copy that is creating it. A text that is not a handle, and a snapshot that does not exist, count as
+    /// deleted. NFS requests on a mounted export: 4 to read the record, and one RENAME. The files are removed in the background.
     pub fn delete_snapshot(&self, text: &str, secret: Option<&str>) -> Result<()> {
         let Some(handle) = SnapshotHandle::parse(text) else { return self.delete_archive(text, secret) };
         if let Some(group) = handle.group() {
-            // CSI specification, DeleteSnapshot errors: part of a group. What is gone with its group is gone.
+            // CSI specification, DeleteSnapshot errors: a member of a group is not deleted alone. After its group it does not exist any more.
             if self.read_set(&handle, secret)?.is_none() {
                 return Ok(());
             }
-            let reason = format!("{text} is a member of the group snapshot {group} and goes with it");
+            let reason =
+                format!("{text} is a member of the group snapshot {group}; delete the group instead");
             return Err(Error::invalid("snapshot_id", reason));
         }
         self.discard_set(Kind::Single, &handle.export, &handle.key, secret, |_| {
@@ -45,7 +46,7 @@ impl Volumes {
         .map(Option::unwrap_or_default)
     }
 
-    /// Deletes a group of snapshots, as [`Self::delete_snapshot`] does one.
+    /// As [`Self::delete_snapshot`], for a group of snapshots.
     pub fn delete_group(&self, text: &str, secret: Option<&str>) -> Result<()> {
         let Some(handle) = GroupHandle::parse(text) else { return Ok(()) };
         self.discard_set(Kind::Group, &handle.export, &handle.key, secret, |members| {
@@ -57,7 +58,7 @@ impl Volumes {
         })
     }
 
-    /// `before` is told how many members the set has, 0 if it is not there (yet).
+    /// Deletes a set. Calls `before` first, with the number of members that the set has, or 0 if it does not exist.
     fn discard_set(
         &self,
         kind: Kind,

@@ -1,6 +1,6 @@
 //! Finding snapshots: one by its handle, or all of them in pages.
 
-use crate::volume::controller::list::LARGEST_PAGE;
+use crate::volume::controller::list::{LARGEST_PAGE, listed};
 use crate::volume::controller::snapshot::{Group, Snapshot, snapshots_of};
 use crate::volume::copy::source::no_snapshot;
 use crate::volume::error::{Error, Result};
@@ -78,9 +78,9 @@ impl Volumes {
         } else {
             VolumeHandle::parse(source).into_iter().map(|handle| handle.export).collect()
         };
-        if begin.as_ref().is_some_and(|handle| !exports.contains(&handle.export)) {
-            return Err(Error::BadToken);
-        }
+        let begin: Option<Result<_>> =
+            begin.map(|handle| Ok(SnapshotHandle { export: listed(&exports, &handle.export)?, ..handle }));
+        let begin = begin.transpose()?;
         let mut snapshots = Vec::new();
         for export in exports {
             for kind in Kind::ALL {

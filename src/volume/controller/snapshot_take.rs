@@ -1,4 +1,4 @@
-//! Taking snapshots.
+//! Creating snapshots.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use crate::linux::copy::Progress;
 
 use crate::volume::controller::snapshot::{Group, Snapshot, snapshots_of};
 use crate::volume::copy::source::Origin;
+use crate::volume::copy::tree::Destination;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::{VolumeHandle, VolumeKey};
@@ -21,18 +22,18 @@ use crate::volume::share::snapshots::store::{SetDraft, SnapshotSets};
 use crate::volume::volumes::Volumes;
 use crate::volume::volumes::not_found;
 
-/// Snapshots that are to be taken together: one, or a group.
+/// A request for one snapshot, or for a group of snapshots.
 #[derive(Debug, Clone)]
 pub struct SnapshotRequest {
-    /// Whether it is a group.
+    /// Whether it is for a single snapshot or for a group.
     pub kind: Kind,
-    /// `CreateSnapshotRequest.name`, or the group's: the same name asks for the same set.
+    /// The name in the request. A later request with the same name asks for the same set.
     pub name: String,
-    /// The volumes by handle.
+    /// The handles of the volumes.
     pub sources: Vec<String>,
-    /// The export that the class names, if it names one. It must be the volumes' own.
+    /// The export that the class names, if it names one. It must be the export of the volumes.
     pub export: Option<ExportRef>,
-    /// Mount options from the call's secrets and from the class.
+    /// Mount options from the secrets of the call and from the class.
     pub mount_options: Option<String>,
 }
 
@@ -41,13 +42,13 @@ impl SnapshotRequest {
         VolumeKey::of_name(&self.name)
     }
 
-    /// The export of its volumes, as their handles name it.
+    /// The export of the first volume, as its handle names it.
     pub fn export_id(&self) -> Result<ExportRef> {
         let first = self.sources.first().ok_or(Error::Missing("source_volume_ids"))?;
         Ok(VolumeHandle::parse(first).ok_or_else(|| not_found(first))?.export)
     }
 
-    /// What it is called among the copies under way.
+    /// The name of the copy job that creates the set.
     fn job_name(&self, export: &ExportRef) -> String {
         match self.kind {
             Kind::Single => Source::Snapshot(format!("{export}#{}", self.key())).job_name(),
@@ -57,17 +58,17 @@ impl SnapshotRequest {
 }
 
 impl Volumes {
-    /// Takes a snapshot, or finds it taken. While it is being copied the answer is [`Error::Busy`], after `timeout`.
+    /// Creates a snapshot, or finds that it exists. If the copy takes longer than `timeout`, this is [`Error::Busy`], and the copy goes on.
     pub fn take_snapshot(self: &Arc<Self>, new: &SnapshotRequest, timeout: Duration) -> Result<Snapshot> {
         let (export, record) = self.take(new, timeout)?;
         let mut snapshots = snapshots_of(Kind::Single, &export, &new.key(), &record);
         Ok(snapshots.swap_remove(0))
     }
 
-    /// As [`Self::take_snapshot`], of several volumes on one export.
+    /// As [`Self::take_snapshot`], for several volumes on one export.
     ///
-    /// Each file is copied at one moment, the files of the volumes at different ones: who needs more lets nothing write
-    /// meanwhile.
+    /// The copy of each file is its state at one moment, but two files may be copied at different moments. If the files must belong
+    /// together, nothing may write to the volumes meanwhile.
     pub fn take_group(self: &Arc<Self>, new: &SnapshotRequest, timeout: Duration) -> Result<Group> {
         let (export, record) = self.take(new, timeout)?;
         let snapshots = snapshots_of(Kind::Group, &export, &new.key(), &record);
@@ -75,8 +76,8 @@ impl Volumes {
         Ok(Group { handle, snapshots, created_ns: record.created_ns })
     }
 
-    /// NFS requests on a mounted export, besides those of the trees: 3 to see that the set is not there and 4 to read
-    /// the record of each volume; then 2 MKDIR for the draft, 2 for each tree, 5 to write the record, 1 RENAME.
+    /// NFS requests on a mounted export, besides those of the trees: 3 to see that the set does not exist, and 4 to read the record of each
+    /// volume. Then 2 for the draft, 2 for each tree, 5 to write the record, and 1 RENAME.
     fn take(
         self: &Arc<Self>,
         new: &SnapshotRequest,
@@ -107,14 +108,14 @@ impl Volumes {
         check_same(new, record).map(|record| (export, record))
     }
 
-    /// The volumes, which must all lie on one export.
+    /// Finds the volumes, which must all be on one export.
     fn origins(&self, new: &SnapshotRequest) -> Result<Vec<Origin>> {
         let origin = |handle: &String| self.origin_of_volume(handle, new.mount_options.as_deref());
         let origins = new.sources.iter().map(origin).collect::<Result<Vec<_>>>()?;
         if let Some(other) = origins.iter().find(|origin| origin.export.sources != origins[0].export.sources)
         {
             return Err(Error::Precondition(format!(
-                "the volumes lie on two exports, {} and {}: a group of snapshots lies on one",
+                "the volumes are on two exports, {} and {}, but a group of snapshots must be on one",
                 origins[0].export.id, other.export.id
             )));
         }
@@ -122,8 +123,8 @@ impl Volumes {
             && self.settings.get().resolve(id)?.sources != origins[0].export.sources
         {
             let reason = format!(
-                "a snapshot lies on the export of its volume, which is {}, not {id}: leave export, server and share \
-                 out of the VolumeSnapshotClass",
+                "a snapshot is on the export of its volume, which is {}, not {id}: remove export, server and share from the \
+                 VolumeSnapshotClass",
                 origins[0].export.id
             );
             return Err(Error::invalid("parameters", reason));
@@ -144,7 +145,7 @@ impl Volumes {
                 Err(error) => return Err(draft.discard(error)),
             };
             let record = SnapshotRecord { name: new.name.clone(), created_ns, members };
-            // One of the same name that another controller has made meanwhile counts; the caller compares.
+            // If another controller has created a set with this name meanwhile, that set stays. The caller compares it with the request.
             draft.commit(&SnapshotSets::create(&state, new.kind)?, &new.key(), &record)?;
             Ok(())
         })
@@ -160,7 +161,8 @@ impl Volumes {
     ) -> Result<Vec<Member>> {
         let copy = |(number, origin): (usize, &Origin)| {
             let into = draft.tree(number)?;
-            let size_bytes = self.copy(origin, mounted, &*mounted.state()?, &new.key(), &into, progress)?;
+            let to = Destination { export: mounted, key: &new.key(), dir: &into };
+            let size_bytes = self.copy(origin, &to, progress)?;
             Ok(Member {
                 source: new.sources[number].clone(),
                 size_bytes,
@@ -172,8 +174,8 @@ impl Volumes {
     }
 }
 
-/// Whether the set that has the name is the one asked for (CSI specification: a name in use for another source is
-/// ALREADY_EXISTS).
+/// Checks that the existing set with this name has the volumes of the request. CSI specification, CreateSnapshot: a name that is in use for
+/// another source is ALREADY_EXISTS.
 fn check_same(new: &SnapshotRequest, record: SnapshotRecord) -> Result<SnapshotRecord> {
     let wanted: BTreeSet<&str> = new.sources.iter().map(String::as_str).collect();
     let has: BTreeSet<&str> = record.sources().collect();
@@ -181,7 +183,7 @@ fn check_same(new: &SnapshotRequest, record: SnapshotRecord) -> Result<SnapshotR
         return Ok(record);
     }
     let message = format!(
-        "snapshot {:?} exists, of {}, and is not one of {}",
+        "snapshot {:?} exists already and is of {}, not of {}; choose another name",
         record.name,
         has.into_iter().collect::<Vec<_>>().join(", "),
         new.sources.join(", ")

@@ -11,47 +11,49 @@ use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
 use crate::volume::share::mounts::MountedExport;
-use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::Volumes;
 
 /// How many failures of one copy an error message contains.
 const MOST_TOLD: usize = 3;
 
+/// Where a copy is made.
+pub(in crate::volume) struct Destination<'a> {
+    /// The export that `dir` is on.
+    pub(in crate::volume) export: &'a MountedExport,
+    /// The key of the volume or of the set of snapshots, for the name of a further draft.
+    pub(in crate::volume) key: &'a VolumeKey,
+    /// An empty directory.
+    pub(in crate::volume) dir: &'a Dir,
+}
+
 impl Volumes {
-    /// Copies a tree, or unpacks an archive, into the empty directory `into`, which may be on another export. Returns how many bytes
-    /// were copied. If anything could not be copied, this is an error, and the caller has to remove `into`.
+    /// Copies a tree, or unpacks an archive, to `to`, which may be on another export. Returns how many bytes were copied. If anything
+    /// could not be copied, this is an error, and the caller has to remove the directory.
     pub(in crate::volume) fn copy(
         &self,
         origin: &Origin,
-        to: &MountedExport,
-        state: &StateDir,
-        key: &VolumeKey,
-        into: &Dir,
+        to: &Destination,
         progress: &Progress,
     ) -> Result<u64> {
         self.exports.with_any(&origin.export, &origin.options, |from| match &origin.location {
-            Location::Archive(handle) => unpack(handle, from, into, origin.limit, progress),
-            location => self.copy_tree(location, from, to, state, key, into, progress),
+            Location::Archive(handle) => unpack(handle, from, to.dir, origin.limit, progress),
+            location => self.copy_tree(location, from, to, progress),
         })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "two ends, and what they share")]
     fn copy_tree(
         &self,
         location: &Location,
         from: &MountedExport,
-        to: &MountedExport,
-        state: &StateDir,
-        key: &VolumeKey,
-        into: &Dir,
+        to: &Destination,
         progress: &Progress,
     ) -> Result<u64> {
         let tree = location.open(from)?.ok_or_else(|| gone(from))?;
         let across = Support::across();
-        let support = if from.is_same_export(to) { to.copy_support() } else { &across };
-        let (links_draft, links) = state.draft_dir(key.as_str(), 0o700)?;
+        let support = if from.is_same_export(to.export) { to.export.copy_support() } else { &across };
+        let (links_draft, links) = to.export.state()?.draft_dir(to.key.as_str(), 0o700)?;
         let devices = self.settings.get().device_nodes;
-        let request = CopyRequest { from: &tree, to: into, links: &links, support, devices, progress };
+        let request = CopyRequest { from: &tree, to: to.dir, links: &links, support, devices, progress };
         let copied = copy::copy_tree(&request).map_err(explain);
         let cleaned = links_draft.remove();
         let summary = match copied {

@@ -6,11 +6,18 @@ use std::net::Ipv6Addr;
 use crate::linux::NfsSource;
 
 use crate::volume::error::{Error, Result};
+use crate::volume::name::reach::Reach;
 
 /// The server and the share of an export, checked: the text can be a part of a handle, of a mount call and of a log
 /// line, and has no special meaning in any of them.
+///
+/// With it go the mount options without which the server cannot be reached, because most calls name an export by a handle
+/// and carry nothing else. The form that is displayed is `server:/share`, or `port=20490,vers=4.1@server:/share`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Export(NfsSource);
+pub struct Export {
+    source: NfsSource,
+    reach: Reach,
+}
 
 impl Export {
     /// Checks the server and the share that a StorageClass or a PersistentVolume names. Removes a slash at the end of
@@ -44,39 +51,60 @@ impl Export {
         if components.iter().any(|component| matches!(*component, "." | "..")) {
             return Err(invalid("contains `.` or `..`"));
         }
-        Ok(Self(NfsSource { server: bare.to_owned(), share: format!("/{}", components.join("/")) }))
+        let source = NfsSource { server: bare.to_owned(), share: format!("/{}", components.join("/")) };
+        Ok(Self { source, reach: Reach::default() })
     }
 
-    /// Reads `server:/share`, the form that is displayed.
+    /// Reads the form that is displayed.
     pub fn parse(text: &str) -> Result<Self> {
+        // The share can contain an `@`, and the options contain no slash.
+        let (reach, text) = match text.split_once('@') {
+            Some((reach, rest)) if !reach.contains('/') => (Reach::parse(reach)?, rest),
+            _ => (Reach::default(), text),
+        };
         match text.find(":/") {
-            Some(colon) => Self::new(&text[..colon], &text[colon + 1..]),
+            Some(colon) => Ok(Self::new(&text[..colon], &text[colon + 1..])?.reached_with(reach)),
             None => Err(Error::invalid("export", format!("{text:?} does not have the form server:/share"))),
         }
+    }
+
+    /// The same export, which is reached with these options.
+    #[must_use]
+    pub fn reached_with(self, reach: Reach) -> Self {
+        Self { reach, ..self }
+    }
+
+    /// The options without which the server cannot be reached.
+    #[must_use]
+    pub fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// The server and the share, for mount(2).
     #[must_use]
     pub fn source(&self) -> &NfsSource {
-        &self.0
+        &self.source
     }
 
     /// The host name or the IP address of the server. An IPv6 address has no brackets.
     #[must_use]
     pub fn server(&self) -> &str {
-        &self.0.server
+        &self.source.server
     }
 
     /// The absolute path of the share on the server.
     #[must_use]
     pub fn share(&self) -> &str {
-        &self.0.share
+        &self.source.share
     }
 }
 
 impl fmt::Display for Export {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        if !self.reach.is_empty() {
+            write!(f, "{}@", self.reach)?;
+        }
+        self.source.fmt(f)
     }
 }
 
@@ -108,6 +136,38 @@ impl ExportRef {
     }
 }
 
+impl ExportRef {
+    /// The options without which its server cannot be reached. A named export is reached as the configuration says.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        match self {
+            Self::Named(_) => Reach::default(),
+            Self::Inline(export) => export.reach().clone(),
+        }
+    }
+
+    /// The same export, reached with these options if it is not named.
+    #[must_use]
+    pub fn reached_with(&self, reach: Reach) -> Self {
+        match self {
+            Self::Named(_) => self.clone(),
+            Self::Inline(export) => Self::Inline(export.clone().reached_with(reach)),
+        }
+    }
+
+    /// Whether both lead to the same directory of the same server, as far as their names say.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        self.place() == other.place() && self.reach().is_same_server(&other.reach())
+    }
+
+    /// The same export, without the options with which it is reached: what a volume context and a StorageClass name.
+    #[must_use]
+    pub fn place(&self) -> Self {
+        self.reached_with(Reach::default())
+    }
+}
+
 impl fmt::Display for ExportRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -133,6 +193,28 @@ mod tests {
             let export = Export::new(server, share).unwrap();
             assert_eq!(export.to_string(), text);
             assert_eq!(Export::parse(text).unwrap(), export);
+        }
+    }
+
+    #[test]
+    fn an_export_is_reached_with_the_options_before_it_and_with_no_others() {
+        let text = "port=20490,vers=4.1@nas:/srv/a@b";
+        let export = Export::parse(text).unwrap();
+        assert_eq!((export.to_string().as_str(), export.share()), (text, "/srv/a@b"));
+        assert_eq!(export.reach().to_string(), "port=20490,vers=4.1");
+        assert_eq!(ExportRef::Inline(export).place().to_string(), "nas:/srv/a@b");
+        assert_eq!(Export::parse("nas:/srv/a@b").unwrap().share(), "/srv/a@b");
+        for text in [
+            "@nas:/srv",
+            "vers=4.1,port=20490@nas:/srv",
+            "port=2049@nas:/srv",
+            "hard@nas:/srv",
+            "addr=1.2.3.4@nas:/srv",
+            "context=x@nas:/srv",
+            "port=1@port=2@nas:/srv",
+            "port=1@nas",
+        ] {
+            assert!(Export::parse(text).is_err(), "{text}");
         }
     }
 

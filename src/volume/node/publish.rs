@@ -1,23 +1,22 @@
 //! Making a volume appear at a target path, and disappear from it.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::linux::mountinfo::{Mount, is_below};
+use crate::linux::mountinfo::Mount;
 use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, step};
 
 use crate::volume::error::refuse_unsafe;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::sub_dir::SubDir;
-use crate::volume::node::ephemeral::{self, EphemeralVolumes};
+use crate::volume::node::directory::Directory;
+use crate::volume::node::ephemeral::EphemeralVolumes;
 use crate::volume::node::target_dir::{make_target, remove_target};
 use crate::volume::node::target_path::TargetPath;
 use crate::volume::node::targets::{Attempt, Targets};
 use crate::volume::policy::access_mode::AccessMode;
 use crate::volume::policy::settings::ResolvedExport;
-use crate::volume::share::mounts::MountedExport;
 use crate::volume::volumes::Volumes;
 
 /// A volume and where it is to appear.
@@ -39,30 +38,6 @@ pub struct Publish {
     pub group: Option<u32>,
 }
 
-/// Which directory of an export a volume is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Directory {
-    /// The one at this path.
-    At(SubDir),
-    /// The one at this path, mounted by itself, because the server may not let nodes mount the share.
-    Direct(SubDir),
-    /// One that is created for a pod. The text is the handle that kubelet gave the volume.
-    Ephemeral(String),
-}
-
-impl Directory {
-    /// Whether a mount is this directory of an export that has one of the `names` in the mount table.
-    fn is_mounted_as(&self, mount: &Mount, names: &[OsString]) -> bool {
-        match self {
-            Self::At(sub_dir) | Self::Direct(sub_dir) => {
-                let is = |name: &OsString| is_below(&mount.source, name.as_bytes(), sub_dir.as_ref());
-                mount.is_nfs() && names.iter().any(is)
-            }
-            Self::Ephemeral(volume_id) => ephemeral::is_mount_of(mount, volume_id),
-        }
-    }
-}
-
 /// Publishing on this node.
 pub struct Publisher {
     /// The volumes of all exports.
@@ -76,7 +51,7 @@ pub struct Publisher {
 /// What the mount table means for a publish.
 #[derive(Debug, PartialEq, Eq)]
 enum Finding {
-    /// The volume is there already, as it is asked for.
+    /// The volume is there already, with the flags that are asked for.
     Done,
     /// Nothing is there.
     Free,
@@ -142,13 +117,7 @@ impl Publisher {
         };
         let published = self.volumes.exports.with(&publish.export, &publish.options, |mounted| {
             step::begin(format!("the lookup of the volume's directory on {}", mounted.share().label()));
-            let volume = match (&publish.directory, &ephemeral) {
-                (Directory::At(sub_dir) | Directory::Direct(sub_dir), _) => open_volume(mounted, sub_dir)?,
-                (_, Some(ephemeral)) => ephemeral.open(mounted)?,
-                (Directory::Ephemeral(_), None) => {
-                    return Err(Error::Missing("the note of an ephemeral volume"));
-                }
-            };
+            let volume = publish.directory.open(mounted, ephemeral.as_ref())?;
             let table = self.mounter.table()?;
             // Where two mounts share a superblock, the kernel names both after the first.
             let kernel_name = table.at(mounted.mount_point()).map(|mount| mount.source.clone());
@@ -163,7 +132,8 @@ impl Publisher {
         }
     }
 
-    /// Mounts the volume's directory by itself, and keeps of that mount only the bind at the target.
+    /// Mounts the directory of the volume itself instead of the share. When the volume is at the target, that mount is unmounted again, and
+    /// only the bind mount stays.
     fn publish_direct(
         &self,
         publish: &Publish,
@@ -179,9 +149,9 @@ impl Publisher {
             .map_err(Error::from)
             .and_then(|table| self.place(publish, &root.dir, target, &table, names, attempt));
         let released = self.mounter.release_export(&root).map_err(Error::from);
-        match (placed, released) {
-            (Err(first), Err(second)) => Err(Error::Several(vec![first, second])),
-            (placed, released) => placed.and(released),
+        match placed {
+            Ok(()) => released,
+            Err(reason) => Err(reason.with_cleanup(released)),
         }
     }
 
@@ -218,7 +188,7 @@ impl Publisher {
                 Error::from(error).with_cleanup(if made { remove_target(target) } else { Ok(()) })
             })
         });
-        // Still there: the publish was revoked, or the target cannot be used.
+        // If the bind mount was not placed, the publish was revoked or the target cannot be used.
         let discarded = bind.map_or(Ok(()), |bind| self.mounter.discard(bind).map_err(Error::from));
         match placed {
             Ok(()) => discarded,
@@ -267,17 +237,6 @@ impl Publisher {
         }
         Finding::Free
     }
-}
-
-/// Opens the directory of a volume as a place to bind.
-fn open_volume(mounted: &MountedExport, sub_dir: &SubDir) -> Result<Dir> {
-    mounted.share().open_place(sub_dir).map_err(|error| {
-        if error.is_not_found() {
-            let path = error.path;
-            return Error::NotFound(format!("{path}: the volume's directory does not exist on the server"));
-        }
-        refuse_unsafe(error)
-    })
 }
 
 /// Gives the top directory of a volume to a group, once. The setgid bit makes everything that is created in it belong to the

@@ -6,10 +6,12 @@ use crate::volume::error::{Error, Result};
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::VolumeHandle;
 use crate::volume::name::sub_dir::SubDir;
-use crate::volume::node::publish::{Directory, Publish};
+use crate::volume::node::directory::Directory;
+use crate::volume::node::publish::Publish;
 use crate::volume::policy::access_mode::AccessMode;
 use crate::volume::policy::settings::Settings;
 use crate::volume::policy::volume_context::VolumeContext;
+use crate::volume::share::whole_share;
 use crate::volume::volumes::{Volumes, not_found};
 
 /// A publish as `NodePublishVolume` asks for it.
@@ -54,7 +56,7 @@ impl PublishRequest {
                 (self.ephemeral_export(&settings)?, Directory::Ephemeral(self.volume_id.clone()))
             }
             (Some(export), Some(sub_dir)) => (export.clone(), directory_at(sub_dir, context.direct_mount)),
-            (Some(_), None) => return Err(Error::Missing("volume attribute `subDir`")),
+            (Some(export), None) => (export.clone(), Directory::Share),
             (None, _) => {
                 let record = volumes.find(&self.volume_id)?;
                 let handle =
@@ -63,6 +65,11 @@ impl PublishRequest {
             }
         };
         let export = settings.resolve(&export)?;
+        match &directory {
+            Directory::Share => whole_share::require_listed(&settings, &export)?,
+            Directory::Ephemeral(_) => whole_share::refuse_volumes_on(&settings, &export)?,
+            Directory::At(_) | Directory::Direct(_) => {}
+        }
         let more = [&context.mount_options, &self.secret_options].into_iter().flatten();
         let all: Vec<&String> = self.mount_flags.iter().chain(more).collect();
         let (options, mut flags) = export.options(&all)?;
@@ -89,7 +96,7 @@ impl PublishRequest {
         match self.export(settings).ok_or(Error::Missing("volume attribute `export`"))? {
             ExportRef::Inline(export) => settings.named(&export).ok_or_else(|| {
                 Error::Precondition(format!(
-                    "an ephemeral volume can only be on an export of the driver's configuration, and {export} is none; name \
+                    "an ephemeral volume can only be on an export of the driver's configuration, and {export} is not in it; name \
                      one with the volume attribute `export`"
                 ))
             }),

@@ -3,5 +3,6 @@
 pub mod access_mode;
 pub mod keys;
 pub mod parameters;
+pub mod server_pattern;
 pub mod settings;
 pub mod volume_context;

@@ -29,10 +29,10 @@ pub const DEFAULT_MODE: u32 = 0o770;
 pub struct Ownership {
     /// The permission bits, with setuid, setgid and sticky.
     pub mode: u32,
-    /// The owner. `None`: the user as which the server treats the driver, which is root unless the export squashes it.
+    /// The owner. `None` stands for the user as which the server treats the driver, which is root unless the export squashes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// The group. `None`: as with `uid`.
+    /// The group. `None` stands for the group of that user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gid: Option<u32>,
 }

@@ -2,11 +2,9 @@
 //! comes from.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use parking_lot::RwLock;
 
 use crate::linux::NfsSource;
@@ -15,8 +13,10 @@ use crate::linux::nfs_options::{self, BindFlags, NfsOptions};
 
 use crate::volume::error::{Error, Result};
 use crate::volume::name::export::{Export, ExportRef};
+use crate::volume::name::reach::Reach;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::on_delete::OnDelete;
+use crate::volume::policy::server_pattern::{InlineServers, ServerPattern};
 
 /// The configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +29,11 @@ pub struct Settings {
     pub inline_servers: InlineServers,
     /// The policy for exports that are named by server and share.
     pub inline_policy: ExportPolicy,
+    /// Mount options for exports that are named by server and share: those of the first rule that fits the server.
+    pub inline_options: Vec<(Vec<ServerPattern>, PrivateOptions)>,
+    /// The shares that a PersistentVolume without `subDir` publishes themselves. No volumes are made on them, because a pod
+    /// would see these and the state directory.
+    pub whole_shares: Vec<NfsSource>,
     /// The policy for volumes whose StorageClass or handle names none.
     pub on_delete: OnDelete,
     /// Whether a pod can define an ephemeral volume.
@@ -95,68 +100,6 @@ pub enum CapacityPolicy {
     Ignore,
 }
 
-/// The servers that can be named without a name in the configuration.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum InlineServers {
-    /// Every server.
-    #[default]
-    Any,
-    /// The servers that match one of the patterns. An empty list allows no server.
-    Listed(Vec<ServerPattern>),
-}
-
-/// A pattern for servers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServerPattern {
-    /// This name or address.
-    Exact(String),
-    /// Every name within this domain. It is written `*.example.com` and kept with the dot: `.example.com`.
-    Domain(String),
-    /// Every address in this network. Names are not resolved to find out.
-    Network(IpNet),
-}
-
-impl ServerPattern {
-    /// Reads a pattern. A text that is neither a network nor a domain is a name. The brackets of an IPv6 address and a dot
-    /// at the end make no difference.
-    #[must_use]
-    pub fn parse(text: &str) -> Self {
-        let text = plain(text);
-        if let Ok(network) = text.parse() {
-            return Self::Network(network);
-        }
-        // As a network, an IPv6 address has only one spelling.
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Self::Network(address.into());
-        }
-        match text.strip_prefix("*.") {
-            Some(domain) => Self::Domain(format!(".{}", domain.to_ascii_lowercase())),
-            None => Self::Exact(text.to_ascii_lowercase()),
-        }
-    }
-
-    fn fits(&self, server: &str) -> bool {
-        let server = plain(server).to_ascii_lowercase();
-        match self {
-            Self::Exact(name) => &server == name,
-            Self::Domain(domain) => server.ends_with(domain.as_str()) && server.len() > domain.len(),
-            Self::Network(network) => {
-                server.parse::<IpAddr>().is_ok_and(|address| network.contains(&address))
-            }
-        }
-    }
-}
-
-/// A server or pattern without the brackets of an IPv6 address and without a dot at the end.
-fn plain(text: &str) -> &str {
-    let text = text.trim();
-    let text = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
-        Some((address, "")) => address,
-        _ => text,
-    };
-    text.strip_suffix('.').unwrap_or(text)
-}
-
 /// An export with everything that is needed to mount it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedExport {
@@ -189,6 +132,29 @@ impl ResolvedExport {
             .iter()
             .map(|source| NfsSource { server: source.server.clone(), share: share(source) })
             .collect()
+    }
+
+    /// This export as the volumes of a StorageClass with these mount options name it: with the options that are needed to
+    /// reach the server, unless the configuration has them. Most calls carry only a handle, so these are a part of it.
+    ///
+    /// A named export is reached as the configuration says. Fails if the class says something else.
+    pub fn id_for(&self, mount_flags: &[String]) -> Result<ExportRef> {
+        let reach = |more: &[String]| self.options(more).map(|(options, _)| Reach::of(&options));
+        let (configured, wanted) = (reach(&[])?, reach(mount_flags)?);
+        match &self.id {
+            ExportRef::Named(name) if !wanted.is_same_server(&configured) => Err(Error::invalid(
+                "mountOptions",
+                format!(
+                    "`{wanted}` would reach another server than the configuration of export `{name}`, and calls that carry only a \
+                     handle would not find the volume: write port and transport into the export's mountOptions"
+                ),
+            )),
+            ExportRef::Inline(export) if wanted != configured => {
+                let own = nfs_options::parse(mount_flags)?.0;
+                Ok(ExportRef::Inline(export.clone().reached_with(Reach::of(&own))))
+            }
+            id => Ok(id.clone()),
+        }
     }
 
     /// The configured options, followed by `more`. Of options that contradict each other, the last one counts.
@@ -239,11 +205,31 @@ impl Settings {
                 Ok(ResolvedExport {
                     id: id.clone(),
                     sources: vec![export.source().clone()],
-                    mount_options: PrivateOptions::default(),
+                    mount_options: self.options_of_inline(export),
                     policy: self.inline_policy,
                 })
             }
         }
+    }
+
+    /// Whether the administrator has listed this share as one that can be published itself. Upper and lower case make no
+    /// difference in the name of a server.
+    #[must_use]
+    pub fn is_whole_share(&self, export: &ResolvedExport) -> bool {
+        let is_same =
+            |a: &NfsSource, b: &NfsSource| a.server.eq_ignore_ascii_case(&b.server) && a.share == b.share;
+        self.whole_shares.iter().any(|listed| export.sources.iter().any(|source| is_same(source, listed)))
+    }
+
+    /// The options of the first rule that fits, and then those in the name of the export, which are its volume's own.
+    fn options_of_inline(&self, export: &Export) -> PrivateOptions {
+        let fits = |(servers, _): &&(Vec<ServerPattern>, _)| {
+            servers.iter().any(|pattern| pattern.fits(export.server()))
+        };
+        let mut options =
+            self.inline_options.iter().find(fits).map_or_else(Vec::new, |(_, options)| options.0.clone());
+        options.extend((!export.reach().is_empty()).then(|| export.reach().to_string()));
+        PrivateOptions(options)
     }
 
     /// The export for a StorageClass that names none.
@@ -298,41 +284,6 @@ impl LiveSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn inline(server: &str) -> ExportRef {
-        ExportRef::Inline(Export::new(server, "/srv").unwrap())
-    }
-
-    #[test]
-    fn inline_servers_are_compared_with_the_list() {
-        let patterns =
-            ["nas.example", "*.lab.example", "10.1.0.0/16", "fd00::/8", "[2001:db8::0:1]", "dot.example."]
-                .map(ServerPattern::parse);
-        let settings =
-            Settings { inline_servers: InlineServers::Listed(patterns.to_vec()), ..Settings::default() };
-        for server in [
-            "nas.example",
-            "NAS.Example",
-            "a.lab.example",
-            "10.1.2.3",
-            "fd00::1",
-            "[fd00::1]",
-            "nas.example.",
-            "2001:db8::1",
-            "dot.example",
-            "dot.example.",
-        ] {
-            assert!(settings.resolve(&inline(server)).is_ok(), "{server}");
-        }
-        for server in
-            ["nas.example.evil", "xnas.example", "lab.example", "10.2.0.1", "10.1.0.1.evil", "fe80::1"]
-        {
-            assert!(settings.resolve(&inline(server)).is_err(), "{server}");
-        }
-        let none = Settings { inline_servers: InlineServers::Listed(Vec::new()), ..Settings::default() };
-        assert!(none.resolve(&inline("nas.example")).is_err());
-        assert!(Settings::default().resolve(&inline("anything")).is_ok());
-    }
 
     #[test]
     fn configured_options_come_first_and_stay_out_of_debug_output() {

@@ -1,8 +1,8 @@
-//! What processes that are dead, or cut off from the server, have left in their directories.
+//! Takes over what processes have left in their directories when they were killed or cut off from the server.
 //!
-//! A clock of another machine tells nothing about that. So an entry counts as abandoned when this process has seen it, and
-//! the sign of life beside it unchanged, for a time by its own clock. It is taken by renaming it to this process's directory:
-//! the rename of the maker, or of another observer, then fails.
+//! The clock of another machine cannot tell whether its process is alive. So an entry counts as abandoned when this process has seen the
+//! entry, and the sign of life beside it unchanged, for a certain time by its own clock. This process then renames the entry to its own
+//! directory. After that the rename by the process that made the entry, or by another observer, fails.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -14,13 +14,13 @@ use crate::volume::error::{Error, Result};
 use crate::volume::share::process_dir::{ALIVE, Draft, FOLDER, ProcessDir, Sign, sign_of};
 use crate::volume::share::state_dir::StateDir;
 
-/// Bytes of a sign of life that are read.
+/// The largest sign of life that is read, in bytes.
 const LONGEST_SIGN: u64 = 4096;
-/// An empty directory goes when there was no sign of life in it for this many times as long as a dead process gives none.
-/// Its process, should it be alive, makes a new one.
+/// An empty directory is removed when its sign of life is this many times as old as that of a process that counts as dead. If its
+/// process is alive after all, it creates a new directory.
 const EMPTY_FOR: u32 = 10;
 
-/// What this process has seen of the others, since it began to look.
+/// What this process has seen in the directories of other processes, and since when.
 #[derive(Debug, Default)]
 pub(super) struct Sightings(HashMap<(OsString, OsString), Sighting>);
 
@@ -30,20 +30,20 @@ struct Sighting {
     since: Instant,
 }
 
-/// What a look at the others has found.
+/// What one look at the other processes has found.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    /// Entries that were taken over. They are to be removed.
+    /// Entries that were taken over. The caller removes them.
     pub(super) taken: Vec<Draft>,
-    /// Whether there are entries of others that may be abandoned one day.
+    /// Whether other processes have entries that are not abandoned yet.
     pub(super) more: bool,
-    /// What could not be looked at.
+    /// What could not be examined or taken over.
     pub(super) failures: Vec<Error>,
 }
 
 impl Sightings {
-    /// Looks at all other processes, and takes over what they have abandoned. NFS requests: GETATTR and READDIR for the
-    /// folder; for each process LOOKUP, GETATTR, GETATTR of its sign, and READDIR.
+    /// Looks at all other processes, and takes over what they have abandoned. NFS requests: GETATTR and READDIR for the folder, and for
+    /// each process LOOKUP, GETATTR, GETATTR of its sign of life, and READDIR.
     pub(super) fn look(&mut self, state: &StateDir) -> Result<Findings> {
         let mut findings = Findings::default();
         let Some(processes) = state.existing_part(FOLDER)? else { return Ok(findings) };
@@ -105,7 +105,8 @@ impl Sightings {
     }
 }
 
-/// How long to wait for a sign of life: as long as this process is told to, and as long as the other one has asked for.
+/// How long another process may give no sign of life: the time that this process is configured with, or the time that the other process
+/// asks for if that is longer.
 pub(super) fn longest_silence(dir: &Dir, state: &StateDir) -> Duration {
     let content = dir.read_file(ALIVE, LONGEST_SIGN).ok().flatten().unwrap_or_default();
     let asked = serde_json::from_slice(&content).map_or(0, |sign: Sign| sign.abandoned_after_ms);
@@ -113,16 +114,16 @@ pub(super) fn longest_silence(dir: &Dir, state: &StateDir) -> Duration {
 }
 
 fn take(state: &StateDir, dir: &Dir, entry: &OsString) -> Result<Draft> {
-    let name = entry
-        .to_str()
-        .ok_or_else(|| Error::Precondition(format!("{}: no name of an entry", entry.display())))?;
+    let name = entry.to_str().ok_or_else(|| {
+        Error::Precondition(format!("{}: the driver does not make such names", entry.display()))
+    })?;
     let process: std::sync::Arc<ProcessDir> = state.process()?;
     let draft = process.hold(name.to_owned());
     dir.rename(entry, draft.dir(), draft.name())?;
     Ok(draft)
 }
 
-/// Removes an empty directory whose process has given no sign of life for long, by the clock of the server.
+/// Removes an empty directory if its process has given no sign of life for a long time by the clock of the server.
 fn remove_if_old(
     state: &StateDir,
     processes: &Dir,
@@ -161,7 +162,7 @@ mod tests {
         let (kept, left) = (living.draft("kept").unwrap(), dead.draft("left").unwrap());
         kept.make_dir(0o700).unwrap();
         left.make_dir(0o700).unwrap();
-        // Whoever drops what it holds gives no signs of life any more.
+        // A process gives signs of life only while it has a draft.
         drop(left);
         let mut sightings = Sightings::default();
         assert!(sightings.look(&observer).unwrap().taken.is_empty());

@@ -1,4 +1,4 @@
-//! How large a volume is asked to be, and what was promised.
+//! How large a volume shall be, and whether its export has room for it.
 
 use crate::volume::error::{Error, Result};
 use crate::volume::policy::settings::CapacityPolicy;
@@ -8,14 +8,14 @@ use crate::volume::share::state_dir::StateDir;
 /// A request for capacity, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CapacityRange {
-    /// At least this; 0 if unsaid.
+    /// The smallest capacity; 0 if none is given.
     pub required: u64,
-    /// At most this; 0 if unsaid.
+    /// The largest capacity; 0 if none is given.
     pub limit: u64,
 }
 
 impl CapacityRange {
-    /// Checks the two numbers as the CSI specification has them (`CapacityRange`).
+    /// Checks the two numbers of a `CapacityRange` (CSI specification).
     pub fn new(required: i64, limit: i64) -> Result<Self> {
         let unsigned = |value: i64| {
             u64::try_from(value)
@@ -29,26 +29,27 @@ impl CapacityRange {
         Ok(range)
     }
 
-    /// The capacity of a volume that is to hold `size` bytes which come from a volume of `before` bytes.
+    /// The capacity of a volume that is filled with `size` bytes from a volume with a capacity of `before` bytes. Fails if the range does
+    /// not allow that much.
     pub fn to_hold(self, size: u64, before: u64) -> Result<u64> {
         let wanted = if self.required == 0 { before.max(size) } else { self.required };
         let capacity = if self.limit == 0 { wanted } else { wanted.min(self.limit) };
         if capacity < size {
             return Err(Error::OutOfRange(format!(
-                "a volume of {capacity} bytes is asked for, and what it is to be filled with needs {size}"
+                "a volume of {capacity} bytes is asked for, but its source needs {size} bytes"
             )));
         }
         Ok(capacity)
     }
 
-    /// Whether a volume that was promised `capacity` bytes is what is asked for.
+    /// Whether a volume with a capacity of `capacity` bytes is in the range.
     #[must_use]
     pub fn admits(self, capacity: u64) -> bool {
         capacity >= self.required && (self.limit == 0 || capacity <= self.limit)
     }
 }
 
-/// Bytes that a new volume may have, or an old one grow by. `None`: any number.
+/// How many bytes a new volume may have, or an existing volume may grow by. `None` stands for any number.
 pub fn available(mounted: &MountedExport, state: &StateDir, policy: CapacityPolicy) -> Result<Option<u64>> {
     match policy {
         CapacityPolicy::Ignore => Ok(None),
@@ -61,15 +62,15 @@ pub fn available(mounted: &MountedExport, state: &StateDir, policy: CapacityPoli
     }
 }
 
-/// Refuses a promise of `bytes` that the export cannot keep.
+/// Checks that the export has room for `bytes` more.
 pub fn admit(mounted: &MountedExport, state: &StateDir, policy: CapacityPolicy, bytes: u64) -> Result<()> {
     match available(mounted, state, policy)? {
         Some(available) if bytes > available => {
             let share = mounted.share().label();
             let what =
-                if policy == CapacityPolicy::Reserve { "not promised to other volumes" } else { "free" };
+                if policy == CapacityPolicy::Reserve { "that no other volume has reserved" } else { "free" };
             Err(Error::OutOfRange(format!(
-                "{bytes} bytes are asked for, and {share} has {available} bytes {what}"
+                "{bytes} bytes are asked for, but {share} has only {available} bytes {what}"
             )))
         }
         _ => Ok(()),

@@ -1,7 +1,7 @@
-//! Deleted directories that wait to be removed: `deleted/<key>.<due>.<pace>.<inode>.<claim>.<unique>`.
+//! The names of deleted directories, which wait to be removed: `deleted/<key>.<due>.<pace>.<inode>.<claim>.<unique>`.
 //!
-//! What is promised for a deleted directory is fixed when it is deleted, and its name says it. So whoever removes it needs
-//! no configuration, and nobody's configuration counts but that of the process that deleted it.
+//! When a directory is deleted, its name fixes when it may be removed and how fast. So the process that removes it needs no
+//! configuration. Only the configuration of the process that deleted it counts.
 
 use crate::linux::unique_text;
 
@@ -10,27 +10,27 @@ use crate::volume::name::handle::VolumeKey;
 /// The folder of the state directory.
 pub(super) const FOLDER: &str = "deleted";
 
-/// What the name of a deleted directory says.
+/// What the name of a deleted directory contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Terms {
-    /// When it may be removed, by the clock of the server: seconds since 1970; 0: at once.
+    /// When it may be removed, in seconds since 1970 by the clock of the server; 0 for at once.
     pub(super) due: i64,
-    /// The most entries of it that may be removed in a second; `None` for no limit.
+    /// How many of its entries may be removed in one second; `None` for no limit.
     pub(super) removals_per_second: Option<u32>,
-    /// The inode number of the directory that was to be deleted; 0: it cannot be another one.
+    /// The inode number of the directory that was meant; 0 if no other directory can have taken its place.
     pub(super) inode: u64,
-    /// The name of the claim of the volume's path ([`super::claims`]); empty: it was no volume.
+    /// The name of the claim of the volume's path ([`super::claims`]); empty if it was not a volume.
     pub(super) claim: String,
 }
 
 impl Terms {
-    /// The name for the directory of `key`. No other directory was ever called so.
+    /// A name for the directory of `key`. No other directory ever has the same name.
     pub(super) fn name_of(&self, key: &VolumeKey) -> String {
         let pace = self.removals_per_second.unwrap_or(0);
         format!("{key}.{:x}.{pace:x}.{:x}.{}.{}", self.due, self.inode, self.claim, unique_text())
     }
 
-    /// Reads a name. `None`: it is none that [`Self::name_of`] gives.
+    /// Parses a name. Returns `None` if [`Self::name_of`] does not make such names.
     pub(super) fn parse(name: &str) -> Option<Self> {
         let mut parts = name.rsplitn(6, '.');
         let (_unique, claim, inode, pace, due, _key) =

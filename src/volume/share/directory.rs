@@ -4,7 +4,7 @@ use crate::linux::Dir;
 use crate::volume::error::{Error, Result, refuse_unsafe, unsafe_path};
 use crate::volume::name::sub_dir::SubDir;
 
-/// The directory that holds a volume's, if it is there with the volume's own in it.
+/// The parent directory of a volume's directory, if both exist.
 pub(in crate::volume) fn find_directory(share: &Dir, sub_dir: &SubDir) -> Result<Option<Dir>> {
     let (parent, name) = sub_dir.split();
     let parent = match share.open_place(parent.unwrap_or(".")) {
@@ -18,17 +18,17 @@ pub(in crate::volume) fn find_directory(share: &Dir, sub_dir: &SubDir) -> Result
     }
 }
 
-/// A volume's directory.
+/// The directory of a volume that exists.
 pub(in crate::volume) struct Found {
-    /// The directory that holds it.
+    /// Its parent directory.
     pub(in crate::volume) parent: Dir,
-    /// It itself: a handle that stays its own, whatever gets its name or its inode number.
+    /// A handle of the directory itself. It stays the same directory, whatever gets its name or its inode number later.
     pub(in crate::volume) dir: Dir,
     /// Its inode number.
     pub(in crate::volume) inode: u64,
 }
 
-/// The directory of a volume as it is on the server now. NFS requests: GETATTR and LOOKUP.
+/// The directory of a volume, looked up on the server and not in the client's cache. NFS requests: GETATTR and LOOKUP.
 pub(in crate::volume) fn find_now(share: &Dir, sub_dir: &SubDir) -> Result<Option<Found>> {
     let (parent, name) = sub_dir.split();
     let parent = match share.open_place(parent.unwrap_or(".")) {
@@ -45,6 +45,7 @@ pub(in crate::volume) fn find_now(share: &Dir, sub_dir: &SubDir) -> Result<Optio
     }
 }
 
+/// Fails unless the entry `name` is a directory, and not a link to one.
 pub(in crate::volume) fn require_directory(parent: &Dir, name: &str) -> Result<()> {
     match parent.is_dir(name)? {
         Some(true) => Ok(()),

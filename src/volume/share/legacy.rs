@@ -1,5 +1,5 @@
-//! What version 0.1.0 left on a share: `trash/` and `work/`, in which its controllers and node services remove everything
-//! by its age. This version writes neither, and empties both with more care.
+//! What version 0.1.0 has left on a share: the folders `trash/` and `work/`, from which its controllers and node services remove
+//! everything by its age. This version does not write to them. It empties them with more care.
 
 use crate::linux::dir::Entry;
 use crate::linux::remove::{Pace, remove_tree};
@@ -9,14 +9,14 @@ use crate::volume::error::{Error, Result};
 use crate::volume::policy::settings::ExportPolicy;
 use crate::volume::share::state_dir::StateDir;
 
-/// A draft in which nothing has changed for this many seconds is nobody's: no copy of 0.1.0 stands still for a day.
+/// A draft in which nothing has changed for this many seconds is abandoned: no copy of version 0.1.0 stands still for a day.
 const DRAFT_AGE: i64 = 24 * 60 * 60;
 
 /// Levels of a tree in which changes are looked for. Each level takes memory of the thread, and tenants make trees.
 pub(super) const DEEPEST: usize = 256;
 
-/// Removes what may go now. `policy` says for how long deleted volumes are kept, which the names of 0.1.0 do not say.
-/// Answers whether something is left, with what could not be removed.
+/// Removes what may be removed now. `policy` says how long deleted volumes are kept, because the names that 0.1.0 gave do not say it.
+/// Returns whether something is left, and why it could not be removed.
 pub(super) fn sweep(state: &StateDir, policy: ExportPolicy) -> (bool, Vec<Error>) {
     let retention = i64::try_from(policy.trash_retention.as_secs()).unwrap_or(i64::MAX);
     let (mut left, mut failures) = (false, Vec::new());
@@ -46,7 +46,7 @@ fn sweep_folder(
     for entry in entries {
         let oldest_kept = now.saturating_sub(age);
         let is_young = match folder {
-            // Renaming a directory sets its ctime, so it is not older than its deletion.
+            // The deletion renamed the directory, and that set its ctime. So the ctime is not before the deletion.
             "trash" => changed(&dir, &entry)?.is_some_and(|time| age > 0 && time.seconds >= oldest_kept),
             _ => changed_since(&dir, &entry, oldest_kept, DEEPEST)?,
         };

@@ -16,3 +16,4 @@ pub mod record;
 mod records;
 pub mod snapshots;
 pub mod state_dir;
+pub mod whole_share;

@@ -1,5 +1,5 @@
-//! The exports this process has mounted: one mount for each export and set of NFS options, shared by all
-//! volumes on it, made at first use and let go of some time after the last.
+//! The exports that this process has mounted. There is one mount for each export and set of NFS options, and all volumes of the export share
+//! it. An export is mounted when it is first used, and unmounted some time after it was last used.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -13,12 +13,13 @@ use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, NfsSource, 
 
 use crate::volume::error::Result;
 use crate::volume::name::export::ExportRef;
+use crate::volume::name::reach::Reach;
 use crate::volume::policy::settings::{ExportPolicy, ResolvedExport};
 use crate::volume::share::process_dir::ABANDONED_AFTER;
 use crate::volume::share::reaper::Reaper;
 use crate::volume::share::state_dir::StateDir;
 
-/// For how long a count of promises that nobody uses is taken for right.
+/// How long the sum of all capacities counts as right if nobody uses it.
 const COUNT_HOLDS: Duration = Duration::from_mins(1);
 
 /// All mounted exports.
@@ -26,7 +27,7 @@ pub struct Exports {
     mounter: Arc<dyn Mounter>,
     linger: Duration,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
-    /// Exports that were named inline, since the process began.
+    /// The exports that were named inline since the process began.
     inline_used: Mutex<BTreeSet<ExportRef>>,
     abandoned_after: Duration,
 }
@@ -34,10 +35,10 @@ pub struct Exports {
 /// Where the export is, and how it is mounted.
 type Key = (Vec<NfsSource>, NfsOptions);
 
-/// Locked while the export is being mounted, so that many first users make one mount.
+/// It is locked while the export is being mounted, so that calls that begin at the same time make one mount.
 type Slot = Mutex<Option<Arc<MountedExport>>>;
 
-/// One mounted export. Whoever holds it may use its handles; they outlive the mount itself.
+/// One mounted export. Its handles stay usable after it is unmounted.
 pub struct MountedExport {
     root: ExportRoot,
     state: Mutex<Option<Arc<StateDir>>>,
@@ -49,12 +50,12 @@ pub struct MountedExport {
     copy_support: Support,
 }
 
-/// What is promised on one export, however often it is mounted.
+/// The capacity of all volumes on one export. Its mounts share this.
 #[derive(Default)]
 struct Promises {
-    /// Held from the look at what is left until the promise is written.
+    /// Held from the check of the free capacity until the record of the new volume is written.
     turn: Mutex<()>,
-    /// Bytes promised to all volumes, once somebody has wanted to know, and when that was last right.
+    /// The sum of all capacities in bytes, and when it was last used. `None` until it is needed for the first time.
     sum: Mutex<Option<(u64, Instant)>>,
 }
 
@@ -71,7 +72,7 @@ impl MountedExport {
         &self.root.mount_point
     }
 
-    /// The driver's own directory on the share. It is made if it is not there.
+    /// The driver's own directory on the share. It is created if it does not exist.
     pub fn state(&self) -> Result<Arc<StateDir>> {
         let mut state = self.state.lock();
         match &*state {
@@ -82,7 +83,7 @@ impl MountedExport {
         }
     }
 
-    /// As [`Self::state`], but `None` if this driver has never made anything on the share.
+    /// The driver's own directory on the share, or `None` if it does not exist. Creates nothing.
     pub fn existing_state(&self) -> Result<Option<Arc<StateDir>>> {
         let mut state = self.state.lock();
         if state.is_none() {
@@ -92,13 +93,13 @@ impl MountedExport {
         Ok(state.clone())
     }
 
-    /// The right to make a promise on this export. One call at a time has it.
+    /// Lets one call at a time check the free capacity of the export and reserve some of it.
     pub fn promise_turn(&self) -> MutexGuard<'_, ()> {
         self.promises.turn.lock()
     }
 
-    /// Bytes promised to all volumes with a record. Reads every record the first time, and keeps count from then on; a
-    /// count that has not been used for a while is made revalidate, since another controller may have taken over meanwhile.
+    /// The sum of the capacities of all volumes in bytes. The first call reads every record. After that the sum is updated at each change. A
+    /// sum that has not been used for a while is computed again, because another controller may have changed volumes meanwhile.
     pub fn promised(&self, state: &StateDir) -> Result<u64> {
         let mut promised = self.promises.sum.lock();
         let sum = match *promised {
@@ -109,39 +110,39 @@ impl MountedExport {
         Ok(sum)
     }
 
-    /// Says that a volume's promise has changed from `before` to `after` bytes.
+    /// Updates the sum after the capacity of a volume has changed from `before` to `after` bytes.
     pub fn promised_changed(&self, before: u64, after: u64) {
         if let Some((sum, _)) = self.promises.sum.lock().as_mut() {
             *sum = sum.saturating_sub(before).saturating_add(after);
         }
     }
 
-    /// How files are copied within this export, as far as that is known.
+    /// Which ways to copy files within this export the server supports, as far as that is known.
     pub fn copy_support(&self) -> &Support {
         &self.copy_support
     }
 
-    /// Whether it is the same directory on the same server, however it is mounted.
+    /// Whether both are mounts of one export, even if their options differ.
     pub fn is_same_export(&self, other: &Self) -> bool {
         self.key.0 == other.key.0
     }
 
-    /// Has what earlier processes left removed, unless that has begun already.
+    /// Starts the reaper, unless it runs already. It removes what earlier processes have left.
     pub fn reap_once(&self, state: &Arc<StateDir>, legacy: ExportPolicy) {
         if self.reaper.lock().is_none() {
             self.reap(state, Some(legacy));
         }
     }
 
-    /// Has what is deleted and what is abandoned removed in the background. `legacy` is for what version 0.1.0 has deleted
-    /// ([`Reaper::wake`]). A thread that cannot be started is tried again at the next call.
+    /// Starts a sweep of the reaper, which removes what is deleted or abandoned in the background. `legacy` is for what version 0.1.0 has
+    /// deleted ([`Reaper::wake`]). If its thread cannot be started, the next call tries that again.
     pub fn reap(&self, state: &Arc<StateDir>, legacy: Option<ExportPolicy>) {
         let mut reaper = self.reaper.lock();
         if reaper.is_none() {
             match Reaper::start(Arc::clone(state)) {
                 Ok(started) => *reaper = Some(started),
                 Err(error) => {
-                    tracing::error!(%error, "cannot start the reaper; deleted volumes are removed after the next try");
+                    tracing::error!(%error, "cannot start the reaper; the next deletion tries again, and deleted volumes stay until then");
                     return;
                 }
             }
@@ -153,7 +154,7 @@ impl MountedExport {
 }
 
 impl Exports {
-    /// Exports are mounted by `mounter`, and let go of when nothing has used them for `linger`.
+    /// `mounter` mounts the exports. An export that nothing has used for `linger` is unmounted.
     #[must_use]
     pub fn new(mounter: Arc<dyn Mounter>, linger: Duration) -> Self {
         Self {
@@ -165,7 +166,7 @@ impl Exports {
         }
     }
 
-    /// Sets after how long without a sign of life another process counts as dead, and this one to others.
+    /// Sets the time without a sign of life after which another process counts as dead, and this one counts as dead for others.
     #[must_use]
     pub fn with_abandoned_after(self, abandoned_after: Duration) -> Self {
         Self { abandoned_after, ..self }
@@ -177,8 +178,8 @@ impl Exports {
         self.abandoned_after
     }
 
-    /// Does `work` with the export mounted with `options`. If the server no longer knows the handles the mount
-    /// began with, it is mounted anew and `work` is done again.
+    /// Does `work` with the export, mounted with `options`. If the server no longer knows the file handles of the mount, the export is mounted
+    /// again and `work` is done a second time.
     pub fn with<T>(
         &self,
         export: &ResolvedExport,
@@ -190,7 +191,7 @@ impl Exports {
         step::begin(format!("a request to {}", mounted.share().label()));
         match work(&mounted) {
             Err(error) if error.is_stale() => {
-                tracing::warn!(export = %export.id, error = %error, "stale handle; mounting the export anew");
+                tracing::warn!(export = %export.id, error = %error, "the server no longer knows the file handles of the export; mounting it again");
                 self.forget(&key, &mounted)?;
                 work(self.mount(&export.id, &key)?.as_ref())
             }
@@ -198,8 +199,9 @@ impl Exports {
         }
     }
 
-    /// Does `work` with the export mounted with whatever options it is mounted with, or else with `options`: for
-    /// calls that name a volume by its handle alone.
+    /// Does `work` with the export. If it is mounted already, with whatever options, `work` gets that mount. Otherwise it is mounted with
+    /// `options`. This is for calls that know only the handle of a volume.
+    /// If `options` say how to reach the server, only a mount that has reached it like this is used: another port can be another server.
     pub fn with_any<T>(
         &self,
         export: &ResolvedExport,
@@ -211,7 +213,10 @@ impl Exports {
             .slots
             .lock()
             .iter()
-            .find(|((sources, _), slot)| sources == &export.sources && mounted(slot))
+            .find(|((sources, other), slot)| {
+                let will_do = Reach::of(options).is_met_by(&Reach::of(other));
+                sources == &export.sources && will_do && mounted(slot)
+            })
             .map(|((_, options), _)| options.clone());
         self.with(export, present.as_ref().unwrap_or(options), work)
     }
@@ -244,7 +249,7 @@ impl Exports {
         Ok(mounted)
     }
 
-    /// The promises of the export at these sources, shared with its other mounts.
+    /// The sum of capacities of the export with these addresses, which its other mounts may have already.
     fn promises_of(&self, sources: &[NfsSource]) -> Arc<Promises> {
         let slots = self.slots.lock();
         let same = slots.iter().filter(|((own, _), _)| own == sources);
@@ -256,7 +261,7 @@ impl Exports {
     fn forget(&self, key: &Key, stale: &Arc<MountedExport>) -> Result<()> {
         let Some(slot) = self.slots.lock().get(key).cloned() else { return Ok(()) };
         let mut slot = slot.lock();
-        // Another call may have mounted anew already.
+        // Another call may have mounted the export again already.
         if slot.as_ref().is_some_and(|mounted| Arc::ptr_eq(mounted, stale)) {
             *slot = None;
             self.mounter.release_export(&stale.root)?;
@@ -270,8 +275,8 @@ impl Exports {
         self.inline_used.lock().clone()
     }
 
-    /// Lets go of every export that neither a call nor a published volume has used for the linger time before
-    /// `now`. To be called now and then. Asks no server anything.
+    /// Unmounts every export that neither a call nor a published volume has used for the linger time before `now`. The caller calls this
+    /// regularly. Sends no request to a server.
     pub fn release_idle(&self, now: Instant) -> Result<(), Vec<SysError>> {
         let slots: Vec<_> =
             self.slots.lock().iter().map(|(key, slot)| (key.0[0].clone(), Arc::clone(slot))).collect();
@@ -282,15 +287,15 @@ impl Exports {
         let own: HashSet<PathBuf> = slots.iter().filter_map(|(_, slot)| mount_point_of(slot)).collect();
         let mut failures = Vec::new();
         for (export, slot) in slots {
-            // Locked: it is being mounted, so it is in use.
+            // A locked slot means that the export is being mounted, so it is in use.
             let Some(mut slot) = slot.try_lock() else { continue };
             let idle = slot.as_ref().is_some_and(|mounted| self.is_idle(mounted, &table, &own, now));
             let unused = slot.take_if(|_| idle);
-            // Whoever needs the export meanwhile mounts it revalidate, and does not wait for this.
+            // A call that needs the export meanwhile mounts it again, and does not wait for the unmount.
             drop(slot);
             if let Some(mounted) = unused {
                 match self.mounter.release_export(&mounted.root) {
-                    Ok(()) => tracing::info!(export = %export, "export unused, let go"),
+                    Ok(()) => tracing::info!(export = %export, "export unmounted, because it was not used"),
                     Err(error) => failures.push(error),
                 }
             }
@@ -305,7 +310,7 @@ impl Exports {
         own: &HashSet<PathBuf>,
         now: Instant,
     ) -> bool {
-        // All mounts of one superblock have one device number; those that are not the driver's are volumes.
+        // All mounts of one superblock have the same device number. Those that are not exports of the driver are published volumes.
         let device = table.at(mounted.mount_point()).map(|mount| &mount.device);
         let published =
             table.iter().any(|mount| Some(&mount.device) == device && !own.contains(&mount.mount_point));

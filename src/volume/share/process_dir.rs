@@ -1,9 +1,9 @@
-//! The directory that a process has on a share while it works there: `processes/<host>.<unique>/`.
+//! The directory of a process on a share: `processes/<host>.<unique>/`.
 //!
-//! What the process makes or removes lies in there, under names that nobody else gives. As long as there is such an entry,
-//! the process touches the file `alive` beside it every few seconds. Another process that sees an entry for a while, and
-//! `alive` unchanged all that time, takes the entry away by renaming it (`abandoned.rs`). So the last step of a maker,
-//! which renames the entry too, fails if the maker was taken for dead, and a draft is never finished and removed at once.
+//! It contains what the process is creating or removing, under names that no other process uses. While there is such an entry, the process
+//! touches the file `alive` beside it every few seconds. Another process that sees an entry for some time, and `alive` unchanged all that
+//! time, takes the entry over by renaming it (`abandoned.rs`). The last step of the process that creates something renames the entry too,
+//! so it fails if the process was taken for dead. So no draft is both finished and removed.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,21 +23,21 @@ use crate::volume::error::{Error, Result, explain_denied, several};
 
 /// The folder of the state directory in which the processes have their directories.
 pub(super) const FOLDER: &str = "processes";
-/// The sign of life.
+/// The file that is the sign of life.
 pub(super) const ALIVE: &str = "alive";
-/// After how long without a sign of life a process counts as dead, unless the command line says otherwise.
+/// A process without a sign of life counts as dead after this time, unless the command line sets another time.
 pub const ABANDONED_AFTER: Duration = Duration::from_mins(1);
-/// Signs of life in the time after which a process counts as dead. Several may be late or lost.
+/// How many signs of life a process gives in the time after which it counts as dead. So several may be late or lost.
 const SIGNS: u32 = 6;
-/// Nobody but the driver has any business in there.
+/// Only the driver may use these directories.
 const MODE: u32 = 0o700;
-/// Bytes of a host name in the name of a process's directory.
+/// How many bytes of the host name are in the name of the directory of a process.
 const LONGEST_HOST: usize = 64;
 
-/// What a process says about itself in `alive`. A later version may add fields.
+/// The content of `alive`. A later version may add fields.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Sign {
-    /// After this long without a change of the file the process counts as dead.
+    /// The process counts as dead when the file has not changed for this many milliseconds.
     pub(super) abandoned_after_ms: u64,
 }
 
@@ -45,10 +45,10 @@ pub(super) struct Sign {
 #[derive(Debug)]
 pub(in crate::volume) struct ProcessDir {
     own: Arc<Own>,
-    /// When it is dropped, the thread that gives the signs of life ends. `None`: it could not be started yet.
+    /// When this is dropped, the thread that gives the signs of life ends. `None` if the thread could not be started yet.
     signs: Mutex<Option<Sender<()>>>,
     interval: Duration,
-    /// When the directory was last known to be there.
+    /// When the directory was last known to exist.
     seen: Mutex<Instant>,
 }
 
@@ -62,7 +62,7 @@ struct Own {
 }
 
 impl ProcessDir {
-    /// Makes the directory below the state directory `top`. NFS requests: LOOKUP and ACCESS of the folder, MKDIR, ACCESS,
+    /// Creates the directory below the state directory `top`. NFS requests: LOOKUP and ACCESS of the folder, MKDIR, ACCESS,
     /// and 5 to write `alive`.
     pub(super) fn make(top: &Dir, abandoned_after: Duration) -> Result<Arc<Self>> {
         let processes = top.open_or_make_dir(FOLDER, MODE).map_err(explain_denied)?;
@@ -87,8 +87,8 @@ impl ProcessDir {
         Ok(Arc::new(process))
     }
 
-    /// Starts the thread that gives the signs of life, unless it runs. Without it others may take this process for dead, so
-    /// that its copies fail, but nothing is lost. It is tried again at the next draft.
+    /// Starts the thread that gives the signs of life, unless it runs already. Without the thread, other processes may take this one for
+    /// dead. Then its copies fail, but no data is lost. The next draft tries again to start the thread.
     fn start_signs(&self) {
         let mut signs = self.signs.lock();
         if signs.is_some() {
@@ -103,34 +103,35 @@ impl ProcessDir {
         }
     }
 
-    /// Removes the directory, which must hold nothing any more. Dropping does the same in the background.
+    /// Removes the directory, which must be empty. When this value is dropped, the same happens in the background.
     pub(super) fn remove(&self) -> Result<()> {
         self.lose();
         self.own.end()
     }
 
-    /// Its name in the folder of processes.
+    /// The name of the directory in the folder of processes.
     pub(super) fn name(&self) -> &str {
         &self.own.name
     }
 
-    /// Its handle.
+    /// The handle of the directory.
     pub(super) fn dir(&self) -> &Dir {
         &self.own.dir
     }
 
-    /// Whether another process has taken this one for dead. A new directory is needed then.
+    /// Whether another process has taken this one for dead. Then this process needs a new directory.
     pub(super) fn is_lost(&self) -> bool {
         self.own.lost.load(Ordering::SeqCst)
     }
 
-    /// Whether the directory can be used. After a rest it is looked at again, since another process may have removed it.
+    /// Whether the directory can be used. If it has not been used for some time, this asks the server, because another process may have
+    /// removed the directory.
     pub(super) fn is_there(&self) -> bool {
         let mut seen = self.seen.lock();
         if seen.elapsed() > self.interval * SIGNS {
             match self.dir().fresh_entry(ALIVE) {
                 Ok(Some(_)) => {}
-                // Whoever uses the directory gets the reason.
+                // The next use of the directory fails for the same reason and reports it.
                 Err(error) if !error.is_not_found() && !error.is_stale() => {}
                 _ => self.lose(),
             }
@@ -139,7 +140,7 @@ impl ProcessDir {
         !self.is_lost()
     }
 
-    /// Says that an entry, or the directory, is not there any more.
+    /// Records that an entry, or the directory itself, does not exist any more.
     pub(super) fn lose(&self) {
         self.own.lost.store(true, Ordering::SeqCst);
     }
@@ -151,7 +152,7 @@ impl ProcessDir {
         Ok(status.map_or(0, |status| status.attributes.mtime.seconds))
     }
 
-    /// Entries that this process has left behind: a step of it failed, and so did their removal.
+    /// The entries that no draft of this process uses. They are left from a step that failed and whose cleanup failed, too.
     pub(super) fn left_behind(&self) -> Result<Vec<String>> {
         let entries = self.dir().entries(usize::MAX)?;
         let held = self.own.held.lock();
@@ -159,7 +160,7 @@ impl ProcessDir {
         Ok(names.filter(|name| name != ALIVE && !held.contains(name)).collect())
     }
 
-    /// The right to work on the entry `name`, which this process alone gives.
+    /// Reserves the name `name` in the directory for a new entry. No other process uses it.
     pub(super) fn hold(self: &Arc<Self>, name: String) -> Draft {
         self.own.held.lock().insert(name.clone());
         self.start_signs();
@@ -174,7 +175,7 @@ impl ProcessDir {
 }
 
 impl Own {
-    /// Gives signs of life while there is something in the directory. Removes the directory in the end.
+    /// Gives signs of life while the directory has entries. Removes the directory when the process does not need it any more.
     fn live(&self, ended: &Receiver<()>, interval: Duration) {
         while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
             if self.held.lock().is_empty() {
@@ -188,7 +189,7 @@ impl Own {
             }
         }
         if let Err(error) = self.end() {
-            tracing::debug!(%error, "the directory of this process is left to others");
+            tracing::debug!(%error, "cannot remove the directory of this process; another process will remove it");
         }
     }
 
@@ -203,12 +204,12 @@ impl Own {
     }
 }
 
-/// Something that this process makes or removes in its directory. Signs of life are given until it is dropped.
+/// An entry that this process is creating or removing in its directory. The process gives signs of life until this is dropped.
 #[derive(Debug)]
 pub(in crate::volume) struct Draft {
     process: Arc<ProcessDir>,
     name: String,
-    /// Inode number of the directory that was made.
+    /// The inode number of the directory, once it has been created.
     inode: OnceLock<u64>,
 }
 
@@ -223,7 +224,7 @@ impl Draft {
         &self.name
     }
 
-    /// Makes the entry as a directory. Two NFS requests: MKDIR and ACCESS.
+    /// Creates the entry as a directory. Two NFS requests: MKDIR and ACCESS.
     pub(in crate::volume) fn make_dir(&self, mode: u32) -> Result<Dir> {
         let opened = self.dir().make_dir(&self.name, mode).and_then(|()| self.dir().open_dir(&self.name));
         let dir = opened.inspect_err(|error| self.process.note(error)).map_err(explain_denied)?;
@@ -231,7 +232,7 @@ impl Draft {
         Ok(dir)
     }
 
-    /// Makes the entry as a file, and keeps it open.
+    /// Creates the entry as a file with this content, and keeps the file open.
     pub(super) fn write(&self, content: &[u8]) -> Result<HeldFile> {
         self.dir()
             .create_held(&self.name, content)
@@ -239,11 +240,11 @@ impl Draft {
             .map_err(explain_denied)
     }
 
-    /// Moves the finished directory to its place. One RENAME. It replaces an empty directory there. Fails with
-    /// [`Error::Busy`] if this process was taken for dead meanwhile.
+    /// Moves the finished directory to its place, with one RENAME. An empty directory in that place is replaced. Fails with [`Error::Busy`]
+    /// if another process has taken this one for dead.
     ///
-    /// An error of RENAME does not tell the outcome: the reply to a first request may be lost, and the request that is
-    /// sent again finds nothing to rename. So after an error the identity of what is in the place decides.
+    /// If RENAME returns an error, it may have been done nevertheless: when the reply is lost, the client sends the request again, and
+    /// the second one finds nothing to rename. So after an error, the inode number of the entry in that place decides.
     pub(in crate::volume) fn place(&self, to: &Dir, name: &str) -> Result<()> {
         let Err(error) = self.dir().rename(&self.name, to, name) else { return Ok(()) };
         let placed = to.fresh_entry(name).ok().flatten();
@@ -253,13 +254,13 @@ impl Draft {
         self.process.note(&error);
         if error.is_not_found() {
             return Err(Error::Busy(format!(
-                "{error}: another process took this one for dead and removed what was being made; ask again"
+                "{error}: another process took this one for dead and removed what was being created; ask again"
             )));
         }
         Err(error.into())
     }
 
-    /// Removes the entry, which is a file. One REMOVE.
+    /// Removes the entry, which is a file, with one REMOVE.
     pub(super) fn remove_file(&self) -> Result<()> {
         match self.dir().remove_file(&self.name) {
             Err(error) if !error.is_not_found() => Err(error.into()),
@@ -267,7 +268,7 @@ impl Draft {
         }
     }
 
-    /// Removes the entry with all that is in it. What cannot be removed now is removed later, and is an error.
+    /// Removes the entry with everything in it. If something cannot be removed, this is an error, and the reaper removes it later.
     pub(in crate::volume) fn remove(&self) -> Result<()> {
         self.remove_at(&Pace::new(None))
     }
@@ -284,12 +285,12 @@ impl Drop for Draft {
     }
 }
 
-/// What another process's sign of life says: it is alive if this changes.
+/// The time of the sign of life in the directory of a process. The process is alive if this changes.
 pub(super) fn sign_of(dir: &Dir) -> Result<Option<Time>, SysError> {
     Ok(dir.fresh_entry(ALIVE)?.map(|status| status.attributes.mtime))
 }
 
-/// The name of a host or of a node as a part of a file name.
+/// The name of a host or of a node in a form that can be a part of a file name.
 pub(super) fn plain(host: &str) -> String {
     let is_plain = |byte: &char| byte.is_ascii_alphanumeric() || *byte == '-';
     host.chars().filter(is_plain).take(LONGEST_HOST).collect()

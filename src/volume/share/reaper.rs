@@ -19,16 +19,16 @@ use crate::volume::share::nodes::silent::SilentNodes;
 use crate::volume::share::process_dir::Draft;
 use crate::volume::share::state_dir::StateDir;
 
-/// How long after a sweep that left something behind the next one begins.
+/// When something could not be removed, the next sweep begins after this time.
 const RETRY: Duration = Duration::from_mins(1);
-/// Looks at other processes in the time after which they count as dead.
+/// How often a reaper looks at the other processes in the time after which a silent process counts as dead.
 const LOOKS: u32 = 4;
 
-/// Removes deleted directories of one share, in a thread of its own: what hangs there hangs nothing else. It ends when this
-/// value is dropped and the sweep under way is over.
+/// Removes the deleted directories of one share in a thread of its own, so that a server that hangs stops nothing else. When this value
+/// is dropped, the thread ends after its present sweep.
 ///
-/// Any number of reapers, of any processes, work on a share at once. What one removes it first renames to its own process's
-/// directory, so every entry has one remover, and if that is killed, another takes over.
+/// Any number of reapers of any number of processes work on one share at the same time. A reaper first renames what it removes to the
+/// directory of its own process. So each entry is removed by one reaper. If its process is killed, another one takes the entry over.
 pub(super) struct Reaper {
     wake: Sender<Option<ExportPolicy>>,
     pending: Arc<AtomicBool>,
@@ -46,20 +46,20 @@ impl Reaper {
         Ok(Self { wake, pending })
     }
 
-    /// Says that there may be something to remove. `legacy` says what is promised for what version 0.1.0 has deleted; who
-    /// does not know it gives `None`, and leaves that to others.
+    /// Starts a sweep. `legacy` is the policy for what version 0.1.0 has deleted. With `None` the sweep uses the policy of an earlier call,
+    /// or leaves those directories alone if there was none.
     pub(super) fn wake(&self, legacy: Option<ExportPolicy>) {
         self.pending.store(true, Ordering::SeqCst);
         // The thread ends only after this value is dropped, unless it has panicked.
         if self.wake.send(legacy).is_err() {
             self.pending.store(false, Ordering::SeqCst);
             tracing::error!(
-                "the driver has a bug: its reaper is gone, and deleted volumes stay until the next start"
+                "the driver has a bug: its reaper has ended, and deleted volumes stay until the driver starts again"
             );
         }
     }
 
-    /// Whether there is something left to remove, for all that is known.
+    /// Whether something is left to remove, as far as this process knows.
     #[must_use]
     pub(super) fn is_pending(&self) -> bool {
         self.pending.load(Ordering::SeqCst)
@@ -79,7 +79,7 @@ impl Work {
     }
 
     fn run(&mut self, woken: &Receiver<Option<ExportPolicy>>, pending: &AtomicBool) {
-        // How long until the next sweep, unless somebody wakes the thread before.
+        // The time until the next sweep, unless somebody wakes the thread earlier.
         let mut pause = None;
         loop {
             let next = match pause {
@@ -91,11 +91,11 @@ impl Work {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(legacy) => self.legacy = legacy.or(self.legacy),
             }
-            // Several deletions need one sweep.
+            // One sweep is enough for several deletions.
             while let Ok(legacy) = woken.try_recv() {
                 self.legacy = legacy.or(self.legacy);
             }
-            // Set before the sweep looks: what comes after it looked sets it again.
+            // This comes before the sweep, so that whatever is deleted during the sweep sets it again.
             pending.store(false, Ordering::SeqCst);
             pause = self.sweep();
             if pause.is_some() {
@@ -104,7 +104,7 @@ impl Work {
         }
     }
 
-    /// Removes what may go. Answers when to look again; `None` if nothing is left.
+    /// Removes what may be removed. Returns the time until the next sweep, or `None` if nothing is left.
     fn sweep(&mut self) -> Option<Duration> {
         let (state, mut failures, mut pauses) = (Arc::clone(&self.state), Vec::new(), Vec::new());
         for findings in [self.sightings.look(&state), self.silent.look(&state)] {
@@ -131,14 +131,14 @@ impl Work {
         }
         if let Some(first) = failures.first() {
             let share = state.label();
-            tracing::warn!(share, count = failures.len(), %first, "not all could be removed; it is tried again");
+            tracing::warn!(share, count = failures.len(), %first, "some of what is deleted could not be removed; the driver tries again");
             pauses.push(RETRY);
         }
         pauses.into_iter().min()
     }
 }
 
-/// Removes the deleted directories that are due. Answers when the next one is.
+/// Removes the deleted directories that are due. Returns the time until the next one is due.
 fn sweep_deleted(state: &StateDir, failures: &mut Vec<Error>) -> Result<Option<Duration>> {
     let Some(deleted) = state.existing_deleted()? else { return Ok(None) };
     let mut now = None;
@@ -175,13 +175,14 @@ fn sweep_deleted(state: &StateDir, failures: &mut Vec<Error>) -> Result<Option<D
     Ok(next.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
 }
 
-/// Puts a directory back that is not the one that was to be deleted: the process that moved it had slept, and was killed
-/// before it put it back itself.
+/// Puts back a directory that was moved away instead of the one that was meant. This happens when a process stops for a long time just
+/// before it moves a directory, and is killed before it can put the directory back itself.
 fn put_back(state: &StateDir, deleted: &Dir, name: &str, terms: &Terms) -> Result<()> {
     let Some(sub_dir) = state.path_of_claim(&terms.claim)? else {
         let path = format!("{}/{name}", deleted.label());
         return Err(Error::Precondition(format!(
-            "{path}: this is not the directory that was to be deleted, and no volume has its path; it is left as it is"
+            "{path}: this is not the directory that was to be deleted, and no volume has its path, so the driver does not remove \
+             it; look at it, and move or remove it by hand"
         )));
     };
     if find_directory(&state.share, &sub_dir)?.is_some() {
@@ -189,11 +190,11 @@ fn put_back(state: &StateDir, deleted: &Dir, name: &str, terms: &Terms) -> Resul
     }
     let (parent, last) = sub_dir.split();
     let parent = state.share.open_place(parent.unwrap_or("."))?;
-    tracing::warn!(share = state.label(), directory = %sub_dir, "put back what was moved away by mistake");
+    tracing::warn!(share = state.label(), directory = %sub_dir, "put back a directory that was moved away by mistake");
     Ok(deleted.rename(name, &parent, last)?)
 }
 
-/// Removes what this process has left behind.
+/// Removes what earlier steps of this process have left in its directory.
 fn sweep_own(state: &StateDir, failures: &mut Vec<Error>) -> Result<()> {
     let Some(process) = state.own_process() else { return Ok(()) };
     for name in process.left_behind()? {

@@ -1,49 +1,52 @@
-//! The record of a volume: what the driver promised when it made it.
+//! The record of a volume: what the driver knows of the volume.
 
 use serde::{Deserialize, Serialize};
 
 use crate::volume::error::{Error, Result};
+use crate::volume::name::reach::Reach;
 use crate::volume::name::source::Source;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::name::sub_dir::SubDirError;
 use crate::volume::on_delete::OnDelete;
 use crate::volume::policy::parameters::Ownership;
 
-/// Largest record file that is read, in bytes; the ones written are a few hundred.
+/// The largest record file that is read, in bytes. The files that the driver writes have a few hundred bytes.
 pub const LONGEST_RECORD: u64 = 64 * 1024;
 
-/// What is kept of one volume, as `volumes/<key>.json` in the state directory. Fields a later version adds are
-/// kept out of this version's way: an unknown field is an error, so that an old driver does not act on half of
-/// what it should know.
+/// The content of `volumes/<key>.json` in the state directory. A later version may add fields. An unknown field is an error, so that
+/// this version does not work with a volume that it only half understands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
     /// `CreateVolumeRequest.name`.
     pub name: String,
-    /// Directory relative to the share.
+    /// The path of the directory, relative to the share.
     #[serde(with = "sub_dir_text")]
     pub sub_dir: SubDir,
-    /// Bytes promised; 0 if none were asked for.
+    /// The capacity in bytes; 0 if none was asked for.
     pub capacity_bytes: u64,
-    /// What becomes of the directory in the end.
+    /// What happens to the directory when the volume is deleted.
     pub on_delete: OnDelete,
-    /// Whose it was made.
+    /// Owner, group and mode of the directory.
     pub ownership: Ownership,
     /// Whether each publish mounts the directory itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub direct_mount: bool,
-    /// What it was filled with when it was made.
+    /// With which options its export is reached, which are a part of its handle.
+    #[serde(default, skip_serializing_if = "Reach::is_empty")]
+    pub reach: Reach,
+    /// What the volume was filled with when it was created; `None` if it began empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
     /// Whether the directory existed before the volume, and the volume took it over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub found: bool,
-    /// When it was made: seconds since 1970-01-01 UTC.
+    /// When the volume was created, in seconds since 1970-01-01 UTC by the clock of the controller.
     pub created: u64,
 }
 
 impl Record {
-    /// Reads a record file. `path` is for the message.
+    /// Parses a record file. `path` is used in messages.
     pub fn from_json(json: &[u8], path: &str) -> Result<Self> {
         let bad = |e: serde_json::Error| Error::BadRecord { path: path.to_owned(), reason: e.to_string() };
         serde_json::from_slice(json).map_err(bad)
@@ -58,7 +61,7 @@ impl Record {
 
 /// The content of a record file of any kind.
 pub(in crate::volume) fn content_of(record: &impl Serialize) -> Vec<u8> {
-    // Only a map with keys that are no text could fail.
+    // Only a map whose keys are not texts could fail.
     let mut json = serde_json::to_vec_pretty(record).expect("a record has text keys only");
     json.push(b'\n');
     json
@@ -91,6 +94,7 @@ mod tests {
             on_delete: OnDelete::Archive,
             ownership: Ownership { mode: 0o2770, uid: Some(1000), gid: None },
             direct_mount: false,
+            reach: Reach::parse("port=20490,vers=4.1").unwrap(),
             source: Some(Source::Snapshot("fast#snapshot-1".to_owned())),
             found: true,
             created: 1_700_000_000,
@@ -100,6 +104,15 @@ mod tests {
     #[test]
     fn a_record_reads_back_as_it_was_written() {
         assert_eq!(Record::from_json(&record().to_json(), "r").unwrap(), record());
+    }
+
+    #[test]
+    fn a_record_with_other_options_than_those_to_reach_the_server_is_refused() {
+        let json = String::from_utf8(record().to_json()).unwrap();
+        for options in ["hard", "addr=1.2.3.4", "port=20490,hard", ""] {
+            let json = json.replace("port=20490,vers=4.1", options);
+            assert!(Record::from_json(json.as_bytes(), "r").is_err(), "{options}");
+        }
     }
 
     #[test]

@@ -125,6 +125,7 @@ pub(super) fn file_of(key: &VolumeKey) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::volume::name::reach::Reach;
     use crate::volume::name::sub_dir::SubDir;
     use crate::volume::on_delete::OnDelete;
     use crate::volume::policy::parameters::Ownership;
@@ -138,6 +139,7 @@ mod tests {
             on_delete: OnDelete::Delete,
             ownership: Ownership::default(),
             direct_mount: false,
+            reach: Reach::default(),
             source: None,
             found: false,
             created: 0,

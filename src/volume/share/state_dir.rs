@@ -1,7 +1,18 @@
-//! The driver's own directory at the top of a share: records, deleted directories, and directories of processes.
+//! The driver's own directory at the top of a share, `.nfs-subdir-csi/`. All else on the share belongs to the tenants.
 //!
-//! It is the driver's only memory. A record appears and changes as a whole or not at all: it is written under a
-//! name of its own, synced, and then linked or renamed into place.
+//! ```text
+//! volumes/     the record of each volume                       share/record.rs
+//! claims/      which volume has which directory, and           share/claims/
+//! inside/      which volumes are inside of which directory
+//! snapshots/   snapshots, each with its record and its tree    share/snapshots/
+//! groups/      groups of snapshots
+//! ephemeral/   volumes that exist as long as their pod         node/ephemeral.rs
+//! processes/   what each process is creating or removing       share/process_dir.rs
+//! deleted/     what the reaper removes, and when               share/deleted.rs
+//! ```
+//!
+//! The driver stores everything it knows there. A new record is written to a draft and then linked into place, so it is never incomplete. A
+//! record that changes is written in place with one WRITE.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,27 +32,27 @@ use crate::volume::share::deleted::{self, Terms};
 use crate::volume::share::process_dir::{ABANDONED_AFTER, Draft, ProcessDir};
 use crate::volume::share::record::Record;
 
-/// Where the records of volumes are.
+/// The folder of the records of volumes.
 const VOLUMES: &str = "volumes";
-/// Nobody but the driver has any business in there; directories of deleted volumes lie in it.
+/// Only the driver may use the directory, because it contains the data of deleted volumes.
 const MODE: u32 = 0o700;
 
-/// Handles of the state directory's parts, and the directory that this process has there.
+/// The handles of the folders in the state directory, and the directory of this process in it.
 #[derive(Debug)]
 pub struct StateDir {
     top: Dir,
     pub(super) share: Dir,
     pub(super) volumes: Dir,
-    /// Further parts that were used, by name.
+    /// The other folders that have been used, by name.
     parts: Mutex<HashMap<&'static str, Arc<Dir>>>,
-    /// Whether all records are known to have their claims.
+    /// Whether all records are known to have claims.
     pub(super) claims_complete: AtomicBool,
     process: Mutex<Option<Arc<ProcessDir>>>,
     abandoned_after: Duration,
 }
 
 impl StateDir {
-    /// Opens the state directory of a share. `None` if the driver has never made a volume there. Changes nothing.
+    /// Opens the state directory of a share. Returns `None` if it does not exist. Changes nothing.
     pub fn open(share: &Dir) -> Result<Option<Self>> {
         let opened = share.open_dir(STATE_DIR).and_then(|top| Ok((top.open_dir(VOLUMES)?, top)));
         match opened {
@@ -51,7 +62,7 @@ impl StateDir {
         }
     }
 
-    /// Opens the state directory of a share, and makes what is missing of it.
+    /// Opens the state directory of a share. Creates it if it does not exist.
     pub fn create(share: &Dir) -> Result<Self> {
         let top = share.open_or_make_dir(STATE_DIR, MODE).map_err(explain_denied)?;
         let volumes = top.open_or_make_dir(VOLUMES, MODE).map_err(explain_denied)?;
@@ -65,7 +76,7 @@ impl StateDir {
         Ok(Self { top, share, volumes, parts, claims_complete, process, abandoned_after: ABANDONED_AFTER })
     }
 
-    /// Sets after how long without a sign of life other processes count as dead, and this one to them.
+    /// Sets the time without a sign of life after which another process counts as dead, and this one counts as dead for others.
     #[must_use]
     pub fn with_abandoned_after(self, abandoned_after: Duration) -> Self {
         Self { abandoned_after, ..self }
@@ -75,17 +86,17 @@ impl StateDir {
         self.abandoned_after
     }
 
-    /// Its name in messages.
+    /// The name of the state directory in messages.
     pub(super) fn label(&self) -> String {
         self.top.label()
     }
 
-    /// A further part, made if it is not there: not every share has snapshots.
+    /// Opens the folder `name`. Creates it if it does not exist.
     pub(in crate::volume) fn part(&self, name: &str) -> Result<Dir> {
         self.top.open_or_make_dir(name, MODE).map_err(explain_denied)
     }
 
-    /// A further part, if it is there.
+    /// Opens the folder `name`, if it exists.
     pub(in crate::volume) fn existing_part(&self, name: &str) -> Result<Option<Dir>> {
         match self.top.open_dir(name) {
             Err(error) if error.is_not_found() => Ok(None),
@@ -93,7 +104,7 @@ impl StateDir {
         }
     }
 
-    /// The directory of this process, made at its first use, and made anew after another process took this one for dead.
+    /// The directory of this process. It is created when it is first used, and again after another process has taken this one for dead.
     pub(in crate::volume) fn process(&self) -> Result<Arc<ProcessDir>> {
         let mut process = self.process.lock();
         if let Some(process) = process.as_ref().filter(|process| process.is_there()) {
@@ -103,22 +114,22 @@ impl StateDir {
         Ok(Arc::clone(process.insert(new)))
     }
 
-    /// The directory of this process, if there is one.
+    /// The directory of this process, if it has one.
     pub(super) fn own_process(&self) -> Option<Arc<ProcessDir>> {
         self.process.lock().clone().filter(|process| !process.is_lost())
     }
 
-    /// Removes the directory of this process, for commands that end soon.
+    /// Removes the directory of this process. A command calls this before it ends.
     pub fn close(self) -> Result<()> {
         self.process.lock().take().map_or(Ok(()), |process| process.remove())
     }
 
-    /// A name in the directory of this process for something that is to appear complete. Nothing is made yet.
+    /// A new name in the directory of this process, for an entry that is created there and then moved into place. Creates nothing.
     pub(in crate::volume) fn draft(&self, what: &str) -> Result<Draft> {
         Ok(self.process()?.hold(format!("{what}.{}", unique_text())))
     }
 
-    /// A draft that is an empty directory. If the directory of this process is gone by now, another one is made.
+    /// A draft that is an empty directory. If another process has removed the directory of this process, a new one is created.
     pub(in crate::volume) fn draft_dir(&self, what: &str, mode: u32) -> Result<(Draft, Dir)> {
         self.with_process(|| {
             let draft = self.draft(what)?;
@@ -127,7 +138,7 @@ impl StateDir {
         })
     }
 
-    /// Does `work` in the directory of this process, and once again if that is gone.
+    /// Does `work`. Does it a second time if it fails because another process has removed the directory of this process.
     fn with_process<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
         match work() {
             Err(error) if error.is_gone() && self.own_process().is_none() => work(),
@@ -135,8 +146,9 @@ impl StateDir {
         }
     }
 
-    /// Moves a directory, or a file, to those that are removed in the background, with what `policy` promises now. `false`
-    /// if it is not there. One RENAME, and three requests more for the time of the server if it is to be kept.
+    /// Moves a directory or a file to `deleted/`, from where it is removed in the background. `policy` says when and how fast. Returns
+    /// `false` if the entry does not exist. NFS requests: one RENAME, and three more for the time of the server if the entry is kept for
+    /// some time.
     pub(in crate::volume) fn discard(
         &self,
         from: &Dir,
@@ -157,7 +169,7 @@ impl StateDir {
             0
         } else {
             let now = self.with_process(|| Ok(self.process()?.server_time()?))?;
-            // One second more: the time of the server is rounded down.
+            // One second is added, because the time of the server is rounded down.
             now.saturating_add(retention).saturating_add(1)
         };
         let removals_per_second = policy.removals_per_second;
@@ -168,7 +180,7 @@ impl StateDir {
         self.kept_part(deleted::FOLDER)
     }
 
-    /// A part that is opened once, and made if it is not there.
+    /// Opens the folder `name` once and keeps its handle. Creates the folder if it does not exist.
     pub(super) fn kept_part(&self, name: &'static str) -> Result<Arc<Dir>> {
         if let Some(part) = self.parts.lock().get(name) {
             return Ok(Arc::clone(part));
@@ -178,7 +190,7 @@ impl StateDir {
         Ok(part)
     }
 
-    /// Where deleted directories wait to be removed, if anything was ever deleted.
+    /// Opens the folder of deleted directories as it is on the server now, if it exists.
     pub(super) fn existing_deleted(&self) -> Result<Option<Dir>> {
         let deleted = self.existing_part(deleted::FOLDER)?;
         if let Some(deleted) = &deleted {
@@ -187,13 +199,13 @@ impl StateDir {
         Ok(deleted)
     }
 
-    /// Writes a record to a draft. NFS requests: OPEN, SETATTR (for O_EXCL), ACCESS, WRITE, and CLOSE in the end.
+    /// Writes a record to a draft. NFS requests: OPEN, SETATTR (for O_EXCL), ACCESS and WRITE, and CLOSE when the file is dropped.
     pub(super) fn write_draft(&self, key: &VolumeKey, record: &Record) -> Result<(Draft, HeldFile)> {
         self.with_process(|| {
             let draft = self.draft(key.as_str())?;
             match draft.write(&record.to_json()) {
                 Ok(file) => Ok((draft, file)),
-                // A full disk is the usual reason; the empty draft must not add to it.
+                // The usual reason is a full disk, and the empty draft must not use space, too.
                 Err(reason) => Err(reason.with_cleanup(draft.remove())),
             }
         })

@@ -2,7 +2,8 @@
 
 use nfs_subdir_csi::csi::proto;
 use nfs_subdir_csi::csi::proto::volume_capability::access_mode::Mode;
-use nfs_subdir_csi::volume::policy::settings::{InlineServers, ServerPattern, Settings};
+use nfs_subdir_csi::volume::policy::server_pattern::{InlineServers, ServerPattern};
+use nfs_subdir_csi::volume::policy::settings::Settings;
 use tonic::Code;
 
 use super::{Answers, ask_all};

@@ -170,7 +170,7 @@ async fn with_reserve_the_same_bytes_are_not_promised_twice() {
     assert!(
         status
             .message()
-            .starts_with(&format!("{} bytes are asked for, and nas:/srv has ", total - (1 << 20)))
+            .starts_with(&format!("{} bytes are asked for, but nas:/srv has only ", total - (1 << 20)))
     );
     assert!(!driver.share().join("large").exists());
     assert!(capacity(&driver).await <= most);

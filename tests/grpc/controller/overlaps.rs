@@ -88,7 +88,13 @@ async fn a_handle_of_csi_driver_nfs_does_not_delete_a_volume_that_has_a_record()
     let driver = Driver::start().await;
     make(&driver, "v", "ns/claim").await;
     write(&driver.share().join("ns/claim/file"), "precious");
-    for handle in ["nas#srv#ns/claim#pvc-1#", "nas#srv#ns#pvc-1#delete", "nas#srv#ns##archive"] {
+    std::fs::create_dir(driver.share().join("ns/claim/deep")).unwrap();
+    for handle in [
+        "nas#srv#ns/claim#pvc-1#",
+        "nas#srv#ns#pvc-1#delete",
+        "nas#srv#ns##archive",
+        "nas#srv#ns/claim/deep#pvc-1#",
+    ] {
         refused(
             remove(&driver, handle).await,
             Code::FailedPrecondition,
@@ -96,6 +102,7 @@ async fn a_handle_of_csi_driver_nfs_does_not_delete_a_volume_that_has_a_record()
         );
     }
     assert_eq!(read(&driver.share().join("ns/claim/file")), "precious");
+    assert!(driver.share().join("ns/claim/deep").exists());
 }
 
 /// Without its claim, as if the controller had been killed, and with another volume in its place.

@@ -212,7 +212,11 @@ async fn capabilities_are_confirmed_or_refused_and_an_absent_volume_is_not_found
         let answer = controller.validate_volume_capabilities(request).await.unwrap().into_inner();
         assert!(answer.confirmed.is_none() && !answer.message.is_empty());
     }
-    let absent = proto::ValidateVolumeCapabilitiesRequest { volume_id: "nas:/srv#none".to_owned(), ..good };
+    let absent = proto::ValidateVolumeCapabilitiesRequest {
+        volume_id: "nas:/srv#none".to_owned(),
+        volume_context: map(&[]),
+        ..good
+    };
     let status = controller.validate_volume_capabilities(absent).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
 }

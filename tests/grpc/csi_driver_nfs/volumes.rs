@@ -61,7 +61,9 @@ async fn its_volumes_are_validated_expanded_and_found() {
     };
     let answer = controller.validate_volume_capabilities(validate(handle)).await.unwrap().into_inner();
     assert!(answer.confirmed.is_some(), "{}", answer.message);
-    let status = controller.validate_volume_capabilities(validate("nas#srv#none##")).await.unwrap_err();
+    let absent =
+        proto::ValidateVolumeCapabilitiesRequest { volume_context: map(&[]), ..validate("nas#srv#none##") };
+    let status = controller.validate_volume_capabilities(absent).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
 
     let range = Some(proto::CapacityRange { required_bytes: 1 << 30, limit_bytes: 0 });

@@ -154,6 +154,7 @@ async fn a_copy_that_fills_the_file_system_fails_and_frees_its_space() {
     let clone = driver.try_create(cloned("c", &volume.volume_id, &[("share", "/small")])).await;
     assert_refused(clone, Code::ResourceExhausted, "No space left on device");
     assert!(!server::exported("/small/c").exists() && drafts("/small") == 0);
+    assert!(!server::exported("/small/.nfs-subdir-csi/volumes/c.json").exists());
     until("the space is free again", || free_bytes(&dir) + (1 << 20) > free).await;
     // The same call succeeds once there is room.
     for number in 5..20 {

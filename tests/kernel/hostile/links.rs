@@ -40,10 +40,10 @@ async fn with_replaced(path: &Path, replace: impl FnOnce(&Path), check: impl Fut
 async fn assert_all_refuse(driver: &Driver, volume: &Volume) {
     let target = driver.target("hostile");
     let answer = driver.try_publish(publish(volume, &target, &UNCACHED)).await;
-    assert_refused(answer, Code::FailedPrecondition, "a symbolic link or no directory");
+    assert_refused(answer, Code::FailedPrecondition, "a symbolic link or is not a directory");
     assert!(mounts::at(&target).is_empty() && !target.exists());
     let answer = driver.delete(volume).await;
-    assert_refused(answer, Code::FailedPrecondition, "a symbolic link or no directory");
+    assert_refused(answer, Code::FailedPrecondition, "a symbolic link or is not a directory");
 }
 
 async fn assert_works(driver: &Driver, volume: &Volume) {
@@ -99,7 +99,7 @@ async fn a_volume_is_not_created_below_a_link_or_a_file() {
     fs::write(server::exported("/share/file"), "x").unwrap();
     for below in ["ns/new", "file/new"] {
         let answer = driver.try_create(new_volume("v", &[("subDir", below)])).await;
-        assert_refused(answer, Code::FailedPrecondition, "a symbolic link or no directory");
+        assert_refused(answer, Code::FailedPrecondition, "a symbolic link or is not a directory");
     }
 }
 

@@ -5,3 +5,4 @@ mod ownership;
 mod read_only;
 pub(crate) mod stats;
 mod targets;
+mod whole_share;

@@ -91,7 +91,7 @@ async fn a_volume_larger_than_what_is_free_is_out_of_range_with_both_numbers() {
     let driver = on_small("thin").await;
     let free = capacity(&driver, &[]).await;
     let answer = driver.try_create(sized("large", free + 1)).await;
-    let words = format!("{} bytes are asked for, and 127.0.0.1:/small has {free} bytes free", free + 1);
+    let words = format!("{} bytes are asked for, but 127.0.0.1:/small has only {free} bytes free", free + 1);
     assert_refused(answer, Code::OutOfRange, &words);
     assert_nothing_of("large");
     // With `thin`, each of several volumes may be as large as all that is free.
@@ -120,7 +120,7 @@ async fn reserved_bytes_are_not_promised_twice_and_are_free_again_after_a_deleti
 
     let words = |asked: i64, left: i64| {
         format!(
-            "{asked} bytes are asked for, and 127.0.0.1:/small has {left} bytes not promised to other volumes"
+            "{asked} bytes are asked for, but 127.0.0.1:/small has only {left} bytes that no other volume has reserved"
         )
     };
     assert_refused(
@@ -165,7 +165,11 @@ async fn reserved_bytes_survive_a_restart_of_the_controller() {
     driver.controller.kill();
     driver.start_controller_again().await;
     assert_eq!(capacity(&driver, &[]).await, left);
-    assert_refused(driver.try_create(sized("two", left + 1)).await, Code::OutOfRange, "not promised");
+    assert_refused(
+        driver.try_create(sized("two", left + 1)).await,
+        Code::OutOfRange,
+        "no other volume has reserved",
+    );
 }
 
 #[tokio::test]

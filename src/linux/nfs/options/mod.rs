@@ -8,6 +8,7 @@ mod bind_flags;
 mod error;
 mod families;
 mod known;
+mod reach;
 mod split;
 mod version;
 
@@ -22,7 +23,7 @@ use families::Families;
 /// Options for the NFS client. Two lists with the same effect are equal.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NfsOptions {
-    /// The NFS version. `None`: the newest one that client and server have.
+    /// The NFS version. `None` stands for the newest one that client and server have.
     pub version: Option<Version>,
     rest: Families,
 }

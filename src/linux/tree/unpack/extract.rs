@@ -26,7 +26,7 @@ const DRAFT: u32 = 0o600;
 const DRAFT_DIRECTORY: u32 = 0o700;
 
 /// The directory tree that the members are created in.
-pub(super) struct Destination<'a> {
+pub(super) struct OutputTree<'a> {
     top: &'a Dir,
     label: &'a str,
     /// The open directories from the top to the parent of the last member.
@@ -45,7 +45,7 @@ enum Then {
     Times(Attributes),
 }
 
-impl<'a> Destination<'a> {
+impl<'a> OutputTree<'a> {
     /// Creates members in `top`. `label` is the archive's name in messages.
     pub(super) fn new(top: &'a Dir, label: &'a str) -> Result<Self, UnpackError> {
         let dir = top.open_dir(".").map_err(UnpackError::Sys)?.with_label("");

@@ -30,7 +30,7 @@ use super::copy::Progress;
 use crate::linux::dir::Dir;
 use crate::linux::error::Result;
 use error::shown;
-use extract::Destination;
+use extract::OutputTree;
 use member::{Kind, Member};
 use member_data::Room;
 use stream::{READ, Stream};
@@ -124,48 +124,48 @@ pub fn unpack(
     progress: &Progress,
 ) -> Result<Summary, UnpackError> {
     let mut stream = Stream::new(archive, label, progress);
-    let mut destination = Destination::new(into, label)?;
+    let mut output = OutputTree::new(into, label)?;
     let mut room = Room::new(limit, label, progress);
     let mut summary = Summary::default();
     while let Some(member) = stream.next()? {
-        unpack_member(&member, &mut stream, &mut destination, &mut room, &mut summary)?;
+        unpack_member(&member, &mut stream, &mut output, &mut room, &mut summary)?;
         if member.kind != Kind::Directory {
             progress.add_file();
         }
     }
-    destination.leave_all()?;
+    output.leave_all()?;
     Ok(Summary { bytes: room.used(), ..summary })
 }
 
 fn unpack_member<R: Read>(
     member: &Member,
     stream: &mut Stream<R>,
-    destination: &mut Destination,
+    output: &mut OutputTree,
     room: &mut Room,
     summary: &mut Summary,
 ) -> Result<(), UnpackError> {
     match &member.kind {
         Kind::Directory => {
-            destination.make_directory(member)?;
+            output.make_directory(member)?;
             summary.directories += 1;
         }
         Kind::File => {
-            let file = destination.make_file(member)?;
-            let failed = |error| destination.failed(member, error);
+            let file = output.make_file(member)?;
+            let failed = |error| output.failed(member, error);
             member_data::write(member, stream, &file, room, failed)?;
             member_data::finish(member, file).map_err(failed)?;
             summary.files += 1;
         }
         Kind::HardLink(target) => {
-            destination.make_hard_link(member, target)?;
+            output.make_hard_link(member, target)?;
             summary.files += 1;
         }
         Kind::Symlink(target) => {
-            destination.make_symlink(member, target)?;
+            output.make_symlink(member, target)?;
             summary.others += 1;
         }
         Kind::Fifo => {
-            destination.make_fifo(member)?;
+            output.make_fifo(member)?;
             summary.others += 1;
         }
         Kind::Device => summary.skipped += 1,

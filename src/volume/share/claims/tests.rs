@@ -1,4 +1,5 @@
 use super::*;
+use crate::volume::name::reach::Reach;
 use crate::volume::on_delete::OnDelete;
 use crate::volume::policy::parameters::Ownership;
 
@@ -23,6 +24,7 @@ fn record(name: &str, sub_dir: &str) -> Record {
         on_delete: OnDelete::Delete,
         ownership: Ownership::default(),
         direct_mount: false,
+        reach: Reach::default(),
         source: None,
         found: false,
         created: 0,

@@ -7,10 +7,10 @@ use crate::volume::name::snapshot_handle::LARGEST_GROUP;
 use crate::volume::policy::parameters::Ownership;
 use crate::volume::share::record::content_of;
 
-/// Largest record file that is read, in bytes: the largest group's fits.
+/// The largest record file that is read, in bytes. The record of the largest group has fewer.
 pub(in crate::volume) const LONGEST_RECORD: u64 = 512 * 1024;
 
-/// What is kept of a snapshot beside its tree. An unknown field is an error, as in a volume's record.
+/// The content of the `record.json` of a set of snapshots. An unknown field is an error, as in the record of a volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotRecord {
@@ -18,26 +18,27 @@ pub struct SnapshotRecord {
     pub name: String,
     /// When copying began: nanoseconds since 1970-01-01 UTC.
     pub created_ns: u64,
-    /// One for each volume; the tree of the n-th is the directory `n`. A snapshot of its own has one.
+    /// One member for each volume. The directory `n` has the tree of the member with the number `n`, counted from 0. A single snapshot has
+    /// one member.
     pub members: Vec<Member>,
 }
 
-/// One volume's part.
+/// The snapshot of one volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
     /// The volume's handle.
     pub source: String,
-    /// Bytes that the tree took up.
+    /// The size of the tree in bytes.
     pub size_bytes: u64,
-    /// Bytes that the volume was promised.
+    /// The capacity of the volume in bytes.
     pub capacity_bytes: u64,
-    /// Whose the volume was made.
+    /// Owner, group and mode with which the volume was created.
     pub ownership: Ownership,
 }
 
 impl SnapshotRecord {
-    /// Reads a record file. `path` is for the message.
+    /// Parses a record file. `path` is used in messages.
     pub fn from_json(json: &[u8], path: &str) -> Result<Self> {
         let bad = |reason: String| Error::BadRecord { path: path.to_owned(), reason };
         let record: Self = serde_json::from_slice(json).map_err(|error| bad(error.to_string()))?;

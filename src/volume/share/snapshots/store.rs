@@ -1,4 +1,4 @@
-//! Where snapshots lie: one directory for each set, with its record and its trees.
+//! Sets of snapshots on an export. Each set has one directory, with its record and the trees of its members.
 
 use crate::linux::Dir;
 
@@ -13,34 +13,34 @@ use crate::volume::share::state_dir::StateDir;
 
 const RECORD: &str = "record.json";
 
-/// The sets of one kind on one export.
+/// All sets of one kind on one export.
 #[derive(Debug)]
 pub struct SnapshotSets(Dir);
 
 impl SnapshotSets {
-    /// Opens it, and makes it if it is not there.
+    /// Opens the folder of the sets. Creates it if it does not exist.
     pub fn create(state: &StateDir, kind: Kind) -> Result<Self> {
         state.part(kind.part()).map(Self)
     }
 
-    /// Opens it, if it is there.
+    /// Opens the folder of the sets, if it exists.
     pub fn open(state: &StateDir, kind: Kind) -> Result<Option<Self>> {
         Ok(state.existing_part(kind.part())?.map(Self))
     }
 
-    /// The record of a set, if there is one. Four NFS requests: LOOKUP, OPEN, READ, CLOSE.
+    /// The record of a set, if the set exists. Four NFS requests: LOOKUP, OPEN, READ, CLOSE.
     pub fn read(&self, key: &VolumeKey) -> Result<Option<SnapshotRecord>> {
         let file = format!("{key}/{RECORD}");
         let Some(json) = self.0.read_file(&file, LONGEST_RECORD)? else { return Ok(None) };
         SnapshotRecord::from_json(&json, &format!("{}/{file}", self.0.label())).map(Some)
     }
 
-    /// The keys after `after` in order, at most `limit` of them.
+    /// The keys after `after`, in order, and at most `limit` of them.
     pub fn keys(&self, after: Option<&VolumeKey>, limit: usize) -> Result<Vec<VolumeKey>> {
         first_keys(&self.0, "", after, limit)
     }
 
-    /// The tree of a member.
+    /// The tree of a member, if it exists.
     pub fn tree(&self, key: &VolumeKey, number: usize) -> Result<Option<Dir>> {
         match self.0.open_dir(format!("{key}/{number}")) {
             Err(error) if error.is_not_found() => Ok(None),
@@ -48,13 +48,13 @@ impl SnapshotSets {
         }
     }
 
-    /// Deletes a set. `false` if there is none. One RENAME.
+    /// Deletes a set. Returns `false` if it does not exist. One RENAME.
     pub fn discard(&self, state: &StateDir, key: &VolumeKey, policy: ExportPolicy) -> Result<bool> {
         state.discard(&self.0, key.as_str(), key, policy)
     }
 }
 
-/// A set that is being made. Nobody sees it before it is whole.
+/// A set that is being created. It becomes visible when it is complete.
 #[derive(Debug)]
 pub struct SetDraft {
     draft: Draft,
@@ -62,23 +62,24 @@ pub struct SetDraft {
 }
 
 impl SetDraft {
-    /// Begins an empty one.
+    /// Creates an empty draft.
     pub fn begin(state: &StateDir, key: &VolumeKey) -> Result<Self> {
         let (draft, dir) = state.draft_dir(key.as_str(), 0o700)?;
         Ok(Self { draft, dir })
     }
 
-    /// An empty directory for the tree of a member.
+    /// Creates the empty directory for the tree of a member.
     pub fn tree(&self, number: usize) -> Result<Dir> {
         Ok(self.dir.open_or_make_dir(number.to_string(), 0o700)?)
     }
 
-    /// Puts it among the sets with this record. `false`, and nothing left, if there is one with this key by now.
+    /// Writes the record and moves the draft to its place. If there is a set with this key meanwhile, removes the draft and returns
+    /// `false`.
     pub fn commit(self, sets: &SnapshotSets, key: &VolumeKey, record: &SnapshotRecord) -> Result<bool> {
         if let Err(error) = self.dir.create_file(RECORD, &record.to_json()) {
             return Err(self.discard(error.into()));
         }
-        // rename(2) replaces an empty directory only, and a set has a record in it.
+        // rename(2) replaces only an empty directory, and every set has a record in it.
         match self.draft.place(&sets.0, key.as_str()) {
             Ok(()) => Ok(true),
             Err(Error::Sys(error)) if error.is_not_empty() => {
@@ -89,8 +90,7 @@ impl SetDraft {
         }
     }
 
-    /// Removes what there is of it at once, so that the space is free again, and answers `reason` with what went wrong
-    /// meanwhile.
+    /// Removes the draft at once, so that its space is free again. Returns `reason`, with the error of the removal if that fails.
     #[must_use]
     pub fn discard(self, reason: Error) -> Error {
         reason.with_cleanup(self.draft.remove())

@@ -1,0 +1,221 @@
+//! One fault at one moment: all calls at once, and everything that must be true afterwards.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nfs_subdir_csi::csi::proto;
+
+use crate::agent::on_server;
+use crate::calls::{self, Class, Outcome};
+use crate::expect;
+use crate::fault::{Fault, Moment, slow_before};
+use crate::healthy::Healthy;
+use crate::round::{PATIENCE, Round, until_ok};
+use crate::world::{KUBELET, World};
+
+/// How long the healthy export is measured before the fault.
+const BEFORE: Duration = Duration::from_millis(1500);
+/// How long after the calls of [`Moment::During`] the fault begins: a round trip and a half on their slow link.
+const IN_THE_MIDDLE: Duration = Duration::from_millis(180);
+
+/// What a median of some twenty publishes differs by on a machine that does other things too.
+const NOISE: Duration = Duration::from_millis(10);
+
+/// What one fault did at one moment.
+pub(crate) struct Cell {
+    pub(crate) fault: Fault,
+    pub(crate) moment: Moment,
+    /// Each call, and why it is not as promised.
+    pub(crate) outcomes: Vec<(Outcome, Option<String>)>,
+    /// What else is not as promised.
+    pub(crate) failures: Vec<String>,
+    /// From the end of the fault until everything worked.
+    pub(crate) recovery: Option<Duration>,
+    /// The median of a healthy publish before and during the fault.
+    pub(crate) healthy: (Duration, Duration),
+}
+
+/// What the services have open when they do nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Open {
+    /// What each open file is.
+    files: Vec<String>,
+    mounts: usize,
+    /// Threads that wait for a server.
+    stuck: usize,
+}
+
+/// Tries one fault at one moment.
+pub(crate) async fn run(world: &mut World, number: usize, fault: Fault, moment: Moment) -> Result<Cell> {
+    let round = Round::prepare(world.calls()?, format!("c{number}")).await?;
+    let mut healthy = Healthy::begin(world.calls()?, &format!("healthy-{number}")).await?;
+    let begun = Instant::now();
+    tokio::time::sleep(BEFORE).await;
+    let before = healthy.since(begun);
+    let open = [open(world.services()?.controller.pid())?, open(world.services()?.node.pid())?];
+
+    let (round, outcomes, since) = match moment {
+        Moment::Cold => {
+            healthy.end().await?;
+            world.kill();
+            fault.begin(world)?;
+            world.start().await?;
+            let round = Round { clients: world.calls()?, ..round };
+            healthy = Healthy::begin(world.calls()?, &format!("healthy-{number}-cold")).await?;
+            let since = Instant::now();
+            let outcomes = at_once(&round).await;
+            (round, outcomes, since)
+        }
+        Moment::Warm => {
+            fault.begin(world)?;
+            let since = Instant::now();
+            let outcomes = at_once(&round).await;
+            (round, outcomes, since)
+        }
+        Moment::During => {
+            slow_before(world)?;
+            let since = Instant::now();
+            let running = tokio::spawn({
+                let calls = calls::all(&round);
+                async move { together(calls).await }
+            });
+            tokio::time::sleep(IN_THE_MIDDLE).await;
+            fault.begin(world)?;
+            (round, running.await?, since)
+        }
+    };
+    let during = healthy.since(since);
+    fault.end(world)?;
+    if moment == Moment::During {
+        world.link(crate::clients::Link::default())?;
+    }
+    let mut failures = Vec::new();
+    let recovery = round.recover().await;
+    let mut note = |what: &str, result: Result<()>| {
+        if let Err(error) = result {
+            failures.push(format!("{what}: {error:#}"));
+        }
+    };
+    note("healthy export", check_healthy(&before, &during));
+    note("nothing left", round.clear().await);
+    note("nothing left of the healthy volume", healthy.end().await);
+    note("nothing left on the export", export_is_clean().await);
+    note("nothing left on the node", node_is_clean());
+    note("nothing left in the services", services_are_clean(world, open).await);
+    let recovery = match recovery {
+        Ok(time) => Some(time),
+        Err(error) => {
+            failures.push(format!("no recovery: {error:#}"));
+            None
+        }
+    };
+    let judged = outcomes.into_iter().map(|outcome| {
+        let broken = expect::broken(fault, moment, &outcome);
+        (outcome, broken)
+    });
+    Ok(Cell { fault, moment, outcomes: judged.collect(), failures, recovery, healthy: (before.0, during.0) })
+}
+
+async fn at_once(round: &Round) -> Vec<Outcome> {
+    together(calls::all(round)).await
+}
+
+async fn together(calls: Vec<calls::Call>) -> Vec<Outcome> {
+    let mut running = tokio::task::JoinSet::new();
+    for call in calls {
+        running.spawn(call.run());
+    }
+    let mut outcomes = running.join_all().await;
+    outcomes.sort_by_key(|outcome| (order(outcome.class), outcome.name));
+    outcomes
+}
+
+/// Calls that are alike stand together.
+const fn order(class: Class) -> u8 {
+    class as u8
+}
+
+fn check_healthy(
+    before: &(Duration, usize, Option<String>),
+    during: &(Duration, usize, Option<String>),
+) -> Result<()> {
+    ensure!(
+        during.2.is_none(),
+        "an error on the healthy export: {}",
+        during.2.as_deref().unwrap_or_default()
+    );
+    ensure!(during.1 > 0, "no publish on the healthy export has ended");
+    let most = before.0.mul_f64(1.5) + NOISE;
+    ensure!(
+        during.0 <= most,
+        "a publish on the healthy export took {:?} (median of {}), before the fault {:?}",
+        during.0,
+        during.1,
+        before.0
+    );
+    Ok(())
+}
+
+/// Nothing of the volumes is left on the export, and the driver has nothing unfinished there.
+pub(crate) async fn export_is_clean() -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        // What begins with a dot in a folder of the state directory is about the folder, and stays.
+        let left = on_server(
+            "cd /share; find . -mindepth 1 -maxdepth 1 ! -name .nfs-subdir-csi ! -name .fill; \
+             [ ! -d .nfs-subdir-csi ] || find .nfs-subdir-csi -mindepth 2 -ignore_readdir_race ! -name '.*' \
+             ! -regex '.nfs-subdir-csi/processes/[^/]*\\(/alive\\)?'",
+        )?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < PATIENCE, "{}", left.trim().replace('\n', ", "));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// No target is mounted or left.
+pub(crate) fn node_is_clean() -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let left: Vec<&str> =
+        mounts.lines().filter(|line| line.contains(" - nfs") && line.contains(KUBELET)).collect();
+    ensure!(left.is_empty(), "mounted: {left:?}");
+    let targets = crate::host::run(std::process::Command::new("find").arg(KUBELET).args(["-mindepth", "3"]))?;
+    ensure!(targets.is_empty(), "targets: {}", targets.trim().replace('\n', ", "));
+    Ok(())
+}
+
+/// The services have nothing open that they had not before the fault.
+async fn services_are_clean(world: &World, before: [Open; 2]) -> Result<()> {
+    let begun = Instant::now();
+    let services = world.services()?;
+    loop {
+        let now = [open(services.controller.pid())?, open(services.node.pid())?];
+        let fits = now.iter().zip(&before).all(|(now, before)| {
+            now.stuck == 0 && now.files.len() <= before.files.len() + 1 && now.mounts <= before.mounts
+        });
+        if fits {
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < PATIENCE, "now {now:?}, before the fault {before:?}");
+        // The service closes what it keeps for a while only when it is called.
+        until_ok(async || services.clients.node.identity.clone().probe(proto::ProbeRequest {}).await).await?;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+fn open(process: u32) -> Result<Open> {
+    let proc = format!("/proc/{process}");
+    let files =
+        std::fs::read_dir(format!("{proc}/fd"))?.flatten().map(|file| std::fs::read_link(file.path()));
+    let mut files: Vec<String> = files.flatten().map(|file| file.to_string_lossy().into_owned()).collect();
+    files.sort();
+    let mounts = std::fs::read_to_string(format!("{proc}/mountinfo"))?;
+    let mounts = mounts.lines().filter(|line| line.contains(" - nfs") && !line.contains(KUBELET)).count();
+    let is_stuck = |task: &std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('D'))
+    };
+    let tasks = std::fs::read_dir(format!("{proc}/task")).context("tasks")?;
+    Ok(Open { files, mounts, stuck: tasks.flatten().filter(is_stuck).count() })
+}

@@ -1,0 +1,104 @@
+//! What docs/FAULTS.md promises for each call, fault and moment.
+
+use std::time::Duration;
+
+use tonic::Code;
+
+use crate::calls::{Class, Outcome, REVOKED_AFTER};
+use crate::fault::{Fault, Moment};
+use crate::world::CALL_TIMEOUT;
+
+/// A call that needs no server is answered within this time.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// Any other call is answered within its timeout, and a second for the way to it and back.
+const WITHIN: Duration = Duration::from_secs(CALL_TIMEOUT + 1);
+/// The longest message, in bytes.
+const LONGEST: usize = 1000;
+
+/// Why an outcome is not what is promised. `None` if it is.
+pub(crate) fn broken(fault: Fault, moment: Moment, outcome: &Outcome) -> Option<String> {
+    let bound = match outcome.class {
+        Class::MountTable if outcome.name.contains("during") => AT_ONCE + REVOKED_AFTER,
+        Class::Known | Class::Unimplemented | Class::MountTable => AT_ONCE,
+        _ => WITHIN,
+    };
+    if outcome.took > bound {
+        return Some(format!("it took longer than {bound:?}"));
+    }
+    let allowed = codes(fault, moment, outcome.class);
+    if !allowed.contains(&outcome.code) {
+        return Some(format!("only {allowed:?} is allowed"));
+    }
+    if [Code::Ok, Code::Unimplemented].contains(&outcome.code) {
+        return None;
+    }
+    if outcome.message.len() > LONGEST {
+        return Some(format!("the message has {} bytes", outcome.message.len()));
+    }
+    if !outcome.message.contains("nfs-faulty") {
+        return Some("the message does not name the export".to_owned());
+    }
+    let causes = causes(fault);
+    let named = causes.iter().any(|cause| outcome.message.contains(cause));
+    (!named && !causes.is_empty()).then(|| format!("the message has none of {causes:?}"))
+}
+
+/// The codes that a call may be answered with.
+fn codes(fault: Fault, moment: Moment, class: Class) -> Vec<Code> {
+    let during = moment == Moment::During;
+    match class {
+        Class::Known | Class::MountTable => return vec![Code::Ok],
+        Class::Unimplemented => return vec![Code::Unimplemented],
+        _ => {}
+    }
+    let mut codes = match fault {
+        // Before it mounts the export, the driver finds out that nothing answers. Afterwards it waits for the kernel, which waits
+        // for the server.
+        fault if fault.is_dead() => match moment {
+            Moment::Cold => vec![Code::Internal, Code::DeadlineExceeded],
+            Moment::Warm | Moment::During => vec![Code::DeadlineExceeded],
+        },
+        Fault::Restarted | Fault::Slow => vec![Code::Ok, Code::DeadlineExceeded],
+        Fault::DiskFull | Fault::QuotaExceeded => match class {
+            Class::Write | Class::Copy => vec![Code::ResourceExhausted],
+            _ => vec![Code::Ok],
+        },
+        Fault::Withdrawn => vec![Code::Internal],
+        Fault::ReadOnly => match class {
+            Class::Write | Class::Copy | Class::Remove => vec![Code::FailedPrecondition],
+            _ => vec![Code::Ok],
+        },
+        Fault::RootSquash => match class {
+            Class::Stats | Class::Publish => vec![Code::Ok, Code::FailedPrecondition],
+            _ => vec![Code::FailedPrecondition],
+        },
+        Fault::DnsSilent | Fault::DnsGone | Fault::RpcbindSilent
+            if moment == Moment::Cold && class != Class::Stats =>
+        {
+            vec![Code::Internal]
+        }
+        _ => vec![Code::Ok],
+    };
+    // A call that waits for a copy is answered before its time is over.
+    if class == Class::Copy && codes.contains(&Code::DeadlineExceeded) {
+        codes.push(Code::Aborted);
+    }
+    // The server may have done what the call needs before the fault.
+    if during {
+        codes.push(Code::Ok);
+    }
+    codes
+}
+
+/// Words that name the cause. The message has one of them.
+fn causes(fault: Fault) -> &'static [&'static str] {
+    match fault {
+        Fault::DiskFull | Fault::QuotaExceeded => &["No space left", "quota"],
+        Fault::ReadOnly => &["Read-only file system"],
+        Fault::RootSquash => &["no_root_squash"],
+        Fault::DnsSilent | Fault::DnsGone => &["resolve"],
+        Fault::RpcbindSilent => &["rpcbind"],
+        Fault::Withdrawn => &["export"],
+        _ => &["does the NFS server run", "is it running"],
+    }
+}

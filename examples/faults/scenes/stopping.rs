@@ -1,0 +1,97 @@
+//! SIGTERM, SIGKILL, and a start while the server is dead and calls hang: as in an upgrade during a fault.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nfs_subdir_csi::csi::proto;
+use proto::Volume;
+
+use super::{Timed, create, delete, publish, target, unpublish};
+use crate::clients::Link;
+use crate::support;
+use crate::world::{Clients, World};
+
+/// Kubernetes kills a container 30 s after SIGTERM.
+const GRACE: Duration = Duration::from_secs(30);
+
+pub(super) async fn play(world: &mut World) -> Result<()> {
+    for by in ["SIGTERM", "SIGKILL"] {
+        play_with(world, by).await.context(by)?;
+    }
+    Ok(())
+}
+
+async fn play_with(world: &mut World, by: &'static str) -> Result<()> {
+    world.start().await?;
+    let clients = world.calls()?;
+    let (published, hanging) =
+        (create(&clients, "faulty", "published").await?, create(&clients, "faulty", "hanging").await?);
+    publish(&clients, &published, &target("published")?).await?;
+
+    world.link(Link { requests_lost: true, replies_lost: true, delay: 0 })?;
+    let hangs = begin_hanging(&clients, &published, &hanging)?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut services = world.take()?;
+    let begun = Instant::now();
+    // This blocks only this thread: the calls run on others.
+    for service in [&mut services.node, &mut services.controller] {
+        if by == "SIGTERM" {
+            service.stop();
+        } else {
+            service.kill();
+        }
+    }
+    let took = begun.elapsed();
+    println!("  both services ended {:.2} s after {by}, with calls that hang", took.as_secs_f64());
+    hangs.iter().for_each(tokio::task::JoinHandle::abort);
+
+    let begun = Instant::now();
+    world.start().await?;
+    let clients = world.calls()?;
+    let start = begun.elapsed();
+    let probe = Timed::of(clients.node.identity.clone().probe(proto::ProbeRequest {})).await;
+    let unpublished = unpublish(&clients, &published, &target("published")?).await;
+    let hung = unpublish(&clients, &hanging, &target("hanging")?).await;
+    println!(
+        "  with the dead server, they served again after {:.2} s; the unpublishes took {:.2} s and {:.2} s",
+        start.as_secs_f64(),
+        unpublished.took.as_secs_f64(),
+        hung.took.as_secs_f64()
+    );
+    world.link(Link::default())?;
+    publish(&clients, &hanging, &target("hanging")?).await?;
+    unpublish(&clients, &hanging, &target("hanging")?).await.answer?;
+    delete(&clients, &published).await?;
+    delete(&clients, &hanging).await?;
+    world.kill();
+
+    // One after the other: each may take the whole time.
+    ensure!(took < 2 * GRACE, "the services took {took:?} to end");
+    ensure!(start < Duration::from_secs(5), "the services took {start:?} to start");
+    for answer in [&probe, &unpublished, &hung] {
+        ensure!(answer.answer.is_ok(), "{}", answer.message());
+        ensure!(answer.took < Duration::from_secs(1), "a call that needs no server took {:?}", answer.took);
+    }
+    Ok(())
+}
+
+fn begin_hanging(
+    clients: &Clients,
+    published: &Volume,
+    hanging: &Volume,
+) -> Result<[tokio::task::JoinHandle<()>; 3]> {
+    let (mut node, mut stats, mut controller) =
+        (clients.node.node.clone(), clients.node.node.clone(), clients.controller.controller.clone());
+    let publish = support::publish(hanging, &target("hanging")?, &[]);
+    let of = proto::NodeGetVolumeStatsRequest {
+        volume_id: published.volume_id.clone(),
+        volume_path: target("published")?.to_string_lossy().into_owned(),
+        ..Default::default()
+    };
+    let create = support::create("never", &[("export", "faulty")]);
+    Ok([
+        tokio::spawn(async move { drop(node.node_publish_volume(publish).await) }),
+        tokio::spawn(async move { drop(stats.node_get_volume_stats(of).await) }),
+        tokio::spawn(async move { drop(controller.create_volume(create).await) }),
+    ])
+}

@@ -1,0 +1,163 @@
+//! The driver's two services in the guest, a kubelet directory, and both servers.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+
+use anyhow::{Context, Result};
+
+use crate::agent;
+use crate::clients::{self, Client, FAULTY, HEALTHY, Link};
+use crate::host::run;
+use crate::support::{self, Service};
+
+/// The bound of every call in this program, in seconds. It is the flag `--call-timeout`.
+pub(crate) const CALL_TIMEOUT: u64 = 15;
+const DIR: &str = "/run/faults";
+pub(crate) const KUBELET: &str = "/run/faults-kubelet";
+
+/// The version of NFS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    V3,
+    V42,
+}
+
+impl FromStr for Version {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "3" => Ok(Self::V3),
+            "4.2" => Ok(Self::V42),
+            _ => anyhow::bail!("NFS {text}: only 4.2 and 3 are tried"),
+        }
+    }
+}
+
+impl Version {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::V3 => "3",
+            Self::V42 => "4.2",
+        }
+    }
+
+    /// The mount options of both exports. Locks of NFS 3 would need a program on every node.
+    const fn options(self) -> &'static str {
+        match self {
+            Self::V3 => "nfsvers=3, nolock",
+            Self::V42 => "nfsvers=4.2",
+        }
+    }
+}
+
+/// The driver in its guest.
+pub(crate) struct World {
+    driver: PathBuf,
+    pub(crate) clients: [Client; 2],
+    services: Option<Services>,
+}
+
+/// The running services and a client of each.
+pub(crate) struct Services {
+    pub(crate) controller: Service,
+    pub(crate) node: Service,
+    pub(crate) clients: Clients,
+}
+
+/// The clients of both services.
+#[derive(Clone)]
+pub(crate) struct Clients {
+    pub(crate) controller: support::Client,
+    pub(crate) node: support::Client,
+}
+
+/// Writes the configuration of the services: exports of the server that fails, each with its share, and the healthy export.
+pub(crate) fn configure(version: Version, faulty: &[(&str, &str)], limits: &str) -> Result<()> {
+    let export = |name: &str, server: &str, share: &str| {
+        let options = version.options();
+        format!("  - {{name: {name}, server: {server}, share: {share}, mountOptions: [{options}]}}\n")
+    };
+    let faulty: String = faulty.iter().map(|(name, share)| export(name, FAULTY, share)).collect();
+    let config = format!("exports:\n{faulty}{}{limits}", export("healthy", HEALTHY, "/share"));
+    Ok(std::fs::write(format!("{DIR}/config.yaml"), config)?)
+}
+
+impl World {
+    /// Prepares the guest and waits for the server. The services do not run yet.
+    pub(crate) fn make(driver: &Path, version: Version) -> Result<Self> {
+        std::fs::create_dir_all(DIR)?;
+        std::fs::create_dir_all(KUBELET)?;
+        run(Command::new("mount").args(["-t", "tmpfs", "kubelet", KUBELET]))?;
+        run(Command::new("mount").args(["--make-rshared", KUBELET]))?;
+        clients::prepare()?;
+        agent::server_is_up()?;
+        // All calls of a cell run at once, and none of them may wait for the place of another one.
+        configure(version, &[("faulty", "/share")], "limits:\n  callsPerExport: 64\n")?;
+        let clients = [Client::make(1)?, Client::make(2)?];
+        Ok(Self { driver: driver.to_owned(), clients, services: None })
+    }
+
+    /// Starts both services. They must not run.
+    pub(crate) async fn start(&mut self) -> Result<()> {
+        let node = ["--node-id", "node-1", "--kubelet-dir", KUBELET];
+        let controller = self.launch("controller", 0, &[])?;
+        let node = self.launch("node", 1, &node)?;
+        let clients = Clients { controller: controller.client().await, node: node.client().await };
+        self.services = Some(Services { controller, node, clients });
+        Ok(())
+    }
+
+    fn launch(&self, role: &str, client: usize, args: &[&str]) -> Result<Service> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(format!("{DIR}/{role}.log"))?;
+        let mut command = self.clients[client].command();
+        command.arg(&self.driver).stdout(log.try_clone()?).stderr(log);
+        let (config, state_dir) = (format!("{DIR}/config.yaml"), format!("{DIR}/{role}"));
+        let timeout = CALL_TIMEOUT.to_string();
+        let own = [
+            "--config",
+            &config,
+            "--state-dir",
+            &state_dir,
+            "--call-timeout",
+            &timeout,
+            "--abandoned-after",
+            "5",
+        ];
+        Ok(Service::launch(command, role, Path::new(DIR), &[&own, args].concat()))
+    }
+
+    /// Kills both services.
+    pub(crate) fn kill(&mut self) {
+        self.services = None;
+    }
+
+    /// The running services, which are then somebody else's to end.
+    pub(crate) fn take(&mut self) -> Result<Services> {
+        self.services.take().context("the services do not run")
+    }
+
+    pub(crate) fn services(&self) -> Result<&Services> {
+        self.services.as_ref().context("the services do not run")
+    }
+
+    pub(crate) fn calls(&self) -> Result<Clients> {
+        Ok(self.services()?.clients.clone())
+    }
+
+    /// Changes the links of both services to the server that fails.
+    pub(crate) fn link(&self, link: Link) -> Result<()> {
+        self.clients.iter().try_for_each(|client| client.set(link))
+    }
+
+    /// The last lines of the services' logs.
+    pub(crate) fn logs() -> String {
+        let tail = |role: &str| {
+            let log = std::fs::read_to_string(format!("{DIR}/{role}.log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            format!("--- log of the {role}\n{}\n", lines[lines.len().saturating_sub(60)..].join("\n"))
+        };
+        tail("controller") + &tail("node")
+    }
+}
