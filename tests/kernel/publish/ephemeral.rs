@@ -88,7 +88,8 @@ async fn an_ephemeral_volume_is_removed_although_its_mount_is_gone() {
         server::run(Command::new("umount").arg(target));
     }
     // Kubelet has removed the directory of a pod that it does not know any more.
-    fs::remove_dir_all(targets[1].parent().unwrap()).unwrap();
+    fs::remove_dir(&targets[1]).unwrap();
+    fs::remove_dir(targets[1].parent().unwrap()).unwrap();
     driver.start_node_again().await;
     driver.unpublish(&unpublished, &targets[0]).await.unwrap();
     until("both are removed", || on_server() == ["csi-3"]).await;

@@ -68,7 +68,9 @@ impl EphemeralVolumes {
     /// Goes on with the volumes that an earlier process has published or not yet removed.
     pub(super) fn resume(self: &Arc<Self>) -> Result<()> {
         let exports: HashSet<ExportRef> = self.notes.all()?.into_iter().map(|note| note.export).collect();
-        exports.iter().for_each(|export| self.wake(export));
+        for export in &exports {
+            self.wake(export);
+        }
         Ok(())
     }
 
