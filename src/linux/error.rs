@@ -59,6 +59,15 @@ impl SysError {
         matches!(self.errno(), Some(Errno::EACCES | Errno::EPERM))
     }
 
+    /// Whether link(2) failed because there are no hard links: with `EPERM` (link(2) for a file system without them), or with what a
+    /// server answers that does not offer them.
+    #[must_use]
+    pub fn is_hard_link_refused(&self) -> bool {
+        let errno = self.errno();
+        self.op == "link"
+            && matches!(errno, Some(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK))
+    }
+
     /// Whether the server no longer knows the file handle (`ESTALE`).
     #[must_use]
     pub fn is_stale(&self) -> bool {

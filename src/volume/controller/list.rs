@@ -42,18 +42,25 @@ impl Volumes {
         for id in exports.iter().filter(|id| first.is_none_or(|first| *id >= first)) {
             let after = begin.as_ref().filter(|(export, _)| export == id).map(|(_, key)| key);
             // One more than the answer will contain, to know whether there are more.
-            volumes.extend(self.list_export(id, after, limit + 1 - volumes.len())?);
+            let found = self.list_export(id, after, limit + 1 - volumes.len())?;
+            volumes.extend(found.into_iter().map(|(key, volume)| (id, key, volume)));
             if volumes.len() > limit {
                 break;
             }
         }
         let more = volumes.len() > limit;
         volumes.truncate(limit);
-        let next = if more { volumes.last().map(|volume| volume.handle.to_string()) } else { None };
-        Ok(Page { volumes, next })
+        // Not the handle of the volume: csi-driver-nfs names the export in its handles, whatever export the volume is listed under.
+        let next = volumes.last().filter(|_| more).map(|(export, key, _)| format!("{export}#{key}"));
+        Ok(Page { volumes: volumes.into_iter().map(|(.., volume)| volume).collect(), next })
     }
 
-    fn list_export(&self, id: &ExportRef, after: Option<&VolumeKey>, limit: usize) -> Result<Vec<Volume>> {
+    fn list_export(
+        &self,
+        id: &ExportRef,
+        after: Option<&VolumeKey>,
+        limit: usize,
+    ) -> Result<Vec<(VolumeKey, Volume)>> {
         self.on_export(id, None, |_, mounted| {
             let Some(state) = mounted.existing_state()? else { return Ok(Vec::new()) };
             let mut records = Vec::new();
@@ -73,7 +80,8 @@ impl Volumes {
                     // A volume of csi-driver-nfs keeps its handle when it gets a record.
                     let own = VolumeHandle::parse(&record.name).filter(|handle| handle.foreign.is_some());
                     let export = || id.reached_with(record.reach.clone());
-                    Ok(Volume::new(own.map_or_else(|| VolumeHandle::new(export(), key), Ok)?, &record))
+                    let handle = own.map_or_else(|| VolumeHandle::new(export(), key.clone()), Ok)?;
+                    Ok((key, Volume::new(handle, &record)))
                 })
                 .collect()
         })

@@ -48,15 +48,18 @@ impl Reaper {
 
     /// Starts a sweep. `legacy` is the policy for what version 0.1.0 has deleted. With `None` the sweep uses the policy of an earlier call,
     /// or leaves those directories alone if there was none.
-    pub(super) fn wake(&self, legacy: Option<ExportPolicy>) {
+    /// `false`: the thread has ended, because it has panicked. Another one is needed.
+    #[must_use]
+    pub(super) fn wake(&self, legacy: Option<ExportPolicy>) -> bool {
         self.pending.store(true, Ordering::SeqCst);
         // The thread ends only after this value is dropped, unless it has panicked.
-        if self.wake.send(legacy).is_err() {
-            self.pending.store(false, Ordering::SeqCst);
+        let lives = self.wake.send(legacy).is_ok();
+        if !lives {
             tracing::error!(
-                "the driver has a bug: its reaper has ended, and deleted volumes stay until the driver starts again"
+                "the driver has a bug: its reaper has ended, and deleted volumes stay until the next deletion starts another one"
             );
         }
+        lives
     }
 
     /// Whether something is left to remove, as far as this process knows.
@@ -259,7 +262,7 @@ mod tests {
         share.delete("v", Duration::ZERO);
         let other = StateDir::create(&share.dir).unwrap();
         let reaper = Reaper::start(Arc::new(other)).unwrap();
-        reaper.wake(None);
+        assert!(reaper.wake(None));
         let empty = (0..200).any(|_| {
             std::thread::sleep(Duration::from_millis(25));
             share.deleted().is_empty() && !reaper.is_pending()

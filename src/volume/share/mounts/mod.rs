@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -29,6 +29,8 @@ pub struct Exports {
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
     /// The exports that were named inline since the process began.
     inline_used: Mutex<BTreeSet<ExportRef>>,
+    /// The sum of capacities of each export, which all its mounts share.
+    promises: Mutex<HashMap<Vec<NfsSource>, Weak<Promises>>>,
     abandoned_after: Duration,
 }
 
@@ -147,8 +149,9 @@ impl MountedExport {
                 }
             }
         }
-        if let Some(reaper) = &*reaper {
-            reaper.wake(legacy);
+        if reaper.as_ref().is_some_and(|reaper| !reaper.wake(legacy)) {
+            // Its thread has panicked. The next call starts another one.
+            *reaper = None;
         }
     }
 }
@@ -161,6 +164,7 @@ impl Exports {
             mounter,
             linger,
             slots: Mutex::default(),
+            promises: Mutex::default(),
             inline_used: Mutex::default(),
             abandoned_after: ABANDONED_AFTER,
         }
@@ -228,11 +232,11 @@ impl Exports {
             *mounted.idle_since.lock() = None;
             return Ok(Arc::clone(mounted));
         }
+        let begun = Instant::now();
+        let root = self.mounter.mount_export(&key.0, &key.1)?;
         if matches!(export, ExportRef::Inline(_)) {
             self.inline_used.lock().insert(export.clone());
         }
-        let begun = Instant::now();
-        let root = self.mounter.mount_export(&key.0, &key.1)?;
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(export = %export, source = %root.dir.label(), version = %root.version, ms = milliseconds, "export mounted");
         let mounted = Arc::new(MountedExport {
@@ -251,11 +255,13 @@ impl Exports {
 
     /// The sum of capacities of the export with these addresses, which its other mounts may have already.
     fn promises_of(&self, sources: &[NfsSource]) -> Arc<Promises> {
-        let slots = self.slots.lock();
-        let same = slots.iter().filter(|((own, _), _)| own == sources);
-        let promises = |slot: &Slot| Some(Arc::clone(&slot.try_lock()?.as_ref()?.promises));
-        let shared = same.map(|(_, slot)| promises(slot)).find_map(|promises| promises);
-        shared.unwrap_or_default()
+        let mut promises = self.promises.lock();
+        promises.retain(|_, promises| promises.strong_count() > 0);
+        promises.get(sources).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let new = Arc::default();
+            promises.insert(sources.to_vec(), Arc::downgrade(&new));
+            new
+        })
     }
 
     fn forget(&self, key: &Key, stale: &Arc<MountedExport>) -> Result<()> {
@@ -300,6 +306,9 @@ impl Exports {
                 }
             }
         }
+        // A slot that only the map has is nobody's, so nobody mounts there: its export was unmounted, or could not be mounted.
+        let is_used = |slot: &Arc<Slot>| Arc::strong_count(slot) > 1 || slot.lock().is_some();
+        self.slots.lock().retain(|_, slot| is_used(slot));
         if failures.is_empty() { Ok(()) } else { Err(failures) }
     }
 
@@ -330,67 +339,4 @@ fn mount_point_of(slot: &Slot) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::linux::fake::FakeMounter;
-    use crate::linux::nfs_options::{self, BindFlags};
-    use crate::volume::name::export::Export;
-    use crate::volume::policy::settings::Settings;
-
-    struct Setup {
-        _temporary: tempfile::TempDir,
-        mounter: Arc<FakeMounter>,
-        exports: Exports,
-        export: ResolvedExport,
-    }
-
-    fn setup() -> Setup {
-        let temporary = tempfile::tempdir().unwrap();
-        let mounter = Arc::new(FakeMounter::default());
-        mounter.serve("nas:/srv", temporary.path());
-        let exports = Exports::new(mounter.clone(), Duration::from_mins(1));
-        let export = ExportRef::Inline(Export::new("nas", "/srv").unwrap());
-        let export = Settings::default().resolve(&export).unwrap();
-        Setup { _temporary: temporary, mounter, exports, export }
-    }
-
-    #[test]
-    fn equal_options_share_a_mount_and_others_do_not() {
-        let setup = setup();
-        let options = |text: &str| nfs_options::parse(&[text]).unwrap().0;
-        for text in ["hard,timeo=600", "timeo=600,hard", "timeo=600,hard,ro"] {
-            setup.exports.with(&setup.export, &options(text), |_| Ok(())).unwrap();
-        }
-        assert_eq!(setup.mounter.export_mounts(), 1);
-        setup.exports.with(&setup.export, &options("soft"), |_| Ok(())).unwrap();
-        assert_eq!(setup.mounter.export_mounts(), 2);
-        setup.exports.with_any(&setup.export, &NfsOptions::default(), |_| Ok(())).unwrap();
-        assert_eq!(setup.mounter.export_mounts(), 2);
-    }
-
-    #[test]
-    fn an_export_is_let_go_when_idle_for_long_enough_and_not_while_published() {
-        let setup = setup();
-        let begun = Instant::now();
-        let after = |seconds| begun + Duration::from_secs(seconds);
-        let mounts = || setup.mounter.table().unwrap().iter().count();
-        let options = NfsOptions::default();
-        let target = Path::new("/kubelet/target");
-        let publish = |mounted: &MountedExport| {
-            Ok(setup.mounter.bind(mounted.share(), target, BindFlags::default())?)
-        };
-        setup.exports.with(&setup.export, &options, publish).unwrap();
-        for seconds in [0, 100, 200] {
-            setup.exports.release_idle(after(seconds)).unwrap();
-        }
-        assert_eq!(mounts(), 2, "published volumes keep the export mounted");
-        setup.mounter.unmount(target).unwrap();
-        setup.exports.release_idle(after(300)).unwrap();
-        setup.exports.release_idle(after(359)).unwrap();
-        assert_eq!(mounts(), 1, "it lingers");
-        setup.exports.release_idle(after(360)).unwrap();
-        assert_eq!(mounts(), 0);
-        setup.exports.with(&setup.export, &options, |_| Ok(())).unwrap();
-        assert_eq!(mounts(), 1, "the next use mounts it again");
-    }
-}
+mod tests;
