@@ -13,7 +13,7 @@ SBOM := $(CACHE)/nfs-subdir-csi.cdx.json
 NOTES := /dev/stdout
 
 .PHONY: help deps build image demo test check deny manifests workflows doc unit vm-test kernel options sanity cluster e2e fuzz bench \
-	faults msrv advisories versions release-check release-notes sbom
+	faults faults-some soak msrv advisories versions release-check release-notes sbom
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,9 +58,11 @@ kernel: deps build ## tests on the kernel's NFS client and server, in several gu
 options: deps ## mount options compared with those of mount.nfs(8), as a table
 	NFS_SUBDIR_CSI_TABLE=1 cargo test --test kernel -- options::same_as_mount_nfs
 
-sanity: deps build ## the whole of csi-sanity against the driver in the guest, on NFS 4.2 and NFS 3
+sanity: deps build ## the whole of csi-sanity against the driver in the guest: on NFS 4.2, on NFS 3, and with two controllers
 	csi-sanity/build
-	vm/at-once 'vm/run -t 600 -- csi-sanity/run $(DRIVER) 4.2' 'vm/run -t 600 -- csi-sanity/run $(DRIVER) 3'
+	cargo build --example alternate
+	vm/at-once 'vm/run -t 600 -- csi-sanity/run $(DRIVER) 4.2' 'vm/run -t 600 -- csi-sanity/run $(DRIVER) 3' \
+	  'vm/run -t 600 -- csi-sanity/run $(DRIVER) 4.2 $(CARGO_TARGET_DIR)/debug/examples/alternate'
 
 cluster: ## a Kubernetes with the driver installed, on this machine; leaves it running and says how to use it
 	deploy/build-image --if-changed
@@ -81,7 +83,18 @@ bench: build ## print NFS requests, tasks, times and sizes, each beside its floo
 
 faults: build ## what every call answers while the NFS server fails, for every fault; writes docs/FAULTS.md
 	cargo build --release --example faults
-	vm/at-once '$(EXAMPLES)/faults $(DRIVER) 4.2 matrix' '$(EXAMPLES)/faults $(DRIVER) 3 matrix'
+	vm/at-once '$(EXAMPLES)/faults $(DRIVER) 4.2 matrix' '$(EXAMPLES)/faults $(DRIVER) 3 matrix' \
+	  '$(EXAMPLES)/faults $(DRIVER) 4.2 scenes' '$(EXAMPLES)/faults $(DRIVER) 3 scenes'
+
+# A part of the matrix that takes three minutes: a fault of each kind, and each moment.
+FAULTS := killed-rst@cold dropped-one-way@during port-closed@warm restarted@warm disk-full@warm root-squash@warm
+faults-some: build ## some of the faults of `make faults`, in three minutes
+	cargo build --release --example faults
+	vm/at-once '$(EXAMPLES)/faults $(DRIVER) 4.2 matrix $(FAULTS)' '$(EXAMPLES)/faults $(DRIVER) 3 matrix $(FAULTS)'
+
+soak: build ## half an hour of random faults, calls and restarts against a model
+	cargo build --release --example faults
+	vm/at-once '$(EXAMPLES)/faults $(DRIVER) 4.2 soak 1800' '$(EXAMPLES)/faults $(DRIVER) 3 soak 1800'
 
 msrv: ## compile with the oldest Rust that Cargo.toml allows; fails if that Rust is not installed
 	release/msrv

@@ -54,14 +54,14 @@ fn a_share_that_cannot_be_mounted_leaves_nothing_behind() {
 fn all_mounts_of_an_export_share_the_sum_of_capacities_even_while_one_is_being_mounted() {
     let setup = setup();
     let options = |text: &str| nfs_options::parse(&[text]).unwrap().0;
-    let promises = |options: &NfsOptions| {
-        setup.exports.with(&setup.export, options, |mounted| Ok(Arc::clone(&mounted.promises))).unwrap()
+    let reservations = |options: &NfsOptions| {
+        setup.exports.with(&setup.export, options, |mounted| Ok(Arc::clone(&mounted.reservations))).unwrap()
     };
-    let first = promises(&options("hard"));
+    let first = reservations(&options("hard"));
     let key = (setup.export.sources.clone(), options("hard"));
     let slot = Arc::clone(&setup.exports.slots.lock()[&key]);
     let being_mounted = slot.lock();
-    let second = promises(&options("soft"));
+    let second = reservations(&options("soft"));
     drop(being_mounted);
     assert!(Arc::ptr_eq(&first, &second));
 }
