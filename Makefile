@@ -58,9 +58,11 @@ kernel: deps build ## tests on the kernel's NFS client and server, in several gu
 options: deps ## mount options compared with those of mount.nfs(8), as a table
 	NFS_SUBDIR_CSI_TABLE=1 cargo test --test kernel -- options::same_as_mount_nfs
 
-sanity: deps build ## the whole of csi-sanity against the driver in the guest, on NFS 4.2 and NFS 3
+sanity: deps build ## the whole of csi-sanity against the driver in the guest: on NFS 4.2, on NFS 3, and with two controllers
 	csi-sanity/build
-	vm/at-once 'vm/run -t 600 -- csi-sanity/run $(DRIVER) 4.2' 'vm/run -t 600 -- csi-sanity/run $(DRIVER) 3'
+	cargo build --example alternate
+	vm/at-once 'vm/run -t 600 -- csi-sanity/run $(DRIVER) 4.2' 'vm/run -t 600 -- csi-sanity/run $(DRIVER) 3' \
+	  'vm/run -t 600 -- csi-sanity/run $(DRIVER) 4.2 $(CARGO_TARGET_DIR)/debug/examples/alternate'
 
 cluster: ## a Kubernetes with the driver installed, on this machine; leaves it running and says how to use it
 	deploy/build-image --if-changed

@@ -1,14 +1,15 @@
 //! Files that are kept open, so that questions about them go to the file itself and not to whatever has its name now.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+use parking_lot::RwLock;
 
 use super::handle::Dir;
 use super::metadata::{Freshness, Metadata};
@@ -17,7 +18,8 @@ use crate::linux::error::{Result, SysError};
 /// An open regular file.
 #[derive(Debug)]
 pub struct HeldFile {
-    file: File,
+    /// `None` after [`HeldFile::close`].
+    file: RwLock<Option<File>>,
     inode: u64,
     links: u32,
     label: String,
@@ -36,21 +38,18 @@ impl Dir {
             result => result?,
         };
         let held = HeldFile::new(File::from(fd), self.path_of(name))?;
-        let mut content = Vec::new();
-        let length = (&held.file)
-            .take(limit + 1)
-            .read_to_end(&mut content)
-            .map_err(|e| self.error("read", name, e))?;
-        if length as u64 > limit {
+        let content = held.content(limit + 1)?;
+        if content.len() as u64 > limit {
             return Err(self.error("read", name, io::Error::from(io::ErrorKind::FileTooLarge)));
         }
         Ok(Some((held, content)))
     }
 
-    /// Creates a file as [`Dir::create_file`] does, and keeps it open.
+    /// Creates a file with mode 0600 and `content` under a name that nobody else uses, and keeps it open. It waits until the server has
+    /// written it to stable storage. Over NFS: OPEN and WRITE. (O_EXCL would be a third request, which sets the mode.)
     pub fn create_held(&self, name: impl AsRef<OsStr>, content: &[u8]) -> Result<HeldFile> {
         let name = name.as_ref();
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = self.openat2("create", Path::new(name), flags, Mode::from_bits_truncate(0o600))?;
         let mut file = File::from(fd);
         file.write_all(content).and_then(|()| file.sync_all()).map_err(|e| self.error("write", name, e))?;
@@ -61,7 +60,9 @@ impl Dir {
 impl HeldFile {
     fn new(file: File, label: String) -> Result<Self> {
         match Metadata::of(&file, Freshness::Cached) {
-            Ok(status) => Ok(Self { file, inode: status.inode, links: status.links, label }),
+            Ok(status) => {
+                Ok(Self { file: RwLock::new(Some(file)), inode: status.inode, links: status.links, label })
+            }
             Err(errno) => Err(SysError::new("stat", label, errno)),
         }
     }
@@ -78,22 +79,63 @@ impl HeldFile {
         self.links
     }
 
-    /// How many names the file has on the server now; 0 if it is gone. One GETATTR.
+    /// How many names the file has on the server now; 0 if it is gone or was closed. One GETATTR.
     pub fn links(&self) -> Result<u32> {
-        match Metadata::of(&self.file, Freshness::Now) {
+        let file = self.file.read();
+        let Some(file) = file.as_ref() else { return Ok(0) };
+        match Metadata::of(file, Freshness::Now) {
             Ok(status) => Ok(status.links),
             Err(Errno::ESTALE | Errno::ENOENT) => Ok(0),
-            Err(errno) => Err(SysError::new("stat", self.label.clone(), errno)),
+            Err(errno) => Err(self.error("stat", errno)),
         }
+    }
+
+    /// Locks the file until it is closed, against other handles that lock it. `false`: another one has the lock. NFS 4 locks on
+    /// the server (one LOCK, and one LOCKU when the file is closed). NFS 3 as it is mounted here, and servers without locks, lock within
+    /// this machine or not at all. That is no error.
+    pub fn try_lock(&self) -> Result<bool> {
+        match self.with_file(|file| Ok(file.try_lock()))? {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => Ok(true),
+                _ => Err(self.error("lock", error)),
+            },
+        }
+    }
+
+    /// The content now, up to `limit` bytes. After [`HeldFile::try_lock`] it is the server's, not the cache's. Over NFS: READ.
+    pub fn content(&self, limit: u64) -> Result<Vec<u8>> {
+        let mut content = Vec::new();
+        self.with_file(|mut file| {
+            file.rewind()?;
+            file.take(limit).read_to_end(&mut content)
+        })
+        .map(|_| content)
     }
 
     /// Replaces the content by `content`, which must not be shorter. Over NFS this is one WRITE, as long as the content
     /// fits into one request, so that other clients see the old content or the new one.
     pub fn rewrite(&self, content: &[u8]) -> Result<()> {
-        self.file
-            .write_all_at(content, 0)
-            .and_then(|()| self.file.sync_all())
-            .map_err(|e| SysError::new("write", self.label.clone(), e))
+        self.with_file(|file| file.write_all_at(content, 0).and_then(|()| file.sync_all()))
+    }
+
+    /// Closes the file. To be called before its last name is removed: the NFS client renames an open file instead of removing it, looks
+    /// that name up before and removes it afterwards, which are two more requests.
+    pub fn close(&self) {
+        drop(self.file.write().take());
+    }
+
+    fn with_file<T>(&self, work: impl FnOnce(&File) -> io::Result<T>) -> Result<T> {
+        let file = self.file.read();
+        file.as_ref()
+            .ok_or_else(|| Errno::EBADF.into())
+            .and_then(work)
+            .map_err(|error| self.error("access", error))
+    }
+
+    fn error(&self, op: &'static str, source: impl Into<io::Error>) -> SysError {
+        SysError::new(op, self.label.clone(), source)
     }
 }
 
@@ -110,7 +152,11 @@ mod tests {
         assert_eq!(own.links().unwrap(), 2);
         let (again, content) = dir.hold_file("two", 10).unwrap().unwrap();
         assert_eq!((again.inode(), again.links_at_first(), content.as_slice()), (own.inode(), 2, &b"1"[..]));
+        assert!(again.try_lock().unwrap() && !own.try_lock().unwrap());
         again.rewrite(b"22").unwrap();
+        assert_eq!(own.content(10).unwrap(), b"22");
+        drop(again);
+        assert!(own.try_lock().unwrap());
         assert_eq!(dir.read_file("one", 10).unwrap().unwrap(), b"22");
         dir.remove_file("one").unwrap();
         dir.remove_file("two").unwrap();

@@ -74,7 +74,7 @@ impl Volumes {
             return Err(meanwhile());
         }
         draft.place(parent, name).map_err(|error| if error.is_not_empty() { meanwhile() } else { error })?;
-        if state.has_record(held)? && held.is_current()? {
+        if state.has_record(held)? {
             return Ok(());
         }
         state.with_path(held, || state.discard(parent, name, key, ExportPolicy::default()))?;
@@ -88,11 +88,12 @@ fn withdraw(mounted: &MountedExport, state: &StateDir, held: &HeldRecord) -> Res
     if is_there()? {
         return Ok(());
     }
+    let change = mounted.reservations().change();
     match state.release_if(held, || Ok(!is_there()?)) {
         // It was filled after the check, or it is being deleted.
         Err(Error::Busy(_)) => return Ok(()),
         released => released?,
     }
-    mounted.promised_changed(held.record.capacity_bytes, 0);
+    change.give_back(held.record.capacity_bytes);
     Ok(())
 }

@@ -23,12 +23,11 @@ impl Volumes {
                 };
             }
             let state = mounted.state()?;
-            let _turn = mounted.promise_turn();
             let more = range.required - record.capacity_bytes;
-            capacity::admit(mounted, &state, located.export.policy.capacity, more)?;
+            let reservation = capacity::reserve(mounted, &state, located.export.policy.capacity, more)?;
             let changed = Record { capacity_bytes: range.required, ..record.clone() };
             save(&state, located, &record, &changed)?;
-            mounted.promised_changed(record.capacity_bytes, range.required);
+            reservation.keep();
             Ok(range.required)
         })
     }

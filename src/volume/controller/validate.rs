@@ -1,4 +1,4 @@
-//! Comparing a volume with the context that somebody has for it.
+//! Comparing a volume with a volume context.
 
 use crate::volume::error::{Error, Result};
 use crate::volume::name::export::ExportRef;
@@ -10,10 +10,11 @@ use crate::volume::share::whole_share;
 use crate::volume::volumes::{Volumes, context_of, not_found};
 
 impl Volumes {
-    /// Says what is wrong with the context of a volume; `None` if nothing is. Without an export, the context says nothing.
+    /// Returns what is wrong with the context of a volume, or `None` if it is right. A context without an export is always right.
     ///
-    /// As at a publish, a context is enough: the handle of a PersistentVolume that was written by hand can be any text. But
-    /// what a record says of a volume is compared with the context. Fails with [`Error::NotFound`] if there is no such volume.
+    /// If the volume has a record, the context is compared with the record. Otherwise the context alone says where the volume is, as at a
+    /// publish, because the handle of a PersistentVolume that was written by hand can be any text. Fails with [`Error::NotFound`] if there is no
+    /// such volume.
     ///
     /// NFS requests on a mounted export: 3 for the record, and without a record one LOOKUP for each component of the directory.
     pub fn compare(&self, text: &str, given: &VolumeContext) -> Result<Option<String>> {
@@ -32,7 +33,7 @@ impl Volumes {
     /// The record of a volume, if it has one.
     fn record_for(&self, text: &str, given: &VolumeContext) -> Result<Option<(VolumeHandle, Record)>> {
         let Some(handle) = VolumeHandle::parse(text) else { return Ok(None) };
-        // A text that only looks like a handle may name an export that does not exist.
+        // A text that looks like a handle by chance may name an export that does not exist.
         if given.export.is_some() && self.settings.get().resolve(&handle.export).is_err() {
             return Ok(None);
         }
@@ -43,7 +44,7 @@ impl Volumes {
         }
     }
 
-    /// Looks for what a context names, as a publish does.
+    /// Looks for the directory that a context names, as a publish does.
     fn look_for(&self, export: &ExportRef, given: &VolumeContext) -> Result<Option<String>> {
         let settings = self.settings.get();
         let export = settings.resolve(export)?;

@@ -11,8 +11,8 @@ use crate::volume::name::reach::Reach;
 /// The server and the share of an export, checked: the text can be a part of a handle, of a mount call and of a log
 /// line, and has no special meaning in any of them.
 ///
-/// With it go the mount options without which the server cannot be reached, because most calls name an export by a handle
-/// and carry nothing else. The form that is displayed is `server:/share`, or `port=20490,vers=4.1@server:/share`.
+/// The mount options that are needed to reach the server belong to it, because most calls have only a handle to name an export. The text form
+/// is `server:/share`, or `port=20490,vers=4.1@server:/share`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Export {
     source: NfsSource,
@@ -55,7 +55,7 @@ impl Export {
         Ok(Self { source, reach: Reach::default() })
     }
 
-    /// Reads the form that is displayed.
+    /// Parses the text form.
     pub fn parse(text: &str) -> Result<Self> {
         // The share can contain an `@`, and the options contain no slash.
         let (reach, text) = match text.split_once('@') {
@@ -68,13 +68,13 @@ impl Export {
         }
     }
 
-    /// The same export, which is reached with these options.
+    /// The same export with these options to reach its server.
     #[must_use]
     pub fn reached_with(self, reach: Reach) -> Self {
         Self { reach, ..self }
     }
 
-    /// The options without which the server cannot be reached.
+    /// The options that are needed to reach the server.
     #[must_use]
     pub fn reach(&self) -> &Reach {
         &self.reach
@@ -137,7 +137,7 @@ impl ExportRef {
 }
 
 impl ExportRef {
-    /// The options without which its server cannot be reached. A named export is reached as the configuration says.
+    /// The options that are needed to reach its server. Those of a named export are in the configuration.
     #[must_use]
     pub fn reach(&self) -> Reach {
         match self {
@@ -146,7 +146,7 @@ impl ExportRef {
         }
     }
 
-    /// The same export, reached with these options if it is not named.
+    /// The same export, with these options to reach its server if it is not a named export.
     #[must_use]
     pub fn reached_with(&self, reach: Reach) -> Self {
         match self {
@@ -155,13 +155,13 @@ impl ExportRef {
         }
     }
 
-    /// Whether both lead to the same directory of the same server, as far as their names say.
+    /// Whether both name the same directory of the same server.
     #[must_use]
     pub fn is_same_place(&self, other: &Self) -> bool {
         self.place() == other.place() && self.reach().is_same_server(&other.reach())
     }
 
-    /// The same export, without the options with which it is reached: what a volume context and a StorageClass name.
+    /// The same export without the options to reach its server. A volume context and a StorageClass name it in this form.
     #[must_use]
     pub fn place(&self) -> Self {
         self.reached_with(Reach::default())

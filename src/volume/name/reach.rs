@@ -1,4 +1,4 @@
-//! The mount options without which the server of an export cannot be reached.
+//! The mount options that are needed to reach the server of an export.
 
 use std::fmt;
 
@@ -8,20 +8,20 @@ use crate::linux::NfsOptions;
 use crate::linux::nfs_options;
 use crate::volume::error::{Error, Result};
 
-/// Port, transport and version, in one form: `port=20490,vers=4.1`. Empty if nothing is needed. It is a part of handles and
-/// records, so it contains no other option, and no secret.
+/// Port, transport and version, such as `port=20490,vers=4.1`. It is empty if no option is needed. Because it is a part of handles and
+/// records, it contains no other option and no secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Reach(String);
 
 impl Reach {
-    /// What is needed of these options.
+    /// Takes from these options the ones that are needed to reach the server.
     #[must_use]
     pub fn of(options: &NfsOptions) -> Self {
         Self(options.reach())
     }
 
-    /// Reads the form that is displayed, and no other, so that an export has one handle.
+    /// Parses the text of [`Display`](fmt::Display). Any other spelling is refused, so that an export has only one handle.
     pub fn parse(text: &str) -> Result<Self> {
         let (options, _) = nfs_options::parse(&[text])?;
         if text.is_empty() || options.reach() != text {
@@ -33,7 +33,7 @@ impl Reach {
         Ok(Self(text.to_owned()))
     }
 
-    /// Whether nothing is needed.
+    /// Whether no option is needed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -45,20 +45,20 @@ impl Reach {
         &self.0
     }
 
-    /// Whether both lead to the same server: the version makes no difference.
+    /// Whether both lead to the same server. The version makes no difference.
     #[must_use]
     pub fn is_same_server(&self, other: &Self) -> bool {
         self.split().0 == other.split().0
     }
 
-    /// Whether a mount that was made with `mounted` is one that this asks for. If this asks for nothing, every mount is.
+    /// Whether a mount that was made with `mounted` has what these options ask for. If they ask for nothing, every mount has it.
     #[must_use]
     pub fn is_met_by(&self, mounted: &Self) -> bool {
         let (version, other) = (self.split().1, mounted.split().1);
         self.is_empty() || self.is_same_server(mounted) && (version.is_none() || version == other)
     }
 
-    /// Port and transport, and the version, which stands at the end.
+    /// Splits the text into port and transport, and the version, which is the last option.
     fn split(&self) -> (&str, Option<&str>) {
         match self.0.rfind("vers=").filter(|&at| at == 0 || self.0[..at].ends_with(',')) {
             Some(at) => (self.0[..at].trim_end_matches(','), Some(&self.0[at..])),

@@ -29,14 +29,14 @@ pub(in crate::volume) const KUBERNETES_PREFIX: &str = "csi.storage.k8s.io/";
 /// The keys that a VolumeSnapshotClass or a VolumeGroupSnapshotClass can have.
 pub(in crate::volume) const SNAPSHOT_KEYS: [&str; 4] = ["export", "server", "share", "mountOptions"];
 
-/// Parameters that are read key by key, whatever the case of the keys is.
+/// Parameters that are read key by key. Upper and lower case make no difference in keys.
 pub(in crate::volume) struct Given {
-    /// By the key in lower case: the key as it was written, and the value.
+    /// For each key in lower case, the key as it was written, and the value.
     left: BTreeMap<String, (String, String)>,
 }
 
 impl Given {
-    /// A key whose value is empty is not given: charts render such keys. Fails if a key is given in two spellings.
+    /// A key with an empty value counts as not given, because Helm charts often contain such keys. Fails if a key is given in two spellings.
     pub(in crate::volume) fn new(map: &BTreeMap<String, String>) -> Result<Self> {
         let mut left = BTreeMap::new();
         for (key, value) in map.iter().filter(|(_, value)| !value.trim().is_empty()) {
@@ -47,13 +47,13 @@ impl Given {
         Ok(Self { left })
     }
 
-    /// The value of `key`, which is not given any more after that.
+    /// Removes `key` and returns its value.
     pub(in crate::volume) fn take(&mut self, key: &str) -> Option<String> {
         self.left.remove(&key.to_ascii_lowercase()).map(|(_, value)| value)
     }
 
-    /// Fails if a key is left that does not belong to Kubernetes. The error says where the key belongs, or names the known
-    /// key that is most like it.
+    /// Fails if a key is left that does not belong to Kubernetes. The error says where the key belongs, or names the known key that is most
+    /// like it.
     pub(in crate::volume) fn refuse_rest(&self, known: &[&str]) -> Result<()> {
         let mut keys = self.left.iter().filter(|(key, _)| !key.starts_with(KUBERNETES_PREFIX));
         let Some((lower, (key, _))) = keys.next() else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! Which servers the configuration means.
+//! Patterns for servers in the configuration.
 
 use std::net::IpAddr;
 
@@ -49,7 +49,7 @@ impl ServerPattern {
         }
     }
 
-    /// Whether a server, as a StorageClass or a handle names it, is one of those.
+    /// Whether a server, as a StorageClass or a handle names it, matches the pattern.
     #[must_use]
     pub fn fits(&self, server: &str) -> bool {
         let server = plain(server).to_ascii_lowercase();

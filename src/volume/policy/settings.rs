@@ -29,10 +29,10 @@ pub struct Settings {
     pub inline_servers: InlineServers,
     /// The policy for exports that are named by server and share.
     pub inline_policy: ExportPolicy,
-    /// Mount options for exports that are named by server and share: those of the first rule that fits the server.
+    /// Mount options for exports that are named by server and share. The first rule that matches the server is used.
     pub inline_options: Vec<(Vec<ServerPattern>, PrivateOptions)>,
-    /// The shares that a PersistentVolume without `subDir` publishes themselves. No volumes are made on them, because a pod
-    /// would see these and the state directory.
+    /// The shares that a PersistentVolume without `subDir` may publish as a whole. No volumes are created on them, because a pod would see these
+    /// volumes and the state directory.
     pub whole_shares: Vec<NfsSource>,
     /// The policy for volumes whose StorageClass or handle names none.
     pub on_delete: OnDelete,
@@ -134,10 +134,10 @@ impl ResolvedExport {
             .collect()
     }
 
-    /// This export as the volumes of a StorageClass with these mount options name it: with the options that are needed to
-    /// reach the server, unless the configuration has them. Most calls carry only a handle, so these are a part of it.
+    /// The name of this export in the handles of volumes whose StorageClass has these mount options. It includes the options that are needed to
+    /// reach the server, unless the configuration has them, because most calls have only a handle.
     ///
-    /// A named export is reached as the configuration says. Fails if the class says something else.
+    /// For a named export, the configuration says how to reach the server. Fails if the class says something else.
     pub fn id_for(&self, mount_flags: &[String]) -> Result<ExportRef> {
         let reach = |more: &[String]| self.options(more).map(|(options, _)| Reach::of(&options));
         let (configured, wanted) = (reach(&[])?, reach(mount_flags)?);
@@ -166,8 +166,8 @@ impl ResolvedExport {
 }
 
 impl Settings {
-    /// The longest retention and the slowest pace of all exports. It is for what lies on a share without terms of its own,
-    /// since one share can be reached by several names.
+    /// The longest retention and the slowest pace of all exports. It is used for deleted directories whose names do not say how long they are
+    /// kept, because one share can have several names.
     #[must_use]
     pub fn strictest_policy(&self) -> ExportPolicy {
         let policies = || self.exports.values().map(|export| export.policy).chain([self.inline_policy]);
@@ -212,8 +212,8 @@ impl Settings {
         }
     }
 
-    /// Whether the administrator has listed this share as one that can be published itself. Upper and lower case make no
-    /// difference in the name of a server.
+    /// Whether the administrator has listed this share as one that can be published as a whole. Upper and lower case make no difference in the
+    /// name of a server.
     #[must_use]
     pub fn is_whole_share(&self, export: &ResolvedExport) -> bool {
         let is_same =
@@ -221,7 +221,7 @@ impl Settings {
         self.whole_shares.iter().any(|listed| export.sources.iter().any(|source| is_same(source, listed)))
     }
 
-    /// The options of the first rule that fits, and then those in the name of the export, which are its volume's own.
+    /// The options of the first rule that matches, followed by those in the name of the export, which belong to its volume.
     fn options_of_inline(&self, export: &Export) -> PrivateOptions {
         let fits = |(servers, _): &&(Vec<ServerPattern>, _)| {
             servers.iter().any(|pattern| pattern.fits(export.server()))

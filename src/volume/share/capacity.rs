@@ -1,8 +1,11 @@
 //! How large a volume shall be, and whether its export has room for it.
 
+use crate::linux::dir::Usage;
+
 use crate::volume::error::{Error, Result};
 use crate::volume::policy::settings::CapacityPolicy;
 use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::reservations::Change;
 use crate::volume::share::state_dir::StateDir;
 
 /// A request for capacity, in bytes.
@@ -56,25 +59,51 @@ pub fn available(mounted: &MountedExport, state: &StateDir, policy: CapacityPoli
         CapacityPolicy::Thin => Ok(Some(mounted.share().usage()?.available_bytes)),
         CapacityPolicy::Reserve => {
             let usage = mounted.share().usage()?;
-            let unpromised = usage.total_bytes.saturating_sub(mounted.promised(state)?);
-            Ok(Some(unpromised.min(usage.available_bytes)))
+            let reserved = mounted.reservations().counted(|| state.sum_of_capacities())?.sum();
+            Ok(Some(unreserved(usage, reserved)))
         }
     }
 }
 
-/// Checks that the export has room for `bytes` more.
-pub fn admit(mounted: &MountedExport, state: &StateDir, policy: CapacityPolicy, bytes: u64) -> Result<()> {
-    match available(mounted, state, policy)? {
-        Some(available) if bytes > available => {
-            let share = mounted.share().label();
-            let what =
-                if policy == CapacityPolicy::Reserve { "that no other volume has reserved" } else { "free" };
-            Err(Error::OutOfRange(format!(
-                "{bytes} bytes are asked for, but {share} has only {available} bytes {what}"
-            )))
+/// Reserves `bytes` more, or fails if the export has no room for them. They are free again if the result is dropped without
+/// [`Change::keep`]. NFS requests: none if capacity is ignored, else one FSSTAT; with `reserve` also those of reading all
+/// records, about once a minute.
+pub fn reserve<'a>(
+    mounted: &'a MountedExport,
+    state: &StateDir,
+    policy: CapacityPolicy,
+    bytes: u64,
+) -> Result<Change<'a>> {
+    let usage = match policy {
+        CapacityPolicy::Ignore => None,
+        CapacityPolicy::Thin | CapacityPolicy::Reserve => Some(mounted.share().usage()?),
+    };
+    let mut change = match policy {
+        CapacityPolicy::Ignore | CapacityPolicy::Thin => mounted.reservations().change(),
+        CapacityPolicy::Reserve => mounted.reservations().counted(|| state.sum_of_capacities())?,
+    };
+    change.add(bytes, |reserved| {
+        let (available, what) = match (usage, policy) {
+            (Some(usage), CapacityPolicy::Reserve) => {
+                (unreserved(usage, reserved), "that no other volume has reserved")
+            }
+            (Some(usage), _) => (usage.available_bytes, "free"),
+            (None, _) => return Ok(()),
+        };
+        if bytes <= available {
+            return Ok(());
         }
-        _ => Ok(()),
-    }
+        let share = mounted.share().label();
+        Err(Error::OutOfRange(format!(
+            "{bytes} bytes are asked for, but {share} has only {available} bytes {what}"
+        )))
+    })?;
+    Ok(change)
+}
+
+/// Bytes that are neither used nor reserved.
+fn unreserved(usage: Usage, reserved: u64) -> u64 {
+    usage.total_bytes.saturating_sub(reserved).min(usage.available_bytes)
 }
 
 #[cfg(test)]
@@ -82,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_promise_is_compared_with_both_ends() {
+    fn a_capacity_is_compared_with_both_ends() {
         let range = CapacityRange::new(10, 20).unwrap();
         assert_eq!([9, 10, 20, 21].map(|c| range.admits(c)), [false, true, true, false]);
         assert!(CapacityRange::new(0, 0).unwrap().admits(5));

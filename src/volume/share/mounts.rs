@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::linux::copy::Support;
 use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, NfsSource, SysError, step};
@@ -17,10 +17,8 @@ use crate::volume::name::reach::Reach;
 use crate::volume::policy::settings::{ExportPolicy, ResolvedExport};
 use crate::volume::share::process_dir::ABANDONED_AFTER;
 use crate::volume::share::reaper::Reaper;
+use crate::volume::share::reservations::Reservations;
 use crate::volume::share::state_dir::StateDir;
-
-/// How long the sum of all capacities counts as right if nobody uses it.
-const COUNT_HOLDS: Duration = Duration::from_mins(1);
 
 /// All mounted exports.
 pub struct Exports {
@@ -45,18 +43,9 @@ pub struct MountedExport {
     reaper: Mutex<Option<Reaper>>,
     idle_since: Mutex<Option<Instant>>,
     abandoned_after: Duration,
-    promises: Arc<Promises>,
+    reservations: Arc<Reservations>,
     key: Key,
     copy_support: Support,
-}
-
-/// The capacity of all volumes on one export. Its mounts share this.
-#[derive(Default)]
-struct Promises {
-    /// Held from the check of the free capacity until the record of the new volume is written.
-    turn: Mutex<()>,
-    /// The sum of all capacities in bytes, and when it was last used. `None` until it is needed for the first time.
-    sum: Mutex<Option<(u64, Instant)>>,
 }
 
 impl MountedExport {
@@ -93,28 +82,9 @@ impl MountedExport {
         Ok(state.clone())
     }
 
-    /// Lets one call at a time check the free capacity of the export and reserve some of it.
-    pub fn promise_turn(&self) -> MutexGuard<'_, ()> {
-        self.promises.turn.lock()
-    }
-
-    /// The sum of the capacities of all volumes in bytes. The first call reads every record. After that the sum is updated at each change. A
-    /// sum that has not been used for a while is computed again, because another controller may have changed volumes meanwhile.
-    pub fn promised(&self, state: &StateDir) -> Result<u64> {
-        let mut promised = self.promises.sum.lock();
-        let sum = match *promised {
-            Some((sum, used)) if used.elapsed() < COUNT_HOLDS => sum,
-            _ => state.sum_of_capacities()?,
-        };
-        *promised = Some((sum, Instant::now()));
-        Ok(sum)
-    }
-
-    /// Updates the sum after the capacity of a volume has changed from `before` to `after` bytes.
-    pub fn promised_changed(&self, before: u64, after: u64) {
-        if let Some((sum, _)) = self.promises.sum.lock().as_mut() {
-            *sum = sum.saturating_sub(before).saturating_add(after);
-        }
+    /// The capacity that the volumes of this export have reserved.
+    pub fn reservations(&self) -> &Reservations {
+        &self.reservations
     }
 
     /// Which ways to copy files within this export the server supports, as far as that is known.
@@ -241,7 +211,7 @@ impl Exports {
             reaper: Mutex::default(),
             idle_since: Mutex::default(),
             abandoned_after: self.abandoned_after,
-            promises: self.promises_of(&key.0),
+            reservations: self.reservations_of(&key.0),
             key: key.clone(),
             copy_support: Support::same_export(),
         });
@@ -250,11 +220,11 @@ impl Exports {
     }
 
     /// The sum of capacities of the export with these addresses, which its other mounts may have already.
-    fn promises_of(&self, sources: &[NfsSource]) -> Arc<Promises> {
+    fn reservations_of(&self, sources: &[NfsSource]) -> Arc<Reservations> {
         let slots = self.slots.lock();
         let same = slots.iter().filter(|((own, _), _)| own == sources);
-        let promises = |slot: &Slot| Some(Arc::clone(&slot.try_lock()?.as_ref()?.promises));
-        let shared = same.map(|(_, slot)| promises(slot)).find_map(|promises| promises);
+        let reservations = |slot: &Slot| Some(Arc::clone(&slot.try_lock()?.as_ref()?.reservations));
+        let shared = same.map(|(_, slot)| reservations(slot)).find_map(|found| found);
         shared.unwrap_or_default()
     }
 

@@ -54,6 +54,8 @@ pub struct StateDir {
 impl StateDir {
     /// Opens the state directory of a share. Returns `None` if it does not exist. Changes nothing.
     pub fn open(share: &Dir) -> Result<Option<Self>> {
+        // Another process may have made it since the client last looked.
+        share.fresh()?;
         let opened = share.open_dir(STATE_DIR).and_then(|top| Ok((top.open_dir(VOLUMES)?, top)));
         match opened {
             Err(error) if error.is_not_found() => Ok(None),
@@ -96,8 +98,10 @@ impl StateDir {
         self.top.open_or_make_dir(name, MODE).map_err(explain_denied)
     }
 
-    /// Opens the folder `name`, if it exists.
+    /// Opens the folder `name`, if it exists. One GETATTR, and a LOOKUP.
     pub(in crate::volume) fn existing_part(&self, name: &str) -> Result<Option<Dir>> {
+        // Another process may have made it since the client last looked.
+        self.top.fresh()?;
         match self.top.open_dir(name) {
             Err(error) if error.is_not_found() => Ok(None),
             result => Ok(Some(result?)),

@@ -1,7 +1,7 @@
-//! Publishing a share itself, which csi-driver-nfs does for `server` and `share` without `subDir`.
+//! Publishing a whole share, as csi-driver-nfs does for `server` and `share` without `subDir`.
 //!
-//! Only a PersistentVolume can ask for it, and only for a share that the administrator has listed. Such a volume has no record
-//! and no directory of its own, so that no call ever deletes it.
+//! Only a PersistentVolume can ask for it, and only for a share that the administrator has listed. Such a volume has no record and no directory
+//! that belongs to it, so no call ever deletes it.
 
 use crate::linux::Dir;
 
@@ -21,7 +21,7 @@ pub(in crate::volume) fn require_listed(settings: &Settings, export: &ResolvedEx
     )))
 }
 
-/// Fails if the share can be published itself, so that no volume can be made on it.
+/// Fails if the share can be published as a whole, because then no volume can be created on it.
 pub fn refuse_volumes_on(settings: &Settings, export: &ResolvedExport) -> Result<()> {
     if !settings.is_whole_share(export) {
         return Ok(());
@@ -34,8 +34,8 @@ pub fn refuse_volumes_on(settings: &Settings, export: &ResolvedExport) -> Result
     )))
 }
 
-/// Opens a share as a place to bind. A share with a state directory is refused, because a pod that runs as root could read
-/// and change the records of all volumes there. NFS requests: GETATTR and LOOKUP.
+/// Opens a share so that it can be bind-mounted. A share with a state directory is refused, because a pod that runs as root could read and
+/// change the records of all volumes there. NFS requests: GETATTR and LOOKUP.
 pub(in crate::volume) fn open(share: &Dir) -> Result<Dir> {
     if share.fresh_entry(STATE_DIR)?.is_some() {
         return Err(Error::Precondition(format!(

@@ -1,15 +1,15 @@
-//! The options without which the client does not find the server.
+//! The options that the client needs to find the server.
 
 use super::NfsOptions;
 
-/// What an option of these names says is needed before the first answer of the server: its port, its transport, and where
-/// NFS 3 finds the mount service. The other options say how the client behaves then.
+/// The names of the options that the client needs before the server answers: the port, the transport, and how NFS 3 finds the mount service.
+/// All other options say how the client behaves afterwards.
 const NAMES: [&str; 8] = ["port", "proto", "udp", "rdma", "mountport", "mountproto", "mountvers", "xprtsec"];
 
 impl NfsOptions {
-    /// The options that are needed to reach the server, in the one form that two lists with this effect have:
-    /// `port=20490,vers=4.1`. What the client does anyway is left out: TCP, over IPv4 or IPv6, and port 2049. The version is
-    /// in it, because the path of a share depends on it.
+    /// The options that are needed to reach the server, such as `port=20490,vers=4.1`. Two lists with the same effect give the same text. The
+    /// defaults of the client are left out: TCP, over IPv4 or IPv6, and port 2049. The version is included, because the path of a share
+    /// depends on it.
     #[must_use]
     pub fn reach(&self) -> String {
         let is_default = |option: &str| {

@@ -17,15 +17,15 @@ const ATTEMPTS: usize = 3;
 
 impl StateDir {
     /// Promises a new volume: claims its directory and writes its record. NFS requests for a directory at the top of the
-    /// share: 5 to write the record, LINK twice, and GETATTR and LOOKUP to see that no volume is inside. [`Self::keep`] or
+    /// share: OPEN and WRITE for the record, LINK twice, and GETATTR (and LOOKUP, if any volume is inside of another directory) to see
+    /// that no volume is inside. [`Self::keep`] or
     /// [`Self::release`] ends it.
     ///
     /// The claim comes before the record, so a record has a claim unless a process was killed while it deleted the volume,
     /// or version 0.1.0 wrote it.
     pub fn add(&self, key: &VolumeKey, record: &Record) -> Result<Added> {
         let (draft, file) = self.write_draft(key, record)?;
-        let length = record.to_json().len();
-        let held = HeldRecord { key: key.clone(), record: record.clone(), file, length, draft: Some(draft) };
+        let held = HeldRecord { key: key.clone(), record: record.clone(), file, draft: Some(draft) };
         let added = self.add_names(&held);
         match added {
             Ok(None) => Ok(Added::Made(Box::new(held))),

@@ -43,7 +43,6 @@ pub struct HeldRecord {
     /// Its record when it was read.
     pub record: Record,
     file: HeldFile,
-    length: usize,
     /// A further name of the file in the directory of this process, if this process has made the record.
     draft: Option<Draft>,
 }
@@ -78,14 +77,22 @@ impl StateDir {
         hold_in(&self.volumes, &file_of(key), key)
     }
 
-    /// Ends the making of a volume: removes the name that the record has in the directory of this process. One REMOVE.
+    /// Ends the making of a volume: removes the name that the record has in the directory of this process. NFS requests: CLOSE and REMOVE.
     pub fn keep(&self, held: &HeldRecord) -> Result<()> {
-        held.draft.as_ref().map_or(Ok(()), Draft::remove_file)
+        let Some(draft) = &held.draft else { return Ok(()) };
+        held.file.close();
+        draft.remove_file()
     }
 
-    /// Whether the record has its name on the server now. A name that a deletion has moved aside does not count. NFS requests:
-    /// GETATTR, and LOOKUP or GETATTR.
+    /// Whether the record has its name and all the others on the server now. A name that a deletion has moved aside does not count. NFS
+    /// requests: GETATTR, and LOOKUP or GETATTR.
     pub fn has_record(&self, held: &HeldRecord) -> Result<bool> {
+        let now = self.volumes.fresh_entry(file_of(&held.key))?;
+        Ok(now.is_some_and(|now| now.inode == held.file.inode() && now.links >= held.names()))
+    }
+
+    /// Whether the record has its name in `volumes/` on the server now.
+    fn has_name(&self, held: &HeldRecord) -> Result<bool> {
         let now = self.volumes.fresh_entry(file_of(&held.key))?;
         Ok(now.is_some_and(|now| now.inode == held.file.inode()))
     }
@@ -100,11 +107,22 @@ impl StateDir {
         Ok(self.claim_from(held, &self.volumes, &file_of(&held.key))?.map(|(_, owner)| owner))
     }
 
-    /// Replaces the content of a record. NFS requests: WRITE and GETATTR.
+    /// Replaces the content of a record. `Err(Busy)` if another process is changing it or has changed it since it was read. NFS
+    /// requests: LOCK, READ, WRITE, GETATTR, and LOCKU in the end. On NFS 3 and on servers without locks, two controllers that change one record at
+    /// the same instant are not kept apart, and one of the changes is lost.
     pub fn change(&self, held: &HeldRecord, record: &Record) -> Result<()> {
+        let changed =
+            || Error::Busy(format!("another process is changing volume {:?}; ask again", held.record.name));
+        if !held.file.try_lock()? {
+            return Err(changed());
+        }
+        let now = held.file.content(LONGEST_RECORD)?;
+        if Record::from_json(&now, &file_of(&held.key))? != held.record {
+            return Err(changed());
+        }
         let mut json = record.to_json();
         // Spaces at the end are no part of the content (RFC 8259, section 2).
-        json.resize(json.len().max(held.length), b'\n');
+        json.resize(json.len().max(now.len()), b'\n');
         held.file.rewrite(&json)?;
         if held.is_current()? { Ok(()) } else { Err(busy(held)) }
     }
@@ -149,7 +167,10 @@ impl StateDir {
             }
         }
         let all = self.kept_part(INSIDE)?;
-        all.fresh()?;
+        // A directory has a link for each directory in it, on most file systems, and two for itself.
+        if all.fresh()?.links == 2 {
+            return Ok(None);
+        }
         let inside = match all.open_dir(hash_of(sub_dir.as_str())) {
             Err(error) if error.is_not_found() => return Ok(None),
             opened => opened?,
@@ -170,7 +191,7 @@ impl StateDir {
 fn hold_in(dir: &Dir, name: &str, key: &VolumeKey) -> Result<Option<HeldRecord>> {
     let Some((file, json)) = dir.hold_file(name, LONGEST_RECORD)? else { return Ok(None) };
     let record = Record::from_json(&json, &format!("{}/{name}", dir.label()))?;
-    Ok(Some(HeldRecord { key: key.clone(), record, file, length: json.len(), draft: None }))
+    Ok(Some(HeldRecord { key: key.clone(), record, file, draft: None }))
 }
 
 /// The name of the claim of a path, without its ending.

@@ -98,11 +98,12 @@ impl StateDir {
                     linked => linked?,
                 }
             }
-            if self.has_record(held)? {
+            if self.has_name(held)? {
                 taken.iter().try_for_each(|(aside, ..)| aside.remove_file())?;
                 return Err(busy(held));
             }
         }
+        held.file.close();
         taken.iter().try_for_each(|(aside, ..)| aside.remove_file())
     }
 

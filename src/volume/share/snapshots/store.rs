@@ -28,20 +28,24 @@ impl SnapshotSets {
         Ok(state.existing_part(kind.part())?.map(Self))
     }
 
-    /// The record of a set, if the set exists. Four NFS requests: LOOKUP, OPEN, READ, CLOSE.
+    /// The record of a set, if the set exists. Five NFS requests: GETATTR, LOOKUP, OPEN, READ, CLOSE.
     pub fn read(&self, key: &VolumeKey) -> Result<Option<SnapshotRecord>> {
+        // Without this the client may answer from its cache, which does not have what another controller has just made.
+        self.0.fresh()?;
         let file = format!("{key}/{RECORD}");
         let Some(json) = self.0.read_file(&file, LONGEST_RECORD)? else { return Ok(None) };
         SnapshotRecord::from_json(&json, &format!("{}/{file}", self.0.label())).map(Some)
     }
 
-    /// The keys after `after`, in order, and at most `limit` of them.
+    /// The keys after `after`, in order, and at most `limit` of them. NFS requests: a GETATTR, and the READDIRs of the folder.
     pub fn keys(&self, after: Option<&VolumeKey>, limit: usize) -> Result<Vec<VolumeKey>> {
+        self.0.fresh()?;
         first_keys(&self.0, "", after, limit)
     }
 
-    /// The tree of a member, if it exists.
+    /// The tree of a member, if it exists. NFS requests: GETATTR, and a LOOKUP of each name that the client does not have.
     pub fn tree(&self, key: &VolumeKey, number: usize) -> Result<Option<Dir>> {
+        self.0.fresh()?;
         match self.0.open_dir(format!("{key}/{number}")) {
             Err(error) if error.is_not_found() => Ok(None),
             result => Ok(Some(result?)),
