@@ -1,11 +1,9 @@
 //! Which directory of an export a publish is about.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::PathBuf;
 
 use crate::linux::Dir;
-use crate::linux::mountinfo::{Mount, is_below};
+use crate::linux::mountinfo::Mount;
 
 use crate::volume::error::{Error, Result, refuse_unsafe};
 use crate::volume::name::sub_dir::SubDir;
@@ -27,12 +25,13 @@ pub enum Directory {
 }
 
 impl Directory {
-    /// Whether a mount is this directory of an export that has one of the `names` in the mount table.
-    pub(super) fn is_mounted_as(&self, mount: &Mount, names: &[OsString]) -> bool {
+    /// Its path below the share. Of an ephemeral volume, the path that is mounted at its target, since a node may have had another
+    /// folder when the volume was published.
+    pub(super) fn path(&self, at_target: Option<&Mount>) -> PathBuf {
         match self {
-            Self::At(sub_dir) | Self::Direct(sub_dir) => is_below_any(mount, names, sub_dir.as_ref()),
-            Self::Share => is_below_any(mount, names, Path::new("")),
-            Self::Ephemeral(volume_id) => ephemeral::is_mount_of(mount, volume_id),
+            Self::At(sub_dir) | Self::Direct(sub_dir) => PathBuf::from(sub_dir.as_str()),
+            Self::Share => PathBuf::new(),
+            Self::Ephemeral(volume_id) => ephemeral::path_at(at_target, volume_id),
         }
     }
 
@@ -45,10 +44,6 @@ impl Directory {
             (Self::Ephemeral(_), None) => Err(Error::Missing("the note of an ephemeral volume")),
         }
     }
-}
-
-fn is_below_any(mount: &Mount, names: &[OsString], path: &Path) -> bool {
-    mount.is_nfs() && names.iter().any(|name| is_below(&mount.source, name.as_bytes(), path))
 }
 
 fn open_volume(mounted: &MountedExport, sub_dir: &SubDir) -> Result<Dir> {

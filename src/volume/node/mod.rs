@@ -2,8 +2,11 @@
 
 pub mod directory;
 mod ephemeral;
+pub mod health;
+mod occupancy;
 pub mod publish;
 pub mod request;
+mod stale;
 pub mod stats;
 mod target_dir;
 pub mod target_path;

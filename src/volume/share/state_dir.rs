@@ -6,7 +6,7 @@
 //! inside/      which volumes are inside of which directory
 //! snapshots/   snapshots, each with its record and its tree    share/snapshots/
 //! groups/      groups of snapshots
-//! ephemeral/   volumes that exist as long as their pod         node/ephemeral.rs
+//! nodes/       volumes that exist as long as their pod         nodes/
 //! processes/   what each process is creating or removing       share/process_dir.rs
 //! deleted/     what the reaper removes, and when               share/deleted.rs
 //! ```
@@ -86,6 +86,11 @@ impl StateDir {
 
     pub(super) fn abandoned_after(&self) -> Duration {
         self.abandoned_after
+    }
+
+    /// Gives a folder the present time, which shows whether this process may change something. NFS request: SETATTR.
+    pub(super) fn touch(&self) -> Result<()> {
+        Ok(self.top.touch(VOLUMES)?)
     }
 
     /// The name of the state directory in messages.
@@ -214,4 +219,15 @@ impl StateDir {
             }
         })
     }
+}
+
+/// Has the client ask the server again who may use the state directory of a share. The client keeps what the server once said until
+/// the directory changes, also after the export has got other options. NFS requests: a SETATTR for the state directory and for each
+/// folder in it. If the server still denies everything, the first one fails.
+pub(super) fn ask_again_for_access(share: &Dir) -> Result<()> {
+    share.touch(STATE_DIR)?;
+    let top = share.open_dir(STATE_DIR)?;
+    let mut folders = Vec::new();
+    top.for_each_entry(|entry| folders.push(entry.name))?;
+    folders.iter().try_for_each(|folder| Ok(top.touch(folder)?))
 }

@@ -23,6 +23,7 @@ use crate::linux::mountinfo::Mount;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::export::{Export, ExportRef};
 use crate::volume::name::handle::VolumeKey;
+use crate::volume::name::sub_dir::STATE_DIR;
 use crate::volume::policy::parameters::DEFAULT_MODE;
 use crate::volume::policy::settings::LiveSettings;
 use crate::volume::share::mounts::{Exports, MountedExport};
@@ -159,9 +160,11 @@ impl Drop for Publishing<'_> {
     }
 }
 
-/// Whether a mount is the directory of this ephemeral volume.
-pub(super) fn is_mount_of(mount: &Mount, volume_id: &str) -> bool {
-    location_of(mount, &VolumeKey::of_name(volume_id)).is_some()
+/// The path of an ephemeral volume that is mounted, below its share. If the mount is something else, a path that is no volume's.
+pub(super) fn path_at(mount: Option<&Mount>, volume_id: &str) -> PathBuf {
+    let key = VolumeKey::of_name(volume_id);
+    let found = mount.and_then(|mount| location_of(mount, &key));
+    found.map_or_else(|| Path::new(STATE_DIR).join(key.as_str()), |(folder, _)| folder.path_of(&key))
 }
 
 /// The folder and the export of an ephemeral volume, by the mount of one; `None` if the mount is something else.

@@ -3,6 +3,7 @@ use crate::linux::fake::FakeMounter;
 use crate::linux::nfs_options::{self, BindFlags};
 use crate::volume::name::export::Export;
 use crate::volume::policy::settings::Settings;
+use std::path::Path;
 
 struct Setup {
     _temporary: tempfile::TempDir,
@@ -55,7 +56,10 @@ fn all_mounts_of_an_export_share_the_sum_of_capacities_even_while_one_is_being_m
     let setup = setup();
     let options = |text: &str| nfs_options::parse(&[text]).unwrap().0;
     let reservations = |options: &NfsOptions| {
-        setup.exports.with(&setup.export, options, |mounted| Ok(Arc::clone(&mounted.reservations))).unwrap()
+        setup
+            .exports
+            .with(&setup.export, options, |mounted| Ok(std::ptr::from_ref(mounted.reservations()).addr()))
+            .unwrap()
     };
     let first = reservations(&options("hard"));
     let key = (setup.export.sources.clone(), options("hard"));
@@ -63,7 +67,7 @@ fn all_mounts_of_an_export_share_the_sum_of_capacities_even_while_one_is_being_m
     let being_mounted = slot.lock();
     let second = reservations(&options("soft"));
     drop(being_mounted);
-    assert!(Arc::ptr_eq(&first, &second));
+    assert_eq!(first, second);
 }
 
 #[test]
