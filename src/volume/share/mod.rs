@@ -10,7 +10,6 @@ pub mod health;
 mod legacy;
 pub mod mounts;
 pub mod nodes;
-mod parents;
 pub mod process_dir;
 mod reaper;
 pub mod record;

@@ -13,6 +13,7 @@
 //! NFS client has cached of the names, and whatever has these names now.
 
 mod making;
+mod parents;
 mod removing;
 
 use sha2::{Digest, Sha256};
@@ -31,7 +32,7 @@ use crate::volume::share::state_dir::StateDir;
 /// The folder of claims.
 const CLAIMS: &str = "claims";
 /// The folder of the volumes inside of directories.
-pub(super) const INSIDE: &str = "inside";
+const INSIDE: &str = "inside";
 /// What the names of records begin with that were moved aside. No key of a volume has this character.
 pub(super) const ASIDE: &str = "~name";
 

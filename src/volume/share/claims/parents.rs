@@ -2,13 +2,13 @@
 //!
 //! One that this driver has made is removed when the last volume in it is deleted. One that was there before, or that somebody
 //! has made anew, stays. So an empty file in the state directory says which ones the driver has made: `.made.<inode>` in the
-//! folder that has the claims of the volumes inside ([`super::claims`]).
+//! folder that has the claims of the volumes inside ([`super`]).
 
+use super::{INSIDE, hash_of};
 use crate::linux::Dir;
 
 use crate::volume::error::{Result, refuse_unsafe};
 use crate::volume::name::sub_dir::SubDir;
-use crate::volume::share::claims::{INSIDE, hash_of};
 use crate::volume::share::state_dir::StateDir;
 
 /// Mode of the directories. Pods never walk them: a volume is bound by its own handle.
