@@ -118,11 +118,11 @@ impl Exports {
             mounted.is_used();
             return Ok(Arc::clone(mounted));
         }
-        let begun = Instant::now();
-        let root = self.mounter.mount_export(&key.0, &key.1)?;
         if matches!(export, ExportRef::Inline(_)) {
             self.inline_used.lock().insert(export.clone());
         }
+        let begun = Instant::now();
+        let root = self.mounter.mount_export(&key.0, &key.1)?;
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(export = %export, source = %root.dir.label(), version = %root.version, ms = milliseconds, "export mounted");
         let reservations = self.reservations_of(&key.0);

@@ -45,7 +45,6 @@ fn a_share_that_cannot_be_mounted_leaves_nothing_behind() {
         let absent = Settings::default().resolve(&absent).unwrap();
         setup.exports.with(&absent, &options, |_| Ok(())).unwrap_err();
     }
-    assert!(setup.exports.inline_used().is_empty(), "lists would fail for a share that does not exist");
     setup.exports.with(&setup.export, &options, |_| Ok(())).unwrap();
     setup.exports.release_idle(Instant::now()).unwrap();
     assert_eq!(setup.exports.slots.lock().len(), 1, "only what is mounted");
