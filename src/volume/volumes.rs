@@ -196,6 +196,7 @@ impl ResolvedVolume {
             source: None,
             found: false,
             created: 0,
+            later: serde_json::Map::new(),
         }))
     }
 }

@@ -143,6 +143,7 @@ mod tests {
             source: None,
             found: false,
             created: 0,
+            later: serde_json::Map::new(),
         }
     }
 

@@ -28,6 +28,7 @@ fn record(name: &str, sub_dir: &str) -> Record {
         source: None,
         found: false,
         created: 0,
+        later: serde_json::Map::new(),
     }
 }
 
