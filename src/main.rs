@@ -153,8 +153,10 @@ fn compose(common: &Common, node: Option<&NodeArgs>, dispatcher: Dispatcher) -> 
     Ok(match node {
         None => Role::Controller(Controller { dispatcher, volumes: Arc::new(volumes) }),
         Some(args) => {
-            let publisher = Arc::new(publish::Publisher::new(volumes, mounter, resolve(&args.kubelet_dir)?));
-            Role::Node(Node { dispatcher, publisher, node_id: args.node_id.clone() })
+            let kubelet_dir = resolve(&args.kubelet_dir)?;
+            let publisher =
+                publish::Publisher::new(volumes, mounter, kubelet_dir, &common.driver_name, &args.node_id);
+            Role::Node(Node { dispatcher, publisher: Arc::new(publisher), node_id: args.node_id.clone() })
         }
     })
 }

@@ -108,6 +108,8 @@ fn code_of(error: &Error) -> Code {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::ResourceExhausted,
             // A soft mount gave up. Whether the server has done the operation is not known.
             ErrorKind::TimedOut => Code::DeadlineExceeded,
+            // Only whoever has mounted another file system on the server can change that.
+            ErrorKind::CrossesDevices => Code::FailedPrecondition,
             _ => Code::Internal,
         },
         // The specification uses PERMISSION_DENIED for identities in secrets. What an NFS server denies is INTERNAL.
@@ -162,6 +164,7 @@ mod tests {
             (sys(Errno::EDQUOT).into(), Code::ResourceExhausted),
             (sys(Errno::ETIMEDOUT).into(), Code::DeadlineExceeded),
             (sys(Errno::EIO).into(), Code::Internal),
+            (sys(Errno::EXDEV).into(), Code::FailedPrecondition),
             (sys(Errno::EACCES).into(), Code::FailedPrecondition),
             (sys(Errno::EPERM).into(), Code::FailedPrecondition),
             (

@@ -123,6 +123,11 @@ impl Rules {
                 error.to_string()
             }
         })?;
+        if !directory.is_on_file_system_of(share).map_err(|error| error.to_string())? {
+            let reason =
+                "it is on another file system than the share: import it with --share for that file system";
+            return Err(reason.to_owned());
+        }
         let (uid, gid, mode) = directory.ownership().map_err(|error| error.to_string())?;
         let capacity_bytes = quantity::bytes(volume.capacity())
             .ok_or_else(|| format!("its capacity {:?} is not a number of bytes", volume.capacity()))?;

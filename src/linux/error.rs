@@ -22,6 +22,13 @@ impl SysError {
         Self { op, path: path.into(), source: source.into() }
     }
 
+    /// The error for a directory on another file system than the one that contains it. Nobody has made the files in there as a
+    /// part of the tree.
+    pub(in crate::linux) fn other_file_system(op: &'static str, path: impl Into<String>) -> Self {
+        let reason = "another file system is mounted here on the server, which is no part of the volume: unmount it there";
+        Self::new(op, path, io::Error::new(io::ErrorKind::CrossesDevices, reason))
+    }
+
     /// The errno, if a system call returned one.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
@@ -58,6 +65,15 @@ impl SysError {
     pub fn is_change_refused(&self) -> bool {
         let errno = self.errno();
         self.is_denied() || matches!(errno, Some(Errno::EROFS | Errno::EINVAL | Errno::EOPNOTSUPP))
+    }
+
+    /// Whether link(2) failed because there are no hard links: with `EPERM` (link(2) for a file system without them), or with what a
+    /// server answers that does not offer them.
+    #[must_use]
+    pub fn is_hard_link_refused(&self) -> bool {
+        let errno = self.errno();
+        self.op == "link"
+            && matches!(errno, Some(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK))
     }
 
     /// Whether the file system is read-only (`EROFS`).

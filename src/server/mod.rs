@@ -22,7 +22,9 @@ use crate::csi::proto::identity_server::IdentityServer;
 use crate::csi::proto::node_server::NodeServer;
 use crate::csi::registration::Registration;
 use crate::csi::registration_proto::registration_server::RegistrationServer;
+use crate::volume::node::publish::Publisher;
 use crate::volume::share::mounts::Exports;
+use crate::volume::volumes::Volumes;
 
 /// What is served besides Identity.
 pub enum Role {
@@ -34,6 +36,8 @@ pub enum Role {
 
 /// How often the server looks for exports that are not used any more.
 const RELEASE_ROUND: Duration = Duration::from_secs(5);
+/// How often the controller looks for what others have left on the exports of the configuration.
+const SWEEP_ROUND: Duration = Duration::from_hours(1);
 /// How often it looks for exports that do not answer.
 const SILENCE_ROUND: Duration = Duration::from_secs(1);
 /// The largest request, in bytes. Requests have a few kilobytes; a larger one would only take up memory.
@@ -57,13 +61,10 @@ pub async fn run(
         tokio::spawn(release_idle_exports(Arc::clone(exports))),
         tokio::spawn(look_for_silent_exports(dispatcher.clone())),
     ];
-    if let Role::Controller(controller) = &role {
-        let volumes = Arc::clone(&controller.volumes);
-        tokio::spawn(blocking(move || {
-            volumes
-                .resume(|error| tracing::warn!(%error, "cannot look now for deleted volumes of an export"));
-        }));
-    }
+    let sweeps = match &role {
+        Role::Controller(controller) => tokio::spawn(sweep_exports(Arc::clone(&controller.volumes))),
+        Role::Node(node) => tokio::spawn(resume_ephemeral_volumes(Arc::clone(&node.publisher))),
+    };
     let server = Server::builder().add_service(IdentityServer::new(identity));
     let server = match role {
         Role::Controller(controller) => {
@@ -77,7 +78,7 @@ pub async fn run(
         }
     };
     let result = server.serve_with_incoming_shutdown(incoming, shutdown).await;
-    rounds.iter().for_each(tokio::task::JoinHandle::abort);
+    rounds.iter().chain([&sweeps]).for_each(tokio::task::JoinHandle::abort);
     Ok(result?)
 }
 
@@ -88,6 +89,25 @@ pub async fn register(listener: UnixListener, registration: Registration) -> any
         .add_service(RegistrationServer::new(registration))
         .serve_with_incoming(incoming)
         .await?)
+}
+
+/// Looks at the exports of the configuration for what other processes and nodes have left.
+async fn sweep_exports(volumes: Arc<Volumes>) {
+    loop {
+        let volumes = Arc::clone(&volumes);
+        let look = move || {
+            volumes
+                .resume(|error| tracing::warn!(%error, "cannot look now for deleted volumes of an export"));
+        };
+        let _ = blocking(look).await;
+        tokio::time::sleep(SWEEP_ROUND).await;
+    }
+}
+
+async fn resume_ephemeral_volumes(publisher: Arc<Publisher>) {
+    if let Some(Err(error)) = blocking(move || publisher.resume()).await {
+        tracing::error!(%error, "cannot read what is known of the ephemeral volumes of this node");
+    }
 }
 
 async fn release_idle_exports(exports: Arc<Exports>) {

@@ -174,7 +174,16 @@ impl From<SysError> for Error {
 /// Explains a permission that the server denies to root. Nearly always the reason is the squash option of the export. The path
 /// of a file on this host begins with a slash, and the path of a file on a share begins with the server.
 pub(in crate::volume) fn explain_denied(error: SysError) -> Error {
-    if !error.is_denied() || error.path.starts_with('/') {
+    if error.path.starts_with('/') {
+        return Error::Sys(error);
+    }
+    if error.is_hard_link_refused() {
+        return Error::Precondition(format!(
+            "{error}: the file system of the export has no hard links, such as FAT, or the server does not offer them; the driver \
+             needs them to give each directory to one volume: use an export on another file system"
+        ));
+    }
+    if !error.is_denied() {
         return Error::Sys(error);
     }
     Error::Denied(format!(
@@ -187,4 +196,30 @@ pub(in crate::volume) fn explain_denied(error: SysError) -> Error {
 /// Makes one error of several. If there is only one, it is returned as it is.
 pub(in crate::volume) fn several(mut errors: Vec<Error>) -> Error {
     if errors.len() == 1 { errors.swap_remove(0) } else { Error::Several(errors) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::errno::Errno;
+
+    #[test]
+    fn a_stale_handle_is_noticed_among_several_errors() {
+        let sys = |errno| Error::from(SysError::new("open", "nas:/srv/x", errno));
+        assert!(sys(Errno::EIO).with_cleanup::<()>(Err(sys(Errno::ESTALE))).is_stale());
+        assert!(
+            several(vec![several(vec![sys(Errno::EIO), sys(Errno::ESTALE)]), sys(Errno::EIO)]).is_stale()
+        );
+        assert!(!several(vec![sys(Errno::EIO), sys(Errno::ENOENT)]).is_stale());
+    }
+
+    #[test]
+    fn missing_hard_links_are_told_from_a_denied_permission() {
+        let told = |op, errno| Error::from(SysError::new(op, "nas:/srv/x", errno)).to_string();
+        for errno in [Errno::EPERM, Errno::EOPNOTSUPP, Errno::ENOSYS, Errno::EMLINK] {
+            assert!(told("link", errno).contains("has no hard links"), "{errno}");
+        }
+        assert!(told("mkdir", Errno::EPERM).contains("no_root_squash"));
+        assert!(told("link", Errno::EACCES).contains("no_root_squash"));
+    }
 }

@@ -76,7 +76,8 @@ impl Driver {
         let controller =
             Role::Controller(Controller { dispatcher: dispatcher.clone(), volumes: Arc::new(volumes()) });
         let kubelet_dir = temporary.path().join("kubelet").canonicalize().unwrap();
-        let publisher = publish::Publisher::new(volumes(), mounter.clone() as Arc<dyn Mounter>, kubelet_dir);
+        let mounts = mounter.clone() as Arc<dyn Mounter>;
+        let publisher = publish::Publisher::new(volumes(), mounts, kubelet_dir, "test.csi.dev", "node-1");
         let node = Role::Node(Node {
             dispatcher: dispatcher.clone(),
             publisher: Arc::new(publisher),
@@ -108,6 +109,17 @@ impl Driver {
             .filter(|place| place.starts_with(&kubelet))
             .collect()
     }
+}
+
+/// Waits for what happens in the background.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not within 10 s: {what}");
 }
 
 async fn serve(socket: &Path, role: Role, dispatcher: &Dispatcher) -> (Client, oneshot::Sender<()>) {

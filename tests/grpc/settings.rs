@@ -112,13 +112,17 @@ async fn an_ephemeral_volume_is_private_and_is_removed_with_its_pod() {
         volume_context: map(&[&[("csi.storage.k8s.io/ephemeral", "true")], more].concat()),
         ..Default::default()
     };
-    let place = |id: &str| driver.share().join(".nfs-subdir-csi/ephemeral").join(id);
+    let is_there = |id: &str| {
+        let nodes = driver.share().join(".nfs-subdir-csi/nodes").read_dir().unwrap();
+        nodes.flatten().any(|node| node.path().join(id).is_dir())
+    };
     for (id, pod) in [("csi-1", "a"), ("csi-2", "b")] {
         node.node_publish_volume(publish(&own(id, &[]), &driver.target(pod), &[])).await.unwrap();
-        assert!(place(id).is_dir());
+        assert!(is_there(id));
     }
     node.node_unpublish_volume(unpublish(&own("csi-1", &[]), &driver.target("a"))).await.unwrap();
-    assert!(!place("csi-1").exists() && place("csi-2").exists());
+    crate::until("its directory is removed", || !is_there("csi-1")).await;
+    assert!(is_there("csi-2"));
 
     for (more, code) in [
         (&[("subDir", "x")][..], Code::InvalidArgument),

@@ -2,18 +2,17 @@
 //! place among the calls to the same export, a thread, and one line in the log.
 
 use std::fmt::Debug;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tonic::{Request, Response, Status};
 use tracing::Span;
 
 use super::deadline::Deadline;
-use super::guard::{Guards, Held};
+use super::guard::Guards;
 use super::lane::Lane;
 use super::places::Places;
 use super::turns::Turns;
-use super::work::{Outcome, Work};
+use super::work::Work;
 use crate::csi::status::CallError;
 use crate::linux::step::Step;
 use crate::volume;
@@ -93,31 +92,15 @@ impl Dispatcher {
     /// Does the work of a call, as [`Self::call`] describes it.
     pub async fn run<T: Send + 'static>(
         &self,
-        mut work: Work<T>,
+        work: Work<T>,
         deadline: Deadline,
         span: Span,
     ) -> Result<T, CallError> {
-        let held = self.guards.take(work.guard.clone()).map_err(CallError::InFlight)?;
-        let held = Arc::new(held);
-        loop {
-            match self.run_one(work, deadline, &span, &held).await? {
-                Outcome::Answer(answer) => return Ok(answer),
-                Outcome::More(more) => work = *more,
-            }
-        }
-    }
-
-    async fn run_one<T: Send + 'static>(
-        &self,
-        work: Work<T>,
-        deadline: Deadline,
-        span: &Span,
-        held: &Arc<Held>,
-    ) -> Result<Outcome<T>, CallError> {
-        let Work { lane, work, .. } = work;
+        let Work { guard, lane, work } = work;
+        let held = self.guards.take(guard).map_err(CallError::InFlight)?;
         let mut place = self.places.enter(&lane, deadline).await?;
         let step = Step::default();
-        let (held, span, own) = (Arc::clone(held), span.clone(), step.clone());
+        let own = step.clone();
         let running = blocking(move || {
             let _held = held;
             let result = span.in_scope(|| own.clone().of(|| work(deadline)));
@@ -336,30 +319,6 @@ mod tests {
         let status = call(&dispatcher, || panic!("on purpose")).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::Internal);
         call(&dispatcher, || ()).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn more_work_runs_in_its_own_lane_and_keeps_the_guard() {
-        let dispatcher = Dispatcher::new(Duration::from_mins(1));
-        let (finish, finished) = channel::<()>();
-        let second = Work::new(Guard::None, export("nas"), move |_| {
-            finished.recv().unwrap();
-            Ok(())
-        });
-        let guard = Guard::Volume("v".to_owned());
-        let first = Work::in_steps(guard, Lane::Unpublish, move |_| Ok(Outcome::More(Box::new(second))));
-        let both = dispatcher.call("Test", Request::new(()), |()| "v", |()| Ok(first));
-        let other = async {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            assert!(dispatcher.places().unanswered(&Lane::Unpublish).is_none(), "its place is free again");
-            assert!(dispatcher.places().unanswered(&export("nas")).is_some());
-            let refused = call(&dispatcher, || ()).await.unwrap_err();
-            finish.send(()).unwrap();
-            refused
-        };
-        let (both, refused) = tokio::join!(both, other);
-        both.unwrap();
-        assert_eq!(refused.code(), tonic::Code::Aborted);
     }
 
     #[test]

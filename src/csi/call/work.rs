@@ -12,29 +12,12 @@ pub struct Work<T> {
     /// The lane in which it takes a place and a thread.
     pub lane: Lane,
     /// The work itself, which may block. It gets the deadline of its call.
-    pub work: Box<dyn FnOnce(Deadline) -> Result<Outcome<T>> + Send>,
-}
-
-/// How a piece of work ends.
-pub enum Outcome<T> {
-    /// With the answer.
-    Answer(T),
-    /// With more work, which runs in another lane. It keeps the guard of the first piece.
-    More(Box<Work<T>>),
+    pub work: Box<dyn FnOnce(Deadline) -> Result<T> + Send>,
 }
 
 impl<T> Work<T> {
-    /// Work that ends with an answer.
+    /// Work that needs this guard and a place in this lane.
     pub fn new(guard: Guard, lane: Lane, work: impl FnOnce(Deadline) -> Result<T> + Send + 'static) -> Self {
-        Self::in_steps(guard, lane, move |deadline| work(deadline).map(Outcome::Answer))
-    }
-
-    /// Work that may end with more work.
-    pub fn in_steps(
-        guard: Guard,
-        lane: Lane,
-        work: impl FnOnce(Deadline) -> Result<Outcome<T>> + Send + 'static,
-    ) -> Self {
         Self { guard, lane, work: Box::new(work) }
     }
 }

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use super::call::dispatcher::{Dispatcher, respond};
 use super::call::guard::Guard;
 use super::call::lane::Lane;
-use super::call::work::{Outcome, Work};
+use super::call::work::Work;
 use super::decode;
 use super::encode::encode_usage;
 use super::proto;
@@ -20,7 +20,6 @@ use super::proto::node_service_capability::{Rpc, Type, rpc};
 use crate::volume::error::Result;
 use crate::volume::name::handle::VolumeHandle;
 use crate::volume::node::publish::Publisher;
-use crate::volume::node::unpublish::Unpublished;
 
 /// Publishes volumes on this node.
 #[derive(Clone)]
@@ -106,24 +105,16 @@ impl proto::node_server::Node for Node {
     }
 }
 
-/// An unpublish has places of its own, so that a dead server cannot keep a pod from going away. Only the removal of a pod's
-/// own volume needs the server, and takes a place of its export.
+/// An unpublish has places of its own, so that a dead server cannot keep a pod from going away.
 fn plan_unpublish(
     request: &proto::NodeUnpublishVolumeRequest,
     publisher: Arc<Publisher>,
 ) -> Result<Work<proto::NodeUnpublishVolumeResponse>> {
     let id = decode::handle("volume_id", &request.volume_id)?;
     let target = PathBuf::from(decode::required("target_path", &request.target_path)?);
-    Ok(Work::in_steps(Guard::Unpublish(target.clone()), Lane::Unpublish, move |_| {
-        let export = match publisher.unpublish(&id, &target)? {
-            Unpublished::Done => return Ok(Outcome::Answer(proto::NodeUnpublishVolumeResponse {})),
-            Unpublished::Ephemeral(export) => export,
-        };
-        let lane = Lane::at(&export);
-        Ok(Outcome::More(Box::new(Work::new(Guard::None, lane, move |_| {
-            publisher.unpublish_ephemeral(&id, &target, &export)?;
-            Ok(proto::NodeUnpublishVolumeResponse {})
-        }))))
+    Ok(Work::new(Guard::Unpublish(target.clone()), Lane::Unpublish, move |_| {
+        publisher.unpublish(&id, &target)?;
+        Ok(proto::NodeUnpublishVolumeResponse {})
     }))
 }
 

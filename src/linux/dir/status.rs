@@ -47,6 +47,17 @@ impl Dir {
         same.map_err(|e| self.error("stat", ".", e))
     }
 
+    /// Whether both directories are on one file system: nothing can be renamed between two. The server of an NFS export may have
+    /// further file systems below the share, which the client mounts by itself when something in them is opened.
+    pub fn is_on_file_system_of(&self, other: &Self) -> Result<bool> {
+        Ok(self.device()? == other.device()?)
+    }
+
+    /// The device number of the file system, in the form of this process. Over NFS no request is sent for it.
+    pub(in crate::linux) fn device(&self) -> Result<u64> {
+        fstat(&self.fd).map(|stat| stat.st_dev).map_err(|e| self.error("stat", ".", e))
+    }
+
     /// The inode number of this directory. Over NFS it is the server's file id, and no request is sent for it.
     pub fn inode(&self) -> Result<u64> {
         fstat(&self.fd).map(|stat| stat.st_ino).map_err(|e| self.error("stat", ".", e))

@@ -57,13 +57,14 @@ impl Pace {
 }
 
 /// Removes the entry `name` of `parent` with everything in it. Symbolic links are removed, never followed. If an entry
-/// cannot be removed, the others are removed nevertheless; all failures are returned.
+/// cannot be removed, the others are removed nevertheless; all failures are returned. A directory on another file system is left
+/// as it is, which is a failure.
 ///
 /// NFS requests: two READDIR for a few hundred entries, then one REMOVE for each entry. The second READDIR gives the
 /// client the attributes of the entries. Without it, each entry would also cost a LOOKUP.
 pub fn remove_tree(parent: &Dir, name: &OsStr, pace: &Pace) -> Result<(), Vec<SysError>> {
-    let dir = parent.open_dir(".").map_err(|error| vec![error])?;
-    let top = Arc::new(Position::new(dir, OsString::new(), None));
+    let top = parent.open_dir(".").and_then(|dir| Position::new(dir, OsString::new(), None));
+    let top = Arc::new(top.map_err(|error| vec![error])?);
     let removal = Removal { parent, pace, queue: Queue::new(), failures: Mutex::default() };
     removal.queue(&top, name.to_owned());
     removal.queue.work(WORKERS, WORTH_HELP, |waiting| removal.enter(waiting));
@@ -74,6 +75,8 @@ pub fn remove_tree(parent: &Dir, name: &OsStr, pace: &Pace) -> Result<(), Vec<Sy
 /// A directory that is being emptied.
 struct Position {
     dir: Dir,
+    /// The file system of the directory.
+    device: u64,
     name: OsString,
     /// The parent directory; `None` for the directory that contains the tree.
     above: Option<Arc<Position>>,
@@ -85,9 +88,13 @@ struct Position {
 }
 
 impl Position {
-    fn new(dir: Dir, name: OsString, above: Option<Arc<Self>>) -> Self {
+    fn new(dir: Dir, name: OsString, above: Option<Arc<Self>>) -> Result<Self> {
+        let device = dir.device()?;
+        if above.as_ref().is_some_and(|above| above.device != device) {
+            return Err(SysError::other_file_system("remove", dir.label()));
+        }
         let depth = above.as_ref().map_or(0, |above| above.depth + 1);
-        Self { dir, name, above, depth, below: AtomicUsize::new(1), passes: AtomicUsize::new(0) }
+        Ok(Self { dir, device, name, above, depth, below: AtomicUsize::new(1), passes: AtomicUsize::new(0) })
     }
 }
 
@@ -110,8 +117,9 @@ impl Removal<'_> {
     }
 
     fn enter(&self, Waiting { above, name }: Waiting) {
-        match above.dir.open_dir(&name) {
-            Ok(dir) => self.empty(&Arc::new(Position::new(dir, name, Some(above)))),
+        let opened = above.dir.open_dir(&name);
+        match opened.and_then(|dir| Position::new(dir, name.clone(), Some(Arc::clone(&above)))) {
+            Ok(place) => self.empty(&Arc::new(place)),
             Err(error) => {
                 // The entry is not a directory, or no longer. Remove the entry itself.
                 let removed = if error.is_unsafe_path() { above.dir.remove_file(&name) } else { Err(error) };

@@ -17,8 +17,7 @@ use crate::volume::share::capacity;
 use crate::volume::share::capacity::CapacityRange;
 use crate::volume::share::claims::{Added, HeldRecord};
 use crate::volume::share::directory::find_now;
-use crate::volume::share::directory::make_parents;
-use crate::volume::share::directory::require_directory;
+use crate::volume::share::directory::{require_directory, require_own_file_system};
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::record::Record;
 use crate::volume::share::state_dir::StateDir;
@@ -161,6 +160,7 @@ impl Volumes {
             );
             return Err(Error::AlreadyExists(message));
         }
+        require_own_file_system(mounted.share(), sub_dir, found)?;
         let origin =
             new.source.as_ref().map(|source| self.origin(source, new.secret.as_deref())).transpose()?;
         let (capacity_bytes, before) = match &origin {
@@ -276,7 +276,7 @@ fn check_same(record: &Record, new: &NewVolume, sub_dir: &SubDir) -> Result<()> 
 fn make_directory(share: &Dir, state: &StateDir, key: &VolumeKey, record: &Record) -> Result<bool> {
     let Ownership { mode, uid, gid } = record.ownership;
     let (parent, name) = record.sub_dir.split();
-    let made_parent = parent.map(|parent| make_parents(share, parent)).transpose()?;
+    let made_parent = parent.map(|parent| state.make_parents(parent)).transpose()?;
     let parent = made_parent.as_ref().unwrap_or(share);
     if uid.is_none() && gid.is_none() && mode & 0o7000 == 0 {
         return match parent.make_dir(name, mode) {

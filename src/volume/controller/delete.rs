@@ -10,8 +10,7 @@ use crate::volume::name::source::job_name;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::on_delete::OnDelete;
 use crate::volume::share::claims::HeldRecord;
-use crate::volume::share::directory::remove_empty_parents;
-use crate::volume::share::directory::{find_now, make_parents};
+use crate::volume::share::directory::{Found, find_now, other_file_system};
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::{ResolvedVolume, Volumes, alias};
@@ -81,13 +80,15 @@ fn delete_recorded(
     match (held.record.on_delete, find_now(share, &held.record.sub_dir)?) {
         (OnDelete::Retain, _) | (_, None) => {}
         (OnDelete::Delete, Some(found)) => {
+            require_movable(share, &found, &held.record.sub_dir)?;
             state.discard_volume(held, &found, located.export.policy)?;
-            remove_empty_parents(share, &held.record.sub_dir);
+            state.remove_empty_parents(&held.record.sub_dir);
         }
         (OnDelete::Archive, Some(found)) => {
-            let (parent, name) = archive_of(share, &held.record.sub_dir)?;
+            require_movable(share, &found, &held.record.sub_dir)?;
+            let (parent, name) = archive_of(share, state, &held.record.sub_dir)?;
             held.move_away(&found, &parent, &name)?;
-            remove_empty_parents(share, &held.record.sub_dir);
+            state.remove_empty_parents(&held.record.sub_dir);
         }
     }
     let is_gone = || Ok(find_now(share, &held.record.sub_dir)?.is_none());
@@ -112,22 +113,34 @@ fn delete_foreign(mounted: &MountedExport, state: &StateDir, located: &ResolvedV
     match record.on_delete {
         OnDelete::Retain => return Ok(false),
         OnDelete::Delete => {
+            require_movable(share, &found, &record.sub_dir)?;
             state.discard(&found.parent, name, &located.handle.key, located.export.policy)?;
         }
         OnDelete::Archive => {
-            let (parent, archived) = archive_of(share, &record.sub_dir)?;
+            require_movable(share, &found, &record.sub_dir)?;
+            let (parent, archived) = archive_of(share, state, &record.sub_dir)?;
             found.parent.rename(name, &parent, archived)?;
         }
     }
-    remove_empty_parents(share, &record.sub_dir);
+    state.remove_empty_parents(&record.sub_dir);
     Ok(record.on_delete == OnDelete::Delete)
 }
 
+/// Refuses to move a directory on another file system than the share's: version 0.1.0 made volumes there, and handles of
+/// csi-driver-nfs can name them. Sends no request.
+fn require_movable(share: &Dir, found: &Found, sub_dir: &SubDir) -> Result<()> {
+    if found.dir.is_on_file_system_of(share)? {
+        Ok(())
+    } else {
+        Err(other_file_system(share, sub_dir.as_str()))
+    }
+}
+
 /// Where the archive of a directory is to be: `archived-…`, with a suffix if that name is in use.
-fn archive_of(share: &Dir, sub_dir: &SubDir) -> Result<(Dir, String)> {
+fn archive_of(share: &Dir, state: &StateDir, sub_dir: &SubDir) -> Result<(Dir, String)> {
     let mut archived = sub_dir.archived();
     let parent = match archived.split().0 {
-        Some(path) => make_parents(share, path)?,
+        Some(path) => state.make_parents(path)?,
         None => share.open_place(".").map_err(refuse_unsafe)?,
     };
     if parent.fresh_entry(archived.split().1)?.is_some() {

@@ -11,7 +11,6 @@ use crate::volume::name::handle::VolumeKey;
 use crate::volume::policy::settings::ExportPolicy;
 use crate::volume::share::claims::HeldRecord;
 use crate::volume::share::directory::find_now;
-use crate::volume::share::directory::make_parents;
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::process_dir::Draft;
 use crate::volume::share::state_dir::StateDir;
@@ -67,7 +66,7 @@ impl Volumes {
             dir.set_mode(mode).map_err(explain_denied)?;
         }
         let (parent, name) = record.sub_dir.split();
-        let made_parent = parent.map(|parent| make_parents(mounted.share(), parent)).transpose()?;
+        let made_parent = parent.map(|parent| state.make_parents(parent)).transpose()?;
         let parent = made_parent.as_ref().unwrap_or(mounted.share());
         let meanwhile = || Error::Busy(format!("{}/{name} was created meanwhile; ask again", parent.label()));
         // Without this check, rename(2) would replace an empty directory.

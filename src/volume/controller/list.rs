@@ -43,18 +43,25 @@ impl Volumes {
         for id in exports.iter().filter(|id| first.is_none_or(|first| *id >= first)) {
             let after = begin.as_ref().filter(|(export, _)| export == id).map(|(_, key)| key);
             // One more than the answer will contain, to know whether there are more.
-            volumes.extend(self.list_export(id, after, limit + 1 - volumes.len())?);
+            let found = self.list_export(id, after, limit + 1 - volumes.len())?;
+            volumes.extend(found.into_iter().map(|(key, volume)| (id, key, volume)));
             if volumes.len() > limit {
                 break;
             }
         }
         let more = volumes.len() > limit;
         volumes.truncate(limit);
-        let next = if more { volumes.last().map(|volume| volume.handle.to_string()) } else { None };
-        Ok(Page { volumes, next })
+        // Not the handle of the volume: csi-driver-nfs names the export in its handles, whatever export the volume is listed under.
+        let next = volumes.last().filter(|_| more).map(|(export, key, _)| format!("{export}#{key}"));
+        Ok(Page { volumes: volumes.into_iter().map(|(.., volume)| volume).collect(), next })
     }
 
-    fn list_export(&self, id: &ExportRef, after: Option<&VolumeKey>, limit: usize) -> Result<Vec<Volume>> {
+    fn list_export(
+        &self,
+        id: &ExportRef,
+        after: Option<&VolumeKey>,
+        limit: usize,
+    ) -> Result<Vec<(VolumeKey, Volume)>> {
         self.on_export(id, None, |_, mounted| {
             let Some(state) = mounted.existing_state()? else { return Ok(Vec::new()) };
             let mut records = Vec::new();
@@ -70,7 +77,7 @@ impl Volumes {
             records.truncate(limit);
             records
                 .into_iter()
-                .map(|(key, record)| Ok(Volume::new(handle_of(id, key, &record)?, &record)))
+                .map(|(key, record)| Ok((key.clone(), Volume::new(handle_of(id, key, &record)?, &record))))
                 .collect()
         })
     }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, step};
 
-use crate::volume::error::refuse_unsafe;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::sub_dir::SubDir;
-use crate::volume::node::ephemeral;
+use crate::volume::node::directory::Directory;
+use crate::volume::node::ephemeral::EphemeralVolumes;
 use crate::volume::node::group::{GroupWish, Groups};
 use crate::volume::node::occupancy::{self, Finding, Wanted};
 use crate::volume::node::stale::{self, stale_mount};
@@ -20,8 +20,6 @@ use crate::volume::node::target_path::TargetPath;
 use crate::volume::node::targets::{Attempt, Targets};
 use crate::volume::policy::access_mode::AccessMode;
 use crate::volume::policy::settings::ResolvedExport;
-use crate::volume::share::mounts::MountedExport;
-use crate::volume::share::whole_share;
 use crate::volume::volumes::Volumes;
 
 /// A volume and where it is to appear.
@@ -43,35 +41,11 @@ pub struct Publish {
     pub group: Option<GroupWish>,
 }
 
-/// Which directory of an export a volume is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Directory {
-    /// The one at this path.
-    At(SubDir),
-    /// The share itself.
-    Share,
-    /// The one at this path, mounted by itself, because the server may not let nodes mount the share.
-    Direct(SubDir),
-    /// One that is created for a pod. The text is the handle that kubelet gave the volume.
-    Ephemeral(String),
-}
-
 impl Publish {
     /// Sets how long the publish waits until the volume has the group of the pod.
     pub const fn wait_for_group(&mut self, patience: Duration) {
         if let Some(wish) = &mut self.group {
             wish.patience = patience;
-        }
-    }
-}
-
-impl Directory {
-    /// Its path below the share.
-    fn path(&self) -> PathBuf {
-        match self {
-            Self::At(sub_dir) | Self::Direct(sub_dir) => PathBuf::from(sub_dir.as_str()),
-            Self::Share => PathBuf::new(),
-            Self::Ephemeral(volume_id) => ephemeral::path_of(volume_id),
         }
     }
 }
@@ -101,14 +75,37 @@ pub struct Publisher {
     pub(super) mounter: Arc<dyn Mounter>,
     pub(super) targets: Targets,
     groups: Groups,
+    pub(super) ephemeral: Arc<EphemeralVolumes>,
     kubelet_dir: PathBuf,
 }
 
 impl Publisher {
-    /// Targets must be below `kubelet_dir`, a path without symbolic links.
+    /// Targets must be below `kubelet_dir`, a path without symbolic links. What has to be remembered of ephemeral volumes is kept
+    /// in kubelet's directory for the driver with this name.
     #[must_use]
-    pub fn new(volumes: Volumes, mounter: Arc<dyn Mounter>, kubelet_dir: PathBuf) -> Self {
-        Self { volumes, mounter, targets: Targets::default(), groups: Groups::default(), kubelet_dir }
+    pub fn new(
+        volumes: Volumes,
+        mounter: Arc<dyn Mounter>,
+        kubelet_dir: PathBuf,
+        driver_name: &str,
+        node_id: &str,
+    ) -> Self {
+        let notes = kubelet_dir.join("plugins").join(driver_name).join("ephemeral");
+        let (settings, exports) = (Arc::clone(&volumes.settings), Arc::clone(&volumes.exports));
+        let ephemeral = EphemeralVolumes::new(settings, exports, notes, node_id);
+        Self {
+            volumes,
+            mounter,
+            targets: Targets::default(),
+            groups: Groups::default(),
+            ephemeral,
+            kubelet_dir,
+        }
+    }
+
+    /// Goes on with what an earlier process of this node has left to do.
+    pub fn resume(&self) -> Result<()> {
+        self.ephemeral.resume()
     }
 
     /// Registers a publish at a target path, from the arrival of its call on. The publish may wait for its place and for
@@ -139,22 +136,27 @@ impl Publisher {
         if let Directory::Direct(sub_dir) = &publish.directory {
             return self.publish_direct(publish, sub_dir, target, &own_names, attempt, there);
         }
-        self.volumes.exports.with(&publish.export, &publish.options, |mounted| {
+        let ephemeral = match &publish.directory {
+            Directory::Ephemeral(volume_id) => {
+                Some(self.ephemeral.begin(volume_id, &publish.export.id, &publish.target)?)
+            }
+            _ => None,
+        };
+        let published = self.volumes.exports.with(&publish.export, &publish.options, |mounted| {
             step::begin(format!("the lookup of the volume's directory on {}", mounted.share().label()));
-            let volume = open_volume(mounted, &publish.directory)?;
+            let volume = publish.directory.open(mounted, ephemeral.as_ref())?;
             let table = self.mounter.table()?;
             // Where two mounts share a superblock, the kernel names both after the first.
             let kernel_name = table.at(mounted.mount_point()).map(|mount| mount.source.clone());
             let names: Vec<OsString> = own_names.iter().cloned().chain(kernel_name).collect();
-            let placed = self.place(publish, &volume, target, &table, &names, attempt, there);
-            match (&publish.directory, placed) {
-                // The unpublish has found no mount, so it has not removed the directory.
-                (Directory::Ephemeral(volume_id), Err(error)) if attempt.is_revoked() => {
-                    Err(error.with_cleanup(ephemeral::discard(mounted, volume_id)))
-                }
-                (_, placed) => placed,
+            self.place(publish, &volume, target, &table, &names, attempt, there)
+        });
+        match (ephemeral, published) {
+            (Some(ephemeral), Err(error)) if attempt.is_revoked() => {
+                Err(error.with_cleanup(ephemeral.revoked()))
             }
-        })
+            (_, published) => published,
+        }
     }
 
     /// Mounts the directory of the volume itself instead of the share. When the volume is at the target, that mount is unmounted again, and
@@ -241,7 +243,7 @@ impl Publisher {
     fn look(&self, table: &MountTable, publish: &Publish, target: &Path, names: &[OsString]) -> Finding {
         let wanted = Wanted {
             target,
-            directory: &publish.directory.path(),
+            directory: &publish.directory.path(table.at(target)),
             names,
             may_have_moved: matches!(publish.export.id, ExportRef::Named(_)),
             flags: publish.flags,
@@ -263,28 +265,11 @@ impl Publisher {
     }
 }
 
-/// Opens the directory of a volume as a place to bind.
-fn open_volume(mounted: &MountedExport, directory: &Directory) -> Result<Dir> {
-    match directory {
-        Directory::Ephemeral(volume_id) => return ephemeral::open(mounted, volume_id),
-        Directory::Share => return whole_share::open(mounted.share()),
-        Directory::At(_) | Directory::Direct(_) => {}
-    }
-    mounted.share().open_place(directory.path()).map_err(|error| {
-        if error.is_not_found() {
-            let path = error.path;
-            return Error::NotFound(format!("{path}: the volume's directory does not exist on the server"));
-        }
-        refuse_unsafe(error)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::linux::fake::FakeMounter;
     use crate::volume::name::export::Export;
-    use crate::volume::node::unpublish::Unpublished;
     use crate::volume::share::mounts::Exports;
 
     fn publish(sub_dir: &str) -> Publish {
@@ -309,7 +294,7 @@ mod tests {
         let exports = Arc::new(Exports::new(mounter.clone(), Duration::ZERO));
         let volumes = Volumes { settings: Arc::default(), exports, copies: Arc::default() };
         let kubelet_dir = temporary.join("kubelet").canonicalize().unwrap();
-        (Publisher::new(volumes, mounter.clone(), kubelet_dir), mounter)
+        (Publisher::new(volumes, mounter.clone(), kubelet_dir, "driver", "node-1"), mounter)
     }
 
     #[test]
@@ -328,12 +313,18 @@ mod tests {
             [Directory::At(SubDir::parse("vol").unwrap()), Directory::Ephemeral("csi-1".to_owned())]
         {
             let late = publisher.begin(&target);
-            assert!(matches!(publisher.unpublish("v", &target), Ok(Unpublished::Done)));
+            publisher.unpublish("csi-1", &target).unwrap();
             let error = publisher.publish(&at(directory.clone()), &late, IfPublished::Keep).unwrap_err();
             assert!(matches!(error, Error::Busy(_)), "{error}");
             assert!(!is_mounted() && !target.exists());
-            let own = temporary.path().join("share").join(directory.path());
-            assert_eq!(own.exists(), matches!(directory, Directory::At(_)), "a pod's own volume is removed");
+            assert!(temporary.path().join("share/vol").exists());
+            let nodes = temporary.path().join("share/.nfs-subdir-csi/nodes");
+            let left = || nodes.read_dir().is_ok_and(|mut nodes| nodes.next().is_some());
+            let gone = (0..500).any(|_| {
+                std::thread::sleep(Duration::from_millis(10));
+                !left()
+            });
+            assert!(gone, "a pod's own volume is removed, and the folder of the node with it");
             let again = publisher.begin(&target);
             publisher.publish(&at(directory), &again, IfPublished::Keep).unwrap();
             assert!(is_mounted() && target.exists());

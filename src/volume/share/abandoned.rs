@@ -107,7 +107,7 @@ impl Sightings {
 
 /// How long another process may give no sign of life: the time that this process is configured with, or the time that the other process
 /// asks for if that is longer.
-fn longest_silence(dir: &Dir, state: &StateDir) -> Duration {
+pub(super) fn longest_silence(dir: &Dir, state: &StateDir) -> Duration {
     let content = dir.read_file(ALIVE, LONGEST_SIGN).ok().flatten().unwrap_or_default();
     let asked = serde_json::from_slice(&content).map_or(0, |sign: Sign| sign.abandoned_after_ms);
     state.abandoned_after().max(Duration::from_millis(asked))

@@ -1,11 +1,8 @@
-//! The directories of volumes on a share, and the directories above them.
+//! The directories of volumes on a share.
 
 use crate::linux::Dir;
-use crate::volume::error::{Result, refuse_unsafe, unsafe_path};
+use crate::volume::error::{Error, Result, refuse_unsafe, unsafe_path};
 use crate::volume::name::sub_dir::SubDir;
-
-/// The mode of directories above the directory of a volume. Pods never see them, because the volume's own directory is bind-mounted.
-const PARENT_MODE: u32 = 0o755;
 
 /// The parent directory of a volume's directory, if both exist.
 pub(in crate::volume) fn find_directory(share: &Dir, sub_dir: &SubDir) -> Result<Option<Dir>> {
@@ -48,17 +45,6 @@ pub(in crate::volume) fn find_now(share: &Dir, sub_dir: &SubDir) -> Result<Optio
     }
 }
 
-/// Opens the directory `path` below the share. Creates the components that do not exist.
-pub(in crate::volume) fn make_parents(share: &Dir, path: &str) -> Result<Dir> {
-    let mut components = path.split('/');
-    let first = components.next().expect("splitting gives at least one");
-    let mut dir = share.open_or_make_dir(first, PARENT_MODE).map_err(refuse_unsafe)?;
-    for component in components {
-        dir = dir.open_or_make_dir(component, PARENT_MODE).map_err(refuse_unsafe)?;
-    }
-    Ok(dir)
-}
-
 /// Fails unless the entry `name` is a directory, and not a link to one.
 pub(in crate::volume) fn require_directory(parent: &Dir, name: &str) -> Result<()> {
     match parent.is_dir(name)? {
@@ -67,14 +53,33 @@ pub(in crate::volume) fn require_directory(parent: &Dir, name: &str) -> Result<(
     }
 }
 
-/// Removes the directories above a volume that are empty now. This uses rmdir(2), which fails for a directory that has entries.
-pub(in crate::volume) fn remove_empty_parents(share: &Dir, sub_dir: &SubDir) {
-    let mut path = sub_dir.split().0;
-    while let Some(dir) = path {
-        let (parent, name) = dir.rsplit_once('/').map_or((".", dir), |(parent, name)| (parent, name));
-        if share.open_place(parent).and_then(|parent| parent.remove_dir(name)).is_err() {
-            return;
+/// Refuses a directory that is not on the share's own file system. A volume is deleted by a rename to the state directory, which
+/// is not possible between file systems, and the capacity of the share would not be that of the volume. `found` says
+/// whether the directory itself exists. If not, the directory that it will be made in decides. Asks the server only for the
+/// parents that a template has made.
+pub(in crate::volume) fn require_own_file_system(share: &Dir, sub_dir: &SubDir, found: bool) -> Result<()> {
+    let mut next = if found { Some(sub_dir.as_str()) } else { sub_dir.split().0 };
+    while let Some(path) = next {
+        match share.open_place(path) {
+            Err(error) if error.is_not_found() => next = path.rsplit_once('/').map(|(parent, _)| parent),
+            opened => {
+                let dir = opened.map_err(refuse_unsafe)?;
+                return if dir.is_on_file_system_of(share)? {
+                    Ok(())
+                } else {
+                    Err(other_file_system(share, path))
+                };
+            }
         }
-        path = (parent != ".").then_some(parent);
     }
+    Ok(())
+}
+
+/// The error for a directory that is not on the share's own file system.
+pub(in crate::volume) fn other_file_system(share: &Dir, path: &str) -> Error {
+    let share = share.label();
+    Error::Precondition(format!(
+        "{share}/{path} is not on the file system of {share}, so no volume there could be deleted or have its own capacity: make \
+         the other file system an export of its own, or choose another subDir"
+    ))
 }

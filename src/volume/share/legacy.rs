@@ -12,6 +12,9 @@ use crate::volume::share::state_dir::StateDir;
 /// A draft in which nothing has changed for this many seconds is abandoned: no copy of version 0.1.0 stands still for a day.
 const DRAFT_AGE: i64 = 24 * 60 * 60;
 
+/// Levels of a tree in which changes are looked for. Each level takes memory of the thread, and tenants make trees.
+pub(super) const DEEPEST: usize = 256;
+
 /// Removes what may be removed now. `policy` says how long deleted volumes are kept, because the names that 0.1.0 gave do not say it.
 /// Returns whether something is left, and why it could not be removed.
 pub(super) fn sweep(state: &StateDir, policy: ExportPolicy) -> (bool, Vec<Error>) {
@@ -45,7 +48,7 @@ fn sweep_folder(
         let is_young = match folder {
             // The deletion renamed the directory, and that set its ctime. So the ctime is not before the deletion.
             "trash" => changed(&dir, &entry)?.is_some_and(|time| age > 0 && time.seconds >= oldest_kept),
-            _ => changed_since(&dir, &entry, oldest_kept)?,
+            _ => changed_since(&dir, &entry, oldest_kept, DEEPEST)?,
         };
         if is_young {
             left = true;
@@ -61,10 +64,10 @@ fn changed(dir: &Dir, entry: &Entry) -> Result<Option<Time>> {
     Ok(dir.fresh_entry(&entry.name)?.map(|status| status.ctime))
 }
 
-/// Whether anything in a tree has changed since `time`.
-fn changed_since(dir: &Dir, entry: &Entry, time: i64) -> Result<bool> {
+/// Whether anything in a tree has changed since `time`, by the clock of the server. Does not look below `depth` levels.
+pub(super) fn changed_since(dir: &Dir, entry: &Entry, time: i64, depth: usize) -> Result<bool> {
     let Some(changed) = changed(dir, entry)? else { return Ok(false) };
-    if changed.seconds >= time || entry.is_dir == Some(false) {
+    if changed.seconds >= time || entry.is_dir == Some(false) || depth == 0 {
         return Ok(changed.seconds >= time);
     }
     let inner = match dir.open_dir(&entry.name) {
@@ -72,7 +75,7 @@ fn changed_since(dir: &Dir, entry: &Entry, time: i64) -> Result<bool> {
         opened => opened?,
     };
     for entry in inner.entries(usize::MAX)? {
-        if changed_since(&inner, &entry, time)? {
+        if changed_since(&inner, &entry, time, depth - 1)? {
             return Ok(true);
         }
     }
@@ -107,10 +110,11 @@ mod tests {
         let dir = Dir::open(temporary.path()).unwrap();
         let entry = &dir.entries(1).unwrap()[0];
         let now = changed(&dir, entry).unwrap().unwrap().seconds;
-        assert!(changed_since(&dir, entry, now).unwrap());
-        assert!(!changed_since(&dir, entry, now + 2).unwrap());
+        assert!(changed_since(&dir, entry, now, DEEPEST).unwrap());
+        assert!(!changed_since(&dir, entry, now + 2, DEEPEST).unwrap());
         std::thread::sleep(Duration::from_millis(2100));
         std::fs::write(temporary.path().join("v/deep/file"), "").unwrap();
-        assert!(changed_since(&dir, entry, now + 2).unwrap());
+        assert!(changed_since(&dir, entry, now + 2, DEEPEST).unwrap());
+        assert!(!changed_since(&dir, entry, now + 2, 0).unwrap(), "the change is one level below");
     }
 }

@@ -9,6 +9,7 @@ pub mod directory;
 pub mod health;
 mod legacy;
 pub mod mounts;
+pub mod nodes;
 pub mod process_dir;
 mod reaper;
 pub mod record;

@@ -15,6 +15,7 @@ use crate::volume::share::claims::ASIDE;
 use crate::volume::share::deleted::Terms;
 use crate::volume::share::directory::find_directory;
 use crate::volume::share::legacy;
+use crate::volume::share::nodes::silent::SilentNodes;
 use crate::volume::share::process_dir::Draft;
 use crate::volume::share::state_dir::StateDir;
 
@@ -41,21 +42,24 @@ impl Reaper {
         let own = Arc::clone(&pending);
         std::thread::Builder::new()
             .name("reaper".to_owned())
-            .spawn(move || Work { state, sightings: Sightings::default(), legacy: None }.run(&woken, &own))?;
+            .spawn(move || Work::new(state).run(&woken, &own))?;
         Ok(Self { wake, pending })
     }
 
     /// Starts a sweep. `legacy` is the policy for what version 0.1.0 has deleted. With `None` the sweep uses the policy of an earlier call,
     /// or leaves those directories alone if there was none.
-    pub(super) fn wake(&self, legacy: Option<ExportPolicy>) {
+    /// `false`: the thread has ended, because it has panicked. Another one is needed.
+    #[must_use]
+    pub(super) fn wake(&self, legacy: Option<ExportPolicy>) -> bool {
         self.pending.store(true, Ordering::SeqCst);
         // The thread ends only after this value is dropped, unless it has panicked.
-        if self.wake.send(legacy).is_err() {
-            self.pending.store(false, Ordering::SeqCst);
+        let lives = self.wake.send(legacy).is_ok();
+        if !lives {
             tracing::error!(
-                "the driver has a bug: its reaper has ended, and deleted volumes stay until the driver starts again"
+                "the driver has a bug: its reaper has ended, and deleted volumes stay until the next deletion starts another one"
             );
         }
+        lives
     }
 
     /// Whether something is left to remove, as far as this process knows.
@@ -68,10 +72,15 @@ impl Reaper {
 struct Work {
     state: Arc<StateDir>,
     sightings: Sightings,
+    silent: SilentNodes,
     legacy: Option<ExportPolicy>,
 }
 
 impl Work {
+    fn new(state: Arc<StateDir>) -> Self {
+        Self { state, sightings: Sightings::default(), silent: SilentNodes::default(), legacy: None }
+    }
+
     fn run(&mut self, woken: &Receiver<Option<ExportPolicy>>, pending: &AtomicBool) {
         // The time until the next sweep, unless somebody wakes the thread earlier.
         let mut pause = None;
@@ -101,13 +110,15 @@ impl Work {
     /// Removes what may be removed. Returns the time until the next sweep, or `None` if nothing is left.
     fn sweep(&mut self) -> Option<Duration> {
         let (state, mut failures, mut pauses) = (Arc::clone(&self.state), Vec::new(), Vec::new());
-        match self.sightings.look(&state) {
-            Ok(findings) => {
-                findings.taken.into_iter().for_each(|draft| remove(&state, &draft, &mut failures));
-                failures.extend(findings.failures);
-                pauses.extend(findings.more.then(|| state.abandoned_after() / LOOKS));
+        for findings in [self.sightings.look(&state), self.silent.look(&state)] {
+            match findings {
+                Ok(findings) => {
+                    findings.taken.into_iter().for_each(|draft| remove(&state, &draft, &mut failures));
+                    failures.extend(findings.failures);
+                    pauses.extend(findings.more.then(|| state.abandoned_after() / LOOKS));
+                }
+                Err(error) => failures.push(error),
             }
-            Err(error) => failures.push(error),
         }
         match sweep_deleted(&state, &mut failures) {
             Ok(pause) => pauses.extend(pause),
@@ -196,6 +207,12 @@ fn sweep_own(state: &StateDir, failures: &mut Vec<Error>) -> Result<()> {
 }
 
 fn remove(state: &StateDir, draft: &Draft, failures: &mut Vec<Error>) {
+    match state.give_back(draft) {
+        Ok(false) => {}
+        Ok(true) => return,
+        // It is tried again before it is removed.
+        Err(error) => return failures.push(error),
+    }
     let pace = Terms::parse(draft.name()).and_then(|terms| terms.removals_per_second);
     let restored = if draft.name().starts_with(ASIDE) { state.restore_name(draft) } else { Ok(()) };
     match restored.and_then(|()| draft.remove_at(&Pace::new(pace))) {
@@ -235,7 +252,7 @@ mod tests {
         }
 
         fn work(&self) -> Work {
-            Work { state: Arc::clone(&self.state), sightings: Sightings::default(), legacy: None }
+            Work::new(Arc::clone(&self.state))
         }
     }
 
@@ -245,7 +262,7 @@ mod tests {
         share.delete("v", Duration::ZERO);
         let other = StateDir::create(&share.dir).unwrap();
         let reaper = Reaper::start(Arc::new(other)).unwrap();
-        reaper.wake(None);
+        assert!(reaper.wake(None));
         let empty = (0..200).any(|_| {
             std::thread::sleep(Duration::from_millis(25));
             share.deleted().is_empty() && !reaper.is_pending()

@@ -6,7 +6,7 @@
 //! inside/      which volumes are inside of which directory
 //! snapshots/   snapshots, each with its record and its tree    share/snapshots/
 //! groups/      groups of snapshots
-//! ephemeral/   volumes that exist as long as their pod         node/ephemeral.rs
+//! nodes/       volumes that exist as long as their pod         nodes/
 //! processes/   what each process is creating or removing       share/process_dir.rs
 //! deleted/     what the reaper removes, and when               share/deleted.rs
 //! ```

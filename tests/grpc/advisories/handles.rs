@@ -169,10 +169,15 @@ async fn a_handle_of_an_ephemeral_volume_that_is_a_path() {
             proto::Volume { volume_id: id.to_owned(), volume_context: map(&context), ..Default::default() };
         let target = driver.target("a");
         node.node_publish_volume(publish(&volume, &target, &[])).await.unwrap();
-        let folder = driver.share().join(".nfs-subdir-csi/ephemeral");
-        assert_eq!(folder.read_dir().unwrap().count(), 1, "{id:?}: one directory, in this folder");
+        let nodes = driver.share().join(".nfs-subdir-csi/nodes");
+        let volumes = || -> Vec<_> {
+            let entries = nodes.read_dir().into_iter().flatten().flatten();
+            let entries = entries.flat_map(|node| node.path().read_dir().into_iter().flatten().flatten());
+            entries.map(|entry| entry.file_name()).filter(|name| name != "alive").collect()
+        };
+        assert_eq!(volumes().len(), 1, "{id:?}: one directory, in this folder");
         node.node_unpublish_volume(unpublish(&volume, &target)).await.unwrap();
-        assert_eq!(folder.read_dir().unwrap().count(), 0, "{id:?}");
+        crate::until("its directory is removed", || volumes().is_empty()).await;
     }
 }
 

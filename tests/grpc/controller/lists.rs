@@ -47,6 +47,41 @@ async fn a_list_has_every_volume_once_while_others_are_made_and_deleted() {
     assert_eq!((volume.capacity_bytes, &volume.volume_context), (1 << 30, &volumes[8].volume_context));
 }
 
+/// csi-driver-nfs names the server in its handles, and the configuration may have a name for the same export.
+#[tokio::test]
+async fn a_list_goes_on_after_a_volume_of_csi_driver_nfs() {
+    let settings = Settings { default_export: Some("fast".to_owned()), ..crate::settings::fast(&["nas"]) };
+    let driver = Driver::start_with(settings).await;
+    let mut controller = driver.controller.controller.clone();
+    let mut expected = Vec::new();
+    for name in ["one", "two", "three"] {
+        std::fs::create_dir(driver.share().join(name)).unwrap();
+        let volume_id = format!("nas#srv#{name}##");
+        // It gets a record when something has to be remembered.
+        let expand = proto::ControllerExpandVolumeRequest {
+            volume_id: volume_id.clone(),
+            capacity_range: Some(proto::CapacityRange { required_bytes: 1 << 20, limit_bytes: 0 }),
+            ..Default::default()
+        };
+        controller.controller_expand_volume(expand).await.unwrap();
+        let own = controller.create_volume(create(&format!("v-{name}"), &[])).await.unwrap().into_inner();
+        expected.extend([volume_id, own.volume.unwrap().volume_id]);
+    }
+    let (mut listed, mut token) = (Vec::new(), String::new());
+    for _ in 0..3 * expected.len() {
+        let page = page(&driver, &token, 1).await;
+        listed.extend(ids(&page));
+        token = page.next_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    // The same volumes are on the export as `nas:/srv`, which the handles of csi-driver-nfs have named.
+    let of_fast = listed.iter().take(expected.len()).cloned().collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(of_fast, expected.into_iter().collect(), "{listed:?}");
+    assert_eq!(token, "", "{listed:?}");
+}
+
 /// `nas:/srv#a` is before `zeta#a` in the alphabet, but exports of the configuration come first.
 #[tokio::test]
 async fn volumes_are_listed_in_the_order_of_exports_and_keys() {

@@ -6,5 +6,6 @@ mod lost_replies;
 pub(crate) mod members;
 mod model;
 pub(crate) mod network;
+mod nodes;
 mod retention;
 mod two_controllers;

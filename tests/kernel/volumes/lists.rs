@@ -1,12 +1,17 @@
 //! Listing volumes, page by page, on two exports.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
 
-use nfs_subdir_csi::csi::proto::{CreateVolumeRequest, ListVolumesRequest, ListVolumesResponse, Volume};
+use nfs_subdir_csi::csi::proto::{
+    ControllerGetVolumeRequest, CreateVolumeRequest, GetCapacityRequest, ListVolumesRequest,
+    ListVolumesResponse, Volume,
+};
 use tonic::{Code, Status};
 
 use crate::configuration::edits::{WITH_CONFIG, configure};
-use crate::fixture::{Driver, answer};
+use crate::fixture::{Driver, answer, assert_refused, server};
 use crate::support;
 
 async fn driver() -> Driver {
@@ -93,4 +98,52 @@ async fn an_unknown_token_is_aborted() {
         assert_eq!(page(&driver, token, 0).await.unwrap_err().code(), Code::Aborted, "{token:?}");
     }
     assert_eq!(page(&driver, "", -1).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn what_is_only_looked_up_needs_no_write_on_the_export() {
+    let driver = Driver::start().await;
+    let made = driver.create("v", &[]).await;
+    fs::write(server::directory(&made).join("file"), "data").unwrap();
+    let read_only = server::exported("/readonly");
+    let id = |name: &str| format!("{}:/readonly#{name}", server::NAME);
+    let get = async |name: &str| {
+        let request = ControllerGetVolumeRequest { volume_id: id(name) };
+        answer(driver.controller_client().controller_get_volume(request)).await
+    };
+    // First without a state directory, then with the volumes of a share that was exported read-write before.
+    assert_refused(get("v").await, Code::NotFound, "there is no volume");
+    server::run(
+        Command::new("cp")
+            .arg("-a")
+            .args([".nfs-subdir-csi", "v"])
+            .arg(&read_only)
+            .current_dir("/export/share"),
+    );
+    server::run(Command::new("find").arg(&read_only).args([
+        "-name",
+        "processes",
+        "-exec",
+        "rm",
+        "-r",
+        "{}",
+        "+",
+    ]));
+    let before = server::run(Command::new("find").arg(&read_only));
+    get("v").await.unwrap();
+    assert_refused(get("absent").await, Code::NotFound, "there is no volume");
+    let listed = volumes(page(&driver, "", 0).await.unwrap());
+    assert!(listed.iter().any(|volume| volume.volume_id == id("v")), "{listed:?}");
+    let request = GetCapacityRequest {
+        parameters: support::map(&[("server", server::NAME), ("share", "/readonly")]),
+        ..Default::default()
+    };
+    answer(driver.controller_client().get_capacity(request)).await.unwrap();
+    let by_handle = Volume { volume_id: id("v"), ..Volume::default() };
+    let target = driver.publish(&by_handle, "a", &["ro"]).await;
+    assert_eq!(fs::read_to_string(target.join("file")).unwrap(), "data");
+    driver.unpublish(&by_handle, &target).await.unwrap();
+    let after = server::run(Command::new("find").arg(&read_only));
+    server::run(Command::new("rm").arg("-r").args([read_only.join("v"), read_only.join(".nfs-subdir-csi")]));
+    assert_eq!(after, before);
 }

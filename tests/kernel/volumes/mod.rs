@@ -1,6 +1,7 @@
 //! What the controller makes, lists and removes on a share.
 
 mod capacity;
+mod file_systems;
 mod import;
 mod lifecycle;
 mod lists;

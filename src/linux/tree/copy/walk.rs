@@ -10,6 +10,7 @@ use super::position::Position;
 use super::state::{CopyState, LockKey, Task};
 use super::{entry, xattr};
 use crate::linux::dir::metadata::{Freshness, Metadata};
+use crate::linux::error::SysError;
 use crate::linux::raw::{self, FileKind};
 
 /// The deepest nesting of directories. Each level needs two open handles while anything below it is being copied.
@@ -135,6 +136,9 @@ fn enter(run: &CopyState, place: &Arc<Position>, name: &OsStr) -> Outcome {
     };
     // Ask the server: an NFS client that listed the directory a moment ago would show the old list.
     let metadata = Metadata::of(&from, Freshness::Now).map_err(of_source("stat"))?;
+    if metadata.device != place.metadata.device {
+        return Err(Failure::System(SysError::other_file_system("copy", String::new())));
+    }
     if place.depth + 1 >= DEEPEST {
         return Err(Failure::TooDeep(place.path_of(name)));
     }

@@ -13,6 +13,7 @@
 //! NFS client has cached of the names, and whatever has these names now.
 
 mod making;
+mod parents;
 mod removing;
 
 use sha2::{Digest, Sha256};

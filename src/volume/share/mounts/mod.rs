@@ -6,7 +6,7 @@ mod slot;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -32,6 +32,8 @@ pub struct Exports {
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
     /// The exports that were named inline since the process began.
     inline_used: Mutex<BTreeSet<ExportRef>>,
+    /// The sum of capacities of each export, which all its mounts share.
+    reservations: Mutex<HashMap<Vec<NfsSource>, Weak<Reservations>>>,
     abandoned_after: Duration,
 }
 
@@ -43,6 +45,7 @@ impl Exports {
             mounter,
             linger,
             slots: Mutex::default(),
+            reservations: Mutex::default(),
             inline_used: Mutex::default(),
             abandoned_after: ABANDONED_AFTER,
         }
@@ -52,6 +55,12 @@ impl Exports {
     #[must_use]
     pub fn with_abandoned_after(self, abandoned_after: Duration) -> Self {
         Self { abandoned_after, ..self }
+    }
+
+    /// After how long without a sign of life this process counts as dead.
+    #[must_use]
+    pub fn abandoned_after(&self) -> Duration {
+        self.abandoned_after
     }
 
     /// Does `work` with the export, mounted with `options`. If the server no longer knows the file handles of the mount, the export is mounted
@@ -135,11 +144,13 @@ impl Exports {
 
     /// The sum of capacities of the export with these addresses, which its other mounts may have already.
     fn reservations_of(&self, sources: &[NfsSource]) -> Arc<Reservations> {
-        let slots = self.slots.lock();
-        let same = slots.iter().filter(|((own, _), _)| own == sources);
-        let reservations = |slot: &Slot| Some(slot.try_lock()?.as_ref()?.shared_reservations());
-        let shared = same.map(|(_, slot)| reservations(slot)).find_map(|found| found);
-        shared.unwrap_or_default()
+        let mut all = self.reservations.lock();
+        all.retain(|_, reservations| reservations.strong_count() > 0);
+        all.get(sources).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let new = Arc::default();
+            all.insert(sources.to_vec(), Arc::downgrade(&new));
+            new
+        })
     }
 
     fn forget(&self, key: &Key, stale: &Arc<MountedExport>) -> Result<()> {
@@ -191,6 +202,7 @@ impl Exports {
                 }
             }
         }
+        self.slots.lock().retain(|_, slot| Arc::strong_count(slot) > 1 || !slot.is_obsolete());
         if failures.is_empty() { Ok(()) } else { Err(failures) }
     }
 
@@ -218,103 +230,4 @@ fn mount_point_of(slot: &Slot) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::linux::fake::FakeMounter;
-    use crate::linux::nfs_options::{self, BindFlags};
-    use crate::volume::name::export::Export;
-    use crate::volume::policy::settings::Settings;
-    use std::path::Path;
-
-    struct Setup {
-        _temporary: tempfile::TempDir,
-        mounter: Arc<FakeMounter>,
-        exports: Exports,
-        export: ResolvedExport,
-    }
-
-    fn setup() -> Setup {
-        let temporary = tempfile::tempdir().unwrap();
-        let mounter = Arc::new(FakeMounter::default());
-        mounter.serve("nas:/srv", temporary.path());
-        let exports = Exports::new(mounter.clone(), Duration::from_mins(1));
-        let export = ExportRef::Inline(Export::new("nas", "/srv").unwrap());
-        let export = Settings::default().resolve(&export).unwrap();
-        Setup { _temporary: temporary, mounter, exports, export }
-    }
-
-    #[test]
-    fn equal_options_share_a_mount_and_others_do_not() {
-        let setup = setup();
-        let options = |text: &str| nfs_options::parse(&[text]).unwrap().0;
-        for text in ["hard,timeo=600", "timeo=600,hard", "timeo=600,hard,ro"] {
-            setup.exports.with(&setup.export, &options(text), |_| Ok(())).unwrap();
-        }
-        assert_eq!(setup.mounter.export_mounts(), 1);
-        setup.exports.with(&setup.export, &options("soft"), |_| Ok(())).unwrap();
-        assert_eq!(setup.mounter.export_mounts(), 2);
-        setup.exports.with_any(&setup.export, &NfsOptions::default(), |_| Ok(())).unwrap();
-        assert_eq!(setup.mounter.export_mounts(), 2);
-    }
-
-    #[test]
-    fn all_who_wait_for_a_dead_export_get_the_answer_of_one_question() {
-        let setup = setup();
-        let dead = ExportRef::Inline(Export::new("dead", "/srv").unwrap());
-        let dead = Settings::default().resolve(&dead).unwrap();
-        setup.mounter.delay_failures(Duration::from_millis(200));
-        let mount = || setup.exports.with(&dead, &NfsOptions::default(), |_| Ok(()));
-        std::thread::scope(|scope| {
-            let calls: Vec<_> = (0..50).map(|_| scope.spawn(mount)).collect();
-            for call in calls {
-                let error = call.join().unwrap().unwrap_err();
-                assert!(error.is_unreachable() && error.to_string().contains("dead:/srv"), "{error}");
-            }
-        });
-        mount().unwrap_err();
-        assert_eq!(setup.mounter.failures(), 1, "one question for all, and for the next call");
-        assert!(setup.exports.inline_used().is_empty(), "it was never mounted");
-    }
-
-    #[test]
-    fn failed_exports_are_not_kept() {
-        let setup = setup();
-        for number in 0..100 {
-            let export = ExportRef::Inline(Export::new(&format!("dead-{number}"), "/srv").unwrap());
-            let export = Settings::default().resolve(&export).unwrap();
-            setup.exports.with(&export, &NfsOptions::default(), |_| Ok(())).unwrap_err();
-        }
-        assert_eq!(setup.exports.slots.lock().len(), 100);
-        std::thread::sleep(Duration::from_millis(3100));
-        let other = ExportRef::Inline(Export::new("dead", "/srv").unwrap());
-        let other = Settings::default().resolve(&other).unwrap();
-        setup.exports.with(&other, &NfsOptions::default(), |_| Ok(())).unwrap_err();
-        assert_eq!(setup.exports.slots.lock().len(), 1);
-    }
-
-    #[test]
-    fn an_export_is_let_go_when_idle_for_long_enough_and_not_while_published() {
-        let setup = setup();
-        let begun = Instant::now();
-        let after = |seconds| begun + Duration::from_secs(seconds);
-        let mounts = || setup.mounter.table().unwrap().iter().count();
-        let options = NfsOptions::default();
-        let target = Path::new("/kubelet/target");
-        let publish = |mounted: &MountedExport| {
-            Ok(setup.mounter.bind(mounted.share(), target, BindFlags::default())?)
-        };
-        setup.exports.with(&setup.export, &options, publish).unwrap();
-        for seconds in [0, 100, 200] {
-            setup.exports.release_idle(after(seconds)).unwrap();
-        }
-        assert_eq!(mounts(), 2, "published volumes keep the export mounted");
-        setup.mounter.unmount(target).unwrap();
-        setup.exports.release_idle(after(300)).unwrap();
-        setup.exports.release_idle(after(359)).unwrap();
-        assert_eq!(mounts(), 1, "it lingers");
-        setup.exports.release_idle(after(360)).unwrap();
-        assert_eq!(mounts(), 0);
-        setup.exports.with(&setup.export, &options, |_| Ok(())).unwrap();
-        assert_eq!(mounts(), 1, "the next use mounts it again");
-    }
-}
+mod tests;

@@ -55,11 +55,6 @@ impl MountedExport {
         &self.root
     }
 
-    /// The reservations of this export, which its other mounts share.
-    pub(super) fn shared_reservations(&self) -> Arc<Reservations> {
-        Arc::clone(&self.reservations)
-    }
-
     /// A call or a volume uses the export.
     pub(super) fn is_used(&self) {
         *self.idle_since.lock() = None;
@@ -143,8 +138,9 @@ impl MountedExport {
                 }
             }
         }
-        if let Some(reaper) = &*reaper {
-            reaper.wake(legacy);
+        if reaper.as_ref().is_some_and(|reaper| !reaper.wake(legacy)) {
+            // Its thread has panicked. The next call starts another one.
+            *reaper = None;
         }
     }
 }

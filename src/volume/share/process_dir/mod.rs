@@ -339,8 +339,8 @@ pub(in crate::volume::share) fn sign_of(dir: &Dir) -> Result<Option<Time>, SysEr
     Ok(dir.fresh_entry(ALIVE)?.map(|status| status.attributes.mtime))
 }
 
-/// A host name in a form that can be a part of a file name.
-fn plain(host: &str) -> String {
+/// The name of a host or of a node in a form that can be a part of a file name.
+pub(super) fn plain(host: &str) -> String {
     let is_plain = |byte: &char| byte.is_ascii_alphanumeric() || *byte == '-';
     host.chars().filter(is_plain).take(LONGEST_HOST).collect()
 }
