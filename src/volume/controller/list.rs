@@ -71,7 +71,8 @@ impl Volumes {
                 .into_iter()
                 .map(|(key, record)| {
                     // A volume of csi-driver-nfs keeps its handle when it gets a record.
-                    let own = VolumeHandle::parse(&record.name).filter(|handle| handle.foreign.is_some());
+                    let own =
+                        VolumeHandle::parse(&record.name).filter(|handle| handle.csi_driver_nfs.is_some());
                     let export = || id.reached_with(record.reach.clone());
                     Ok(Volume::new(own.map_or_else(|| VolumeHandle::new(export(), key), Ok)?, &record))
                 })
