@@ -13,7 +13,7 @@ SBOM := $(CACHE)/nfs-subdir-csi.cdx.json
 NOTES := /dev/stdout
 
 .PHONY: help deps build image demo test check deny manifests workflows doc unit vm-test kernel options sanity cluster e2e fuzz bench \
-	faults msrv advisories versions release-check release-notes sbom
+	faults faults-some soak msrv advisories versions release-check release-notes sbom
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,7 +83,18 @@ bench: build ## print NFS requests, tasks, times and sizes, each beside its floo
 
 faults: build ## what every call answers while the NFS server fails, for every fault; writes docs/FAULTS.md
 	cargo build --release --example faults
-	vm/at-once '$(EXAMPLES)/faults $(DRIVER) 4.2 matrix' '$(EXAMPLES)/faults $(DRIVER) 3 matrix'
+	vm/at-once '$(EXAMPLES)/faults $(DRIVER) 4.2 matrix' '$(EXAMPLES)/faults $(DRIVER) 3 matrix' \
+	  '$(EXAMPLES)/faults $(DRIVER) 4.2 scenes' '$(EXAMPLES)/faults $(DRIVER) 3 scenes'
+
+# A part of the matrix that takes three minutes: a fault of each kind, and each moment.
+FAULTS := killed-rst@cold dropped-one-way@during port-closed@warm restarted@warm disk-full@warm root-squash@warm
+faults-some: build ## some of the faults of `make faults`, in three minutes
+	cargo build --release --example faults
+	vm/at-once '$(EXAMPLES)/faults $(DRIVER) 4.2 matrix $(FAULTS)' '$(EXAMPLES)/faults $(DRIVER) 3 matrix $(FAULTS)'
+
+soak: build ## half an hour of random faults, calls and restarts against a model
+	cargo build --release --example faults
+	vm/at-once '$(EXAMPLES)/faults $(DRIVER) 4.2 soak 1800' '$(EXAMPLES)/faults $(DRIVER) 3 soak 1800'
 
 msrv: ## compile with the oldest Rust that Cargo.toml allows; fails if that Rust is not installed
 	release/msrv

@@ -25,6 +25,8 @@ pub(crate) enum Class {
     Read,
     /// It reads from all exports.
     List,
+    /// It makes something on the export.
+    Create,
     /// It changes something on the export.
     Write,
     /// It removes something from the export.
@@ -164,7 +166,7 @@ fn volumes(round: &Round) -> Vec<Call> {
     let snapshot = Type::Snapshot(SnapshotSource { snapshot_id: id("s-restore") });
     let volume = Type::Volume(VolumeSource { volume_id: id("clone") });
     vec![
-        call!("CreateVolume", Write, controller, create_volume(support::create(&round.name("new"), &CLASS))),
+        call!("CreateVolume", Create, controller, create_volume(support::create(&round.name("new"), &CLASS))),
         call!("CreateVolume of a snapshot", Copy, controller, create_volume(from("restored", snapshot))),
         call!("CreateVolume of a volume", Copy, controller, create_volume(from("cloned", volume))),
         call!("DeleteVolume", Remove, controller, delete_volume(support::delete(round.volume("delete")))),

@@ -17,6 +17,7 @@ pub(crate) async fn run(driver: &Path, version: Version, named: &[&str]) -> Resu
     let mut world = World::make(driver, version)?;
     world.start().await?;
     println!("NFS {}: the guests are ready after {:.1} s", version.name(), begun.elapsed().as_secs_f64());
+    cell::warm_up(&world).await.context("before the first fault")?;
     let mut cells: Vec<Cell> = Vec::new();
     let mut passed = true;
     let is_wanted = |fault: Fault, moment: Moment| {
@@ -35,7 +36,7 @@ pub(crate) async fn run(driver: &Path, version: Version, named: &[&str]) -> Resu
             passed &= report::print(&cell, start.elapsed());
             cells.push(cell);
             if fault == Fault::OtherFsid {
-                world.kill();
+                world.end("-KILL").await?;
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 fault.reset()?;
                 world.start().await?;
@@ -43,6 +44,6 @@ pub(crate) async fn run(driver: &Path, version: Version, named: &[&str]) -> Resu
         }
     }
     passed &= report::summary(version, &cells, begun.elapsed(), named.is_empty());
-    world.kill();
+    world.end("-KILL").await?;
     Ok(passed)
 }

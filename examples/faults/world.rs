@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::agent;
 use crate::clients::{self, Client, FAULTY, HEALTHY, Link};
@@ -13,6 +14,10 @@ use crate::support::{self, Service};
 
 /// The bound of every call in this program, in seconds. It is the flag `--call-timeout`.
 pub(crate) const CALL_TIMEOUT: u64 = 15;
+/// Kubernetes kills a container 30 s after SIGTERM.
+const GRACE: Duration = Duration::from_secs(30);
+/// How long the last thread of a service may take to unmount what the service had mounted, if all servers answer.
+const LAST_THREAD: Duration = Duration::from_secs(3);
 const DIR: &str = "/run/faults";
 pub(crate) const KUBELET: &str = "/run/faults-kubelet";
 
@@ -57,6 +62,8 @@ pub(crate) struct World {
     driver: PathBuf,
     pub(crate) clients: [Client; 2],
     services: Option<Services>,
+    /// The longest median time of a publish on the healthy export before a fault of this run.
+    pub(crate) healthy: Duration,
 }
 
 /// The running services and a client of each.
@@ -77,7 +84,10 @@ pub(crate) struct Clients {
 pub(crate) fn configure(version: Version, faulty: &[(&str, &str)], limits: &str) -> Result<()> {
     let export = |name: &str, server: &str, share: &str| {
         let options = version.options();
-        format!("  - {{name: {name}, server: {server}, share: {share}, mountOptions: [{options}]}}\n")
+        // A full file system must be found by the server, and not by the driver before it asks the server for anything.
+        format!(
+            "  - {{name: {name}, server: {server}, share: {share}, mountOptions: [{options}], capacityPolicy: ignore}}\n"
+        )
     };
     let faulty: String = faulty.iter().map(|(name, share)| export(name, FAULTY, share)).collect();
     let config = format!("exports:\n{faulty}{}{limits}", export("healthy", HEALTHY, "/share"));
@@ -96,7 +106,7 @@ impl World {
         // All calls of a cell run at once, and none of them may wait for the place of another one.
         configure(version, &[("faulty", "/share")], "limits:\n  callsPerExport: 64\n")?;
         let clients = [Client::make(1)?, Client::make(2)?];
-        Ok(Self { driver: driver.to_owned(), clients, services: None })
+        Ok(Self { driver: driver.to_owned(), clients, services: None, healthy: Duration::ZERO })
     }
 
     /// Starts both services. They must not run.
@@ -128,14 +138,35 @@ impl World {
         Ok(Service::launch(command, role, Path::new(DIR), &[&own, args].concat()))
     }
 
-    /// Kills both services.
-    pub(crate) fn kill(&mut self) {
-        self.services = None;
-    }
-
-    /// The running services, which are then somebody else's to end.
-    pub(crate) fn take(&mut self) -> Result<Services> {
-        self.services.take().context("the services do not run")
+    /// Sends both services a signal, and waits until they have ended.
+    pub(crate) async fn end(&mut self, signal: &str) -> Result<()> {
+        let Some(services) = self.services.take() else { return Ok(()) };
+        let processes = [services.controller.pid(), services.node.pid()];
+        for process in processes {
+            run(Command::new("kill").args([signal, &process.to_string()]))?;
+        }
+        let begun = Instant::now();
+        while !processes.iter().all(|process| serves_no_more(*process)) {
+            if begun.elapsed() > GRACE {
+                let tasks = processes.map(|process| tasks(process).join("; "));
+                // To drop them would wait until they have ended.
+                std::mem::forget(services);
+                bail!("a service serves {GRACE:?} after kill {signal}: {tasks:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // The last thread of a process unmounts the exports, and returns what the server has delegated to this client. A dead server
+        // delays that in the kernel, where nobody can end it.
+        let late = || processes.iter().any(|process| tasks(*process).len() > 1);
+        let begun = Instant::now();
+        while late() && begun.elapsed() < LAST_THREAD {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if late() {
+            println!("  the kernel keeps a thread of a service that has ended, until the server answers");
+            std::mem::forget(services);
+        }
+        Ok(())
     }
 
     pub(crate) fn services(&self) -> Result<&Services> {
@@ -160,4 +191,22 @@ impl World {
         };
         tail("controller") + &tail("node")
     }
+}
+
+/// Whether the main thread of a process has ended.
+fn serves_no_more(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z ")
+}
+
+/// Each thread of a process with its state and what it waits for.
+fn tasks(process: u32) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let describe = |task: std::fs::DirEntry| {
+        let read = |name: &str| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let stat = read("stat");
+        let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap_or('?');
+        format!("{state} {} {}", read("wchan"), read("stack").replace('\n', " "))
+    };
+    tasks.map(describe).collect()
 }

@@ -86,7 +86,7 @@ async fn play_with(world: &mut World, version: Version, exports: usize) -> Resul
     for volume in &volumes {
         delete(&clients, volume).await?;
     }
-    world.kill();
+    world.end("-KILL").await?;
     on_server("rm -rf /share/e*")?;
 
     let bound = Duration::from_secs(CALL_TIMEOUT + 3);

@@ -15,7 +15,7 @@ const CALLS: usize = 200;
 pub(super) async fn play(world: &mut World) -> Result<()> {
     world.start().await?;
     let volume = create(&world.calls()?, "faulty", "many").await?;
-    world.kill();
+    world.end("-KILL").await?;
     world.link(Link { requests_lost: true, replies_lost: true, delay: 0 })?;
     world.start().await?;
     let clients = world.calls()?;

@@ -37,7 +37,7 @@ pub(crate) async fn run(driver: &Path, version: Version, named: &[&str]) -> Resu
             "cycles" => cycles::play(&mut world).await,
             _ => bail!("no scene {name}"),
         };
-        world.kill();
+        world.end("-KILL").await?;
         // Whatever the scene has left must not be there in the next one.
         world.link(crate::clients::Link::default())?;
         crate::agent::server_is_up()?;

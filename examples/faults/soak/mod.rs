@@ -92,7 +92,7 @@ pub(crate) async fn run(driver: &Path, version: Version, seconds: u64) -> Result
     if !wrong.is_empty() || last.is_err() || !settled {
         println!("{}", World::logs());
     }
-    world.kill();
+    world.end("-KILL").await?;
     Ok(wrong.is_empty() && last.is_ok() && settled)
 }
 
@@ -124,7 +124,7 @@ async fn fault(world: &mut World, stage: &Stage, random: &mut Random, counts: &m
     counts.faults += 1;
     tokio::time::sleep(lasts / 2).await;
     if restart {
-        world.kill();
+        world.end("-KILL").await?;
         world.start().await?;
         *stage.clients.write().unwrap_or_else(std::sync::PoisonError::into_inner) = world.calls()?;
         counts.restarts += 1;
