@@ -87,6 +87,7 @@ fn write_records() -> Result<()> {
             direct_mount: false,
             reach: Reach::default(),
             created: 0,
+            later: serde_json::Map::new(),
             source: None,
             found: false,
             name,

@@ -53,6 +53,7 @@ pub(crate) async fn run(world: &mut World, number: usize, fault: Fault, moment: 
     tokio::time::sleep(BEFORE).await;
     let before = healthy.since(begun);
     world.healthy = world.healthy.max(before.0);
+    round.delete_one().await?;
     let open = [open(world.services()?.controller.pid())?, open(world.services()?.node.pid())?];
 
     let (round, outcomes, since) = match moment {

@@ -60,8 +60,10 @@ fn codes(fault: Fault, moment: Moment, class: Class) -> Vec<Code> {
             Moment::Cold => vec![Code::Internal, Code::DeadlineExceeded],
             Moment::Warm | Moment::During => vec![Code::DeadlineExceeded],
         },
-        Fault::OtherFsid if class == Class::Stats => vec![Code::Ok, Code::Internal, Code::FailedPrecondition],
-        // A restart takes some seconds, and a client connects again later than the server comes back.
+        Fault::OtherFsid if class == Class::Stats => vec![Code::FailedPrecondition],
+        // A restart takes some seconds, and a client connects again later than the server comes back. What a deletion has begun looks
+        // to its second half as if somebody else had done it.
+        Fault::OtherFsid if during && class == Class::Remove => vec![Code::DeadlineExceeded, Code::Aborted],
         Fault::OtherFsid if during => vec![Code::DeadlineExceeded],
         Fault::Restarted | Fault::Slow => vec![Code::Ok, Code::DeadlineExceeded],
         // To change a mode or a record, and to remove something, needs no space.

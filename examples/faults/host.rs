@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -20,7 +21,8 @@ const LIMIT: &str = "7200";
 pub(crate) fn in_own_network(driver: &Path, version: &str, part: &[&str]) -> Result<bool> {
     let mut command = Command::new("unshare");
     command.args(["--net", "--"]).arg(std::env::current_exe()?).arg("--pair").arg(driver).arg(version);
-    Ok(command.args(part).status().context("unshare")?.success())
+    // In place of this process, so that a signal to it ends the guests.
+    Err(command.args(part).exec()).context("unshare")
 }
 
 /// Runs both guests until the driver's one ends.
@@ -33,6 +35,8 @@ pub(crate) fn pair(driver: &Path, version: &str, part: &[&str]) -> Result<bool> 
         ip(&format!("tuntap add dev {tap} mode tap user root"))?;
         ip(&format!("link set {tap} master hub up"))?;
     }
+    // The way back to the services, for a machine that takes the place of the server and refuses connections.
+    ip("route add 10.77.0.0/16 via 10.79.0.2")?;
     let disk = std::env::temp_dir().join(format!("nfs-subdir-csi-faults.{}", std::process::id()));
     std::fs::File::create(&disk)?.set_len(4 << 30)?;
     let listener = TcpListener::bind(HOST)?;

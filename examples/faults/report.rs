@@ -49,7 +49,7 @@ pub(crate) fn print(cell: &Cell, took: Duration) -> bool {
     passed
 }
 
-/// Prints the number of cells, and the table if all faults were tried. Returns whether there are cells.
+/// Prints the number of cells, and the table. Returns whether there are cells.
 pub(crate) fn summary(version: Version, cells: &[Cell], took: Duration, all: bool) -> bool {
     let all_calls: usize = cells.iter().map(|cell| cell.outcomes.len()).sum();
     let broken = |cell: &Cell| cell.outcomes.iter().filter(|(_, broken)| broken.is_some()).count();
@@ -66,9 +66,12 @@ pub(crate) fn summary(version: Version, cells: &[Cell], took: Duration, all: boo
             println!("no cells for {}: {reason}", fault.name());
         }
     }
+    // The page has the whole table, and the output also has a part of it.
     if all {
         println!("{BEGIN} {} -->", version.name());
-        table(version, cells);
+    }
+    table(version, cells);
+    if all {
         println!("{END} {} -->", version.name());
     }
     !cells.is_empty()

@@ -144,6 +144,19 @@ impl Round {
         found.map(|(id, members)| (id.clone(), members.clone())).unwrap_or_default()
     }
 
+    /// Creates and deletes a volume on each export. A service keeps the folder of deleted volumes open from the first deletion on.
+    pub(crate) async fn delete_one(&self) -> Result<()> {
+        let controller = &self.clients.controller.controller;
+        for export in ["faulty", "healthy"] {
+            let request = support::create(&self.name("first"), &[("export", export)]);
+            let made =
+                controller.clone().create_volume(request).await.context("prepare a deletion")?.into_inner();
+            let request = support::delete(&made.volume.unwrap_or_default());
+            controller.clone().delete_volume(request).await.context("prepare a deletion")?;
+        }
+        Ok(())
+    }
+
     /// Uses the export for everything once more, until all of it has succeeded. Returns how long that took.
     pub(crate) async fn recover(&self) -> Result<Duration> {
         let begun = Instant::now();

@@ -46,7 +46,7 @@ pub enum CallError {
         waited: Duration,
         /// What the work is waiting for.
         step: String,
-        /// The export, as `server:/share`.
+        /// The export, as `server:/share`, or which exports it may be.
         export: Option<String>,
         /// For how long the export has answered no call.
         unanswered: Duration,

@@ -140,6 +140,7 @@ impl Rules {
             direct_mount: false,
             reach: self.id.reach(),
             created: created(volume),
+            later: serde_json::Map::new(),
         };
         Ok(Candidate { key, handle, record, mount_options })
     }

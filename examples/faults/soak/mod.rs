@@ -144,6 +144,8 @@ fn check_marks(stage: &Stage) -> Result<usize> {
         // The volume may be deleted just now.
         write!(script, " {{ echo {name} >{name}/mark; }} 2>/dev/null || echo -{name};")?;
     }
+    // These are the server's own files. Unlike those of a client, they are lost when it is killed before it has written them.
+    script += " sync -f /share";
     let output = on_server(&script)?;
     let bad: Vec<&str> = output.lines().collect();
     for name in bad.iter().filter(|name| !name.starts_with('-')) {

@@ -139,7 +139,9 @@ impl Dispatcher {
     fn slow(&self, lane: &Lane, deadline: Deadline, step: &Step) -> CallError {
         let export = match lane {
             Lane::Export(source) | Lane::Copies(source) => Some(source.to_string()),
-            Lane::Unpublish | Lane::Lists | Lane::Local => None,
+            // The step names the export, if the call has come that far.
+            Lane::Lists => Some("one of the exports that are listed".to_owned()),
+            Lane::Unpublish | Lane::Local => None,
         };
         CallError::Slow {
             waited: deadline.waited(),
@@ -264,6 +266,20 @@ mod tests {
         });
         let message = slow.await.unwrap_err().message().to_owned();
         assert!(message.contains("mount(2) of nas:/srv"), "{message}");
+        finish.send(()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_message_of_a_slow_list_says_what_to_check() {
+        let dispatcher = Dispatcher::new(Duration::from_millis(550));
+        let (finish, finished) = channel::<()>();
+        let slow = call_with(&dispatcher, Guard::None, Lane::Lists, move || {
+            crate::linux::step::begin("a request to nas:/srv");
+            finished.recv().unwrap();
+        });
+        let message = slow.await.unwrap_err().message().to_owned();
+        assert!(message.contains("a request to nas:/srv"), "{message}");
+        assert!(message.contains("does the NFS server run"), "{message}");
         finish.send(()).unwrap();
     }
 

@@ -184,6 +184,7 @@ impl Volumes {
             source: new.source.clone(),
             found,
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
+            later: serde_json::Map::new(),
         };
         match state.add(key, &record)? {
             Added::Made(held) => {

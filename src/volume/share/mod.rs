@@ -13,7 +13,6 @@ pub mod process_dir;
 mod reaper;
 pub mod record;
 mod records;
-pub mod reservations;
 pub mod snapshots;
 pub mod state_dir;
 pub mod whole_share;

@@ -108,3 +108,34 @@ async fn an_existing_directory_is_taken_over_with_the_policy_retain() {
     controller.delete_volume(delete(&volume)).await.unwrap();
     assert_eq!(std::fs::read_to_string(data.join("file")).unwrap(), "x");
 }
+
+#[tokio::test]
+async fn records_of_a_later_version_are_used_or_refused_and_never_damaged() {
+    let driver = Driver::start().await;
+    let mut controller = driver.controller.controller.clone();
+    let volume =
+        controller.create_volume(create("v", &PARAMETERS)).await.unwrap().into_inner().volume.unwrap();
+    let path = driver.temporary.path().join("share").join(".nfs-subdir-csi/volumes/v.json");
+    let read = || -> serde_json::Value { serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap() };
+
+    // After a rollback: the later version has added a field that may be ignored.
+    let mut record = read();
+    record["later"] = serde_json::json!({"of": "another version"});
+    std::fs::write(&path, record.to_string()).unwrap();
+    controller.controller_expand_volume(expand(&volume.volume_id, 3 << 30, 0)).await.unwrap();
+    assert_eq!(read()["later"], record["later"]);
+    assert_eq!(read()["capacity_bytes"], 3_u64 << 30);
+
+    // It has added one that may not be ignored.
+    record["format"] = serde_json::json!(2);
+    std::fs::write(&path, record.to_string()).unwrap();
+    for status in [
+        controller.delete_volume(delete(&volume)).await.unwrap_err(),
+        controller.controller_expand_volume(expand(&volume.volume_id, 4 << 30, 0)).await.unwrap_err(),
+        controller.create_volume(create("v", &PARAMETERS)).await.unwrap_err(),
+    ] {
+        assert!(status.message().contains("format 2"), "{status}");
+    }
+    assert!(driver.temporary.path().join("share").join("v").is_dir());
+    assert_eq!(read(), record);
+}

@@ -16,8 +16,8 @@ use crate::volume::error::Result;
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::reach::Reach;
 use crate::volume::policy::settings::ResolvedExport;
+use crate::volume::share::capacity::reservations::Reservations;
 use crate::volume::share::process_dir::ABANDONED_AFTER;
-use crate::volume::share::reservations::Reservations;
 use crate::volume::share::state_dir;
 
 use mounted::Key;

@@ -11,8 +11,8 @@ use crate::linux::{Dir, ExportRoot, NfsOptions, NfsSource};
 
 use crate::volume::error::Result;
 use crate::volume::policy::settings::ExportPolicy;
+use crate::volume::share::capacity::reservations::Reservations;
 use crate::volume::share::reaper::Reaper;
-use crate::volume::share::reservations::Reservations;
 use crate::volume::share::state_dir::StateDir;
 
 /// Where the export is, and how it is mounted.

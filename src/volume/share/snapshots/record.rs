@@ -6,13 +6,14 @@ use crate::volume::error::{Error, Result};
 use crate::volume::name::snapshot_handle::LARGEST_GROUP;
 use crate::volume::policy::parameters::Ownership;
 use crate::volume::share::record::content_of;
+use crate::volume::share::record::format;
 
 /// The largest record file that is read, in bytes. The record of the largest group has fewer.
 pub(in crate::volume) const LONGEST_RECORD: u64 = 512 * 1024;
 
-/// The content of the `record.json` of a set of snapshots. An unknown field is an error, as in the record of a volume.
+/// The content of the `record.json` of a set of snapshots. It is never changed. [`mod@format`]
+/// says what a later version may add.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SnapshotRecord {
     /// `CreateSnapshotRequest.name`, or that of the group.
     pub name: String,
@@ -25,7 +26,6 @@ pub struct SnapshotRecord {
 
 /// The snapshot of one volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Member {
     /// The volume's handle.
     pub source: String,
@@ -41,7 +41,7 @@ impl SnapshotRecord {
     /// Parses a record file. `path` is used in messages.
     pub fn from_json(json: &[u8], path: &str) -> Result<Self> {
         let bad = |reason: String| Error::BadRecord { path: path.to_owned(), reason };
-        let record: Self = serde_json::from_slice(json).map_err(|error| bad(error.to_string()))?;
+        let record: Self = format::parse(json).map_err(bad)?;
         if !(1..=LARGEST_GROUP).contains(&record.members.len()) {
             return Err(bad(format!("it has {} members", record.members.len())));
         }

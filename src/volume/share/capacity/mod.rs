@@ -1,11 +1,13 @@
 //! How large a volume shall be, and whether its export has room for it.
 
+pub mod reservations;
+
 use crate::linux::dir::Usage;
 
 use crate::volume::error::{Error, Result};
 use crate::volume::policy::settings::CapacityPolicy;
+use crate::volume::share::capacity::reservations::Change;
 use crate::volume::share::mounts::MountedExport;
-use crate::volume::share::reservations::Change;
 use crate::volume::share::state_dir::StateDir;
 
 /// A request for capacity, in bytes.

@@ -1,6 +1,9 @@
 //! The record of a volume: what the driver knows of the volume.
 
+pub(in crate::volume) mod format;
+
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::volume::error::{Error, Result};
 use crate::volume::name::reach::Reach;
@@ -13,10 +16,8 @@ use crate::volume::policy::parameters::Ownership;
 /// The largest record file that is read, in bytes. The files that the driver writes have a few hundred bytes.
 pub const LONGEST_RECORD: u64 = 64 * 1024;
 
-/// The content of `volumes/<key>.json` in the state directory. A later version may add fields. An unknown field is an error, so that
-/// this version does not work with a volume that it only half understands.
+/// The content of `volumes/<key>.json` in the state directory. [`mod@format`] says what a later version may add.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Record {
     /// `CreateVolumeRequest.name`.
     pub name: String,
@@ -43,6 +44,9 @@ pub struct Record {
     pub found: bool,
     /// When the volume was created, in seconds since 1970-01-01 UTC by the clock of the controller.
     pub created: u64,
+    /// The fields of a later version. They are kept as they are.
+    #[serde(flatten)]
+    pub later: Map<String, Value>,
 }
 
 impl Record {
@@ -60,13 +64,13 @@ impl Record {
             source: None,
             found: false,
             created: 0,
+            later: Map::new(),
         }
     }
 
     /// Parses a record file. `path` is used in messages.
     pub fn from_json(json: &[u8], path: &str) -> Result<Self> {
-        let bad = |e: serde_json::Error| Error::BadRecord { path: path.to_owned(), reason: e.to_string() };
-        serde_json::from_slice(json).map_err(bad)
+        format::parse(json).map_err(|reason| Error::BadRecord { path: path.to_owned(), reason })
     }
 
     /// The content of the record file.
@@ -115,6 +119,7 @@ mod tests {
             source: Some(Source::Snapshot("fast#snapshot-1".to_owned())),
             found: true,
             created: 1_700_000_000,
+            later: Map::new(),
         }
     }
 
@@ -137,6 +142,21 @@ mod tests {
         for path in ["../x", "/etc", "", "a/../../b", ".nfs-subdir-csi/volumes"] {
             let json = String::from_utf8(record().to_json()).unwrap().replace("ns/claim", path);
             assert!(Record::from_json(json.as_bytes(), "r").is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_field_of_a_later_version_is_kept_and_a_later_format_is_refused() {
+        let mut json: Value = serde_json::from_slice(&record().to_json()).unwrap();
+        json["quota"] = serde_json::json!({"project": 7});
+        let read = Record::from_json(json.to_string().as_bytes(), "r").unwrap();
+        let changed = Record { capacity_bytes: 5, ..read }.to_json();
+        let written: Value = serde_json::from_slice(&changed).unwrap();
+        assert_eq!((&written["quota"], &written["capacity_bytes"]), (&json["quota"], &Value::from(5)));
+        for (format, is_known) in [(1, true), (2, false)] {
+            json["format"] = Value::from(format);
+            let read = Record::from_json(json.to_string().as_bytes(), "r");
+            assert_eq!(read.is_ok(), is_known, "{read:?}");
         }
     }
 
