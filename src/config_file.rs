@@ -14,7 +14,7 @@ use crate::volume::name::export::{Export, ExportRef};
 use crate::volume::on_delete::OnDelete;
 use crate::volume::policy::server_pattern::{InlineServers, ServerPattern};
 use crate::volume::policy::settings::{
-    CapacityPolicy, ExportPolicy, LiveSettings, NamedExport, PrivateOptions, Settings,
+    CapacityPolicy, ExportPolicy, FsGroup, LiveSettings, NamedExport, PrivateOptions, Settings,
 };
 
 /// How often the file is read. Kubernetes changes a mounted ConfigMap by replacing a symbolic link, which a watch on the file
@@ -34,6 +34,7 @@ struct File {
     inline: FileInline,
     whole_shares: Vec<String>,
     ephemeral_volumes: bool,
+    fs_group: FsGroup,
     device_nodes: DeviceNodes,
     limits: FileLimits,
 }
@@ -145,6 +146,7 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
         calls_per_export,
         copies_at_once,
         device_nodes: file.device_nodes,
+        fs_group: file.fs_group,
         whole_shares: Vec::new(),
         inline_options,
     };
@@ -239,6 +241,7 @@ inline:
 wholeShares: [slow, '10.0.0.7:/media/']
 ephemeralVolumes: true
 deviceNodes: skip
+fsGroup: require
 limits:
   copiesAtOnce: 2
   callsPerExport: 4
@@ -262,6 +265,7 @@ limits:
         assert!(
             settings.ephemeral_volumes && settings.allows("nas.example") && !settings.allows("192.168.0.1")
         );
+        assert_eq!(settings.fs_group, FsGroup::Require);
         assert_eq!((settings.copies_at_once, settings.device_nodes), (Some(2), DeviceNodes::Skip));
         assert_eq!((settings.calls_per_export, fast.policy.removals_per_second), (Some(4), Some(500)));
     }

@@ -52,6 +52,14 @@ impl SysError {
         matches!(self.errno(), Some(Errno::EACCES | Errno::EPERM))
     }
 
+    /// Whether the server or its file system does not allow a change of owner or mode, or cannot store it: `EACCES`, `EPERM`,
+    /// `EROFS`, `EINVAL` and `EOPNOTSUPP`.
+    #[must_use]
+    pub fn is_change_refused(&self) -> bool {
+        let errno = self.errno();
+        self.is_denied() || matches!(errno, Some(Errno::EROFS | Errno::EINVAL | Errno::EOPNOTSUPP))
+    }
+
     /// Whether the file system is read-only (`EROFS`).
     #[must_use]
     pub fn is_read_only(&self) -> bool {

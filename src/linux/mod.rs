@@ -3,9 +3,10 @@
 //! Plain synchronous Rust. It knows nothing of CSI or of volumes, and imports nothing from the rest of the
 //! crate. A function that may block for as long as an NFS server is silent says so.
 //!
-//! The parts build on each other in this order: `error`, [`step`], `process`, `raw`; then [`dir`]; then [`nfs`];
+//! The parts build on each other in this order: `error`, [`step`], `bounded`, `process`, `raw`; then [`dir`]; then [`nfs`];
 //! then [`mount`] and [`tree`].
 
+mod bounded;
 pub mod dir;
 mod error;
 pub mod mount;
@@ -23,4 +24,4 @@ pub use nfs::options::{self as nfs_options, BindFlags, NfsOptions};
 pub use nfs::{MountError, NfsSource};
 pub use process::{clear_umask, host_name, raise_open_files, unique, unique_text};
 pub use raw::FileKind;
-pub use tree::{copy, remove, unpack};
+pub use tree::{copy, group, remove, unpack};

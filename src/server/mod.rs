@@ -60,9 +60,8 @@ pub async fn run(
     if let Role::Controller(controller) = &role {
         let volumes = Arc::clone(&controller.volumes);
         tokio::spawn(blocking(move || {
-            for error in volumes.resume() {
-                tracing::warn!(%error, "cannot look now for deleted volumes of an export");
-            }
+            volumes
+                .resume(|error| tracing::warn!(%error, "cannot look now for deleted volumes of an export"));
         }));
     }
     let server = Server::builder().add_service(IdentityServer::new(identity));

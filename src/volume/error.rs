@@ -1,6 +1,8 @@
 //! Why something could not be done with a volume. There is one variant for each condition that the caller can tell from
 //! others. `csi::status` has the gRPC code of each.
 
+use std::sync::Arc;
+
 use crate::linux::namespace::NamespaceError;
 use crate::linux::nfs_options::OptionError;
 use crate::linux::{MountError, SysError};
@@ -60,7 +62,7 @@ pub enum Error {
     Cancelled,
     /// The export could not be mounted.
     #[error(transparent)]
-    Mount(#[from] MountError),
+    Mount(Arc<MountError>),
     /// A file in the state directory is not a record that this version can read.
     #[error("{path}: this version of the driver cannot read the record: {reason}; the file was not changed")]
     BadRecord {
@@ -143,6 +145,12 @@ impl Error {
     }
 }
 
+impl From<MountError> for Error {
+    fn from(error: MountError) -> Self {
+        Self::Mount(Arc::new(error))
+    }
+}
+
 /// The error for a path on the share with a component that is not a directory.
 pub(in crate::volume) fn unsafe_path(path: &str) -> Error {
     Error::Precondition(format!(
@@ -172,7 +180,7 @@ pub(in crate::volume) fn explain_denied(error: SysError) -> Error {
     Error::Denied(format!(
         "{error}: the server does not let the driver act as root here; export the share with no_root_squash and \
          without all_squash, or make the share's top directory writable for the user that the server takes it for, and use \
-         neither uid and gid nor fsGroup"
+         neither uid and gid nor `fsGroup: require`"
     ))
 }
 

@@ -24,6 +24,8 @@ const TIME_TO_END: Duration = Duration::from_secs(5);
 pub struct CopyJobs {
     state: Mutex<State>,
     changed: Condvar,
+    /// Whether the jobs change the group of trees instead of copying them. This matters for messages only.
+    of_groups: bool,
 }
 
 struct State {
@@ -42,6 +44,7 @@ impl Default for State {
 }
 
 struct CopyJob {
+    of_group: bool,
     progress: Progress,
     begun: Instant,
     /// What is being copied. It must not be deleted meanwhile.
@@ -51,6 +54,12 @@ struct CopyJob {
 }
 
 impl CopyJobs {
+    /// For jobs that change the group of trees.
+    #[must_use]
+    pub fn of_groups() -> Self {
+        Self { of_groups: true, ..Self::default() }
+    }
+
     /// Sets how many copies may run at the same time.
     pub fn set_at_once(&self, at_once: usize) {
         self.state().at_once = at_once;
@@ -70,6 +79,7 @@ impl CopyJobs {
         let mut state = self.state();
         if !state.jobs.contains_key(key) {
             let job = Arc::new(CopyJob {
+                of_group: self.of_groups,
                 progress: Progress::default(),
                 begun: Instant::now(),
                 sources: sources.to_vec(),
@@ -153,6 +163,11 @@ impl CopyJobs {
         let seconds = job.begun.elapsed().as_secs_f64();
         let (files, bytes) = (job.progress.files(), job.progress.bytes());
         match &result {
+            Ok(()) if self.of_groups => tracing::info!(key, entries = files, seconds, "group changed"),
+            // The publish that asks next says it.
+            Err(error) if self.of_groups => {
+                tracing::debug!(key, entries = files, seconds, %error, "group not changed");
+            }
             Ok(()) => tracing::info!(key, files, bytes, seconds, "copied"),
             Err(error) => tracing::warn!(key, files, bytes, seconds, %error, "not copied"),
         }
@@ -194,7 +209,14 @@ impl CopyJob {
     fn describe(&self) -> String {
         let seconds = self.begun.elapsed().as_secs_f64();
         if !*self.started.lock() {
-            return format!("the copy has been waiting for {seconds:.0} s for others to end; ask again");
+            let what = if self.of_group { "change of the group" } else { "copy" };
+            return format!("the {what} has been waiting for {seconds:.0} s for others to end; ask again");
+        }
+        if self.of_group {
+            return format!(
+                "giving the volume to the group of the pod for {seconds:.0} s: {} entries; ask again",
+                self.progress.files()
+            );
         }
         let (files, bytes) = (self.progress.files(), self.progress.bytes());
         #[expect(clippy::cast_precision_loss, reason = "for a person to read")]

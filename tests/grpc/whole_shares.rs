@@ -79,6 +79,22 @@ async fn a_share_that_is_not_listed_is_refused_by_every_call_with_the_name_of_th
     }
 }
 
+/// csi-driver-nfs publishes the share itself for this, and here a pod would silently get an empty directory.
+#[tokio::test]
+async fn a_pod_that_names_a_whole_share_is_told_what_differs() {
+    let driver = Driver::start_with(Settings { ephemeral_volumes: true, ..listed("nas", "/srv") }).await;
+    let mut volume = whole("csi-1");
+    volume.volume_context = map(&[&PARAMETERS[..], &[("csi.storage.k8s.io/ephemeral", "true")]].concat());
+    let mut node = driver.node.node.clone();
+    let status = node.node_publish_volume(publish(&volume, &driver.target("a"), &[])).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    assert!(
+        status.message().contains("empty directory") && status.message().contains("csi-driver-nfs"),
+        "{status}"
+    );
+    assert_eq!(driver.mounter.export_mounts(), 0);
+}
+
 #[tokio::test]
 async fn a_share_holds_volumes_or_is_published_itself_and_not_both() {
     let driver = Driver::start().await;

@@ -26,6 +26,10 @@ use crate::volume::policy::volume_context::VolumeContext;
 /// as published: kubelet repeats publishes of pods that run, and these must not depend on a server.
 const ASK_WHETHER_STALE: Duration = Duration::from_secs(2);
 
+/// How long a publish waits until the volume has the group of its pod. A large tree takes longer; then the caller asks again, and
+/// meanwhile the place in the lane is free for other calls.
+const GROUP_WAIT: Duration = Duration::from_secs(10);
+
 impl Node {
     /// NodePublishVolume.
     pub(super) async fn publish(
@@ -53,7 +57,11 @@ impl Node {
         let publish = |there| {
             let (publisher, wanted, attempt) =
                 (Arc::clone(&self.publisher), Arc::clone(&wanted), Arc::clone(&attempt));
-            let work = move |_| publisher.publish(&wanted.locate(&publisher.volumes)?, &attempt, there);
+            let work = move |deadline: Deadline| {
+                let mut publish = wanted.locate(&publisher.volumes)?;
+                publish.wait_for_group(deadline.left_for_copies().min(GROUP_WAIT));
+                publisher.publish(&publish, &attempt, there)
+            };
             self.dispatcher.run(Work::new(guard.clone(), lane.clone(), work), deadline, span.clone())
         };
         if publish(IfPublished::Keep).await? == Published::Before {

@@ -143,8 +143,8 @@ pub(super) fn single(name: &OsStr) -> std::result::Result<&OsStr, Errno> {
 }
 
 /// The path of a handle below `/proc/self/fd` (proc(5)), for system calls that take no handle opened with `O_PATH`.
-pub(in crate::linux) fn proc_path(handle: &OwnedFd) -> String {
-    format!("/proc/self/fd/{}", handle.as_raw_fd())
+pub(in crate::linux) fn proc_path(handle: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Whole directory trees: copying, removing and unpacking them.
 
 pub mod copy;
+pub mod group;
 mod keyed_lock;
 mod queue;
 pub mod remove;

@@ -1,6 +1,7 @@
 //! What happens at each call of the node service.
 
 pub mod ephemeral;
+pub mod group;
 pub mod health;
 mod occupancy;
 pub mod publish;

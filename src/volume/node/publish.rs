@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, step};
 
@@ -11,6 +12,7 @@ use crate::volume::error::{Error, Result};
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::node::ephemeral;
+use crate::volume::node::group::{GroupWish, Groups};
 use crate::volume::node::occupancy::{self, Finding, Wanted};
 use crate::volume::node::stale::{self, stale_mount};
 use crate::volume::node::target_dir::{make_target, remove_target};
@@ -38,7 +40,7 @@ pub struct Publish {
     /// Who else may use it.
     pub access: AccessMode,
     /// The group that pods of this volume share (fsGroup), if kubelet leaves that to the driver.
-    pub group: Option<u32>,
+    pub group: Option<GroupWish>,
 }
 
 /// Which directory of an export a volume is.
@@ -52,6 +54,15 @@ pub enum Directory {
     Direct(SubDir),
     /// One that is created for a pod. The text is the handle that kubelet gave the volume.
     Ephemeral(String),
+}
+
+impl Publish {
+    /// Sets how long the publish waits until the volume has the group of the pod.
+    pub const fn wait_for_group(&mut self, patience: Duration) {
+        if let Some(wish) = &mut self.group {
+            wish.patience = patience;
+        }
+    }
 }
 
 impl Directory {
@@ -89,6 +100,7 @@ pub struct Publisher {
     pub volumes: Volumes,
     pub(super) mounter: Arc<dyn Mounter>,
     pub(super) targets: Targets,
+    groups: Groups,
     kubelet_dir: PathBuf,
 }
 
@@ -96,7 +108,7 @@ impl Publisher {
     /// Targets must be below `kubelet_dir`, a path without symbolic links.
     #[must_use]
     pub fn new(volumes: Volumes, mounter: Arc<dyn Mounter>, kubelet_dir: PathBuf) -> Self {
-        Self { volumes, mounter, targets: Targets::default(), kubelet_dir }
+        Self { volumes, mounter, targets: Targets::default(), groups: Groups::default(), kubelet_dir }
     }
 
     /// Registers a publish at a target path, from the arrival of its call on. The publish may wait for its place and for
@@ -195,7 +207,7 @@ impl Publisher {
             }
         }
         if let Some(group) = publish.group.filter(|_| !publish.flags.read_only) {
-            give_to_group(volume, group)?;
+            self.groups.give(volume, &publish.export, group)?;
         }
         let bind = self.mounter.prepare(volume, publish.flags)?;
         let mut bind = Some(bind);
@@ -267,21 +279,6 @@ fn open_volume(mounted: &MountedExport, directory: &Directory) -> Result<Dir> {
     })
 }
 
-/// Gives the top directory of a volume to a group, once. The setgid bit makes everything that is created in it belong to the
-/// group too. What is deeper in the volume stays as it is; kubelet's own method would walk through the whole tree over NFS.
-fn give_to_group(volume: &Dir, group: u32) -> Result<()> {
-    const GROUP_MAY: u32 = 0o2070;
-    let dir = volume.open_dir(".").map_err(refuse_unsafe)?;
-    let (_, gid, mode) = dir.ownership()?;
-    if gid != group {
-        dir.set_owner(None, Some(group)).map_err(refuse_unsafe)?;
-    }
-    if gid != group || mode & GROUP_MAY != GROUP_MAY {
-        dir.set_mode(mode | GROUP_MAY).map_err(refuse_unsafe)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,7 +286,6 @@ mod tests {
     use crate::volume::name::export::Export;
     use crate::volume::node::unpublish::Unpublished;
     use crate::volume::share::mounts::Exports;
-    use std::time::Duration;
 
     fn publish(sub_dir: &str) -> Publish {
         Publish {

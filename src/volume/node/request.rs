@@ -1,11 +1,13 @@
 //! What a publish asks for, and where its volume is.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::volume::error::{Error, Result};
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::VolumeHandle;
 use crate::volume::name::sub_dir::SubDir;
+use crate::volume::node::group::GroupWish;
 use crate::volume::node::publish::{Directory, Publish};
 use crate::volume::policy::access_mode::AccessMode;
 use crate::volume::policy::settings::Settings;
@@ -80,7 +82,11 @@ impl PublishRequest {
             options,
             flags,
             access: self.access,
-            group: self.group,
+            group: self.group.map(|gid| GroupWish {
+                gid,
+                policy: settings.fs_group,
+                patience: Duration::ZERO,
+            }),
         })
     }
 
@@ -95,8 +101,9 @@ impl PublishRequest {
         match self.export(settings).ok_or(Error::Missing("volume attribute `export`"))? {
             ExportRef::Inline(export) => settings.named(&export).ok_or_else(|| {
                 Error::Precondition(format!(
-                    "an ephemeral volume can only be on an export of the driver's configuration, and {export} is not in it; name \
-                     one with the volume attribute `export`"
+                    "an ephemeral volume is an empty directory of its pod on an export of the driver's configuration, and \
+                     {export} is none: name one with the volume attribute `export`. For the share itself, as csi-driver-nfs \
+                     publishes it, use a PersistentVolume and a claim"
                 ))
             }),
             named @ ExportRef::Named(_) => Ok(named),

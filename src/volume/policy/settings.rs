@@ -42,6 +42,8 @@ pub struct Settings {
     pub calls_per_export: Option<usize>,
     /// How many copy jobs can run at the same time; `None` for the default.
     pub copies_at_once: Option<usize>,
+    /// Whether a volume that cannot be given to the group of a pod is published.
+    pub fs_group: FsGroup,
     /// What happens to device nodes in a tree that is copied.
     pub device_nodes: DeviceNodes,
 }
@@ -74,6 +76,17 @@ impl std::fmt::Debug for PrivateOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} options", self.0.len())
     }
+}
+
+/// What happens if the server does not let the driver give a volume to the group of a pod (fsGroup).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FsGroup {
+    /// The volume is published nevertheless, as kubelet does it, and the log says so.
+    #[default]
+    Try,
+    /// The publish fails.
+    Require,
 }
 
 /// The administrator's policy for an export.

@@ -1,59 +1,14 @@
-//! The fsGroup of a pod, and volumes with `directMount`.
+//! Volumes with `directMount`, and exports that squash.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Command;
 
-use nfs_subdir_csi::csi::proto::volume_capability::AccessType;
-use nfs_subdir_csi::csi::proto::{NodePublishVolumeRequest, Volume};
 use tonic::Code;
 
 use crate::fixture::{Driver, assert_refused, by_hand, mounts, new_volume, server};
+use crate::publish::groups::for_group;
 use crate::support::publish;
-
-fn for_group(volume: &Volume, target: &Path, group: &str) -> NodePublishVolumeRequest {
-    let mut request = publish(volume, target, &[]);
-    let capability = request.volume_capability.as_mut().unwrap();
-    let Some(AccessType::Mount(mount)) = &mut capability.access_type else { unreachable!() };
-    group.clone_into(&mut mount.volume_mount_group);
-    request
-}
-
-#[tokio::test]
-async fn the_group_of_a_pod_owns_the_top_directory_and_new_files() {
-    let driver = Driver::start().await;
-    let volume = driver.create("v", &[]).await;
-    let top = server::exported("/share/v");
-    fs::create_dir(top.join("deep")).unwrap();
-    let target = driver.target("a");
-    driver.try_publish(for_group(&volume, &target, "4321")).await.unwrap();
-    let after = top.metadata().unwrap();
-    assert_eq!((after.uid(), after.gid(), after.mode() & 0o7777), (0, 4321, 0o2770));
-    assert_eq!(top.join("deep").metadata().unwrap().gid(), 0, "existing directories are not changed");
-
-    let as_pod = ["--reuid", "1000", "--regid", "1000", "--groups", "4321"];
-    server::run(Command::new("setpriv").args(as_pod).args(["touch", "file"]).current_dir(&target));
-    let made = top.join("file").metadata().unwrap();
-    assert_eq!((made.uid(), made.gid()), (1000, 4321));
-
-    // The driver does this once: a later change by a pod is kept.
-    fs::set_permissions(&top, fs::Permissions::from_mode(0o2775)).unwrap();
-    driver.unpublish(&volume, &target).await.unwrap();
-    driver.try_publish(for_group(&volume, &target, "4321")).await.unwrap();
-    assert_eq!(top.metadata().unwrap().mode() & 0o7777, 0o2775);
-}
-
-#[tokio::test]
-async fn a_group_on_an_export_that_squashes_root_is_refused_and_the_error_names_the_option() {
-    let driver = Driver::start().await;
-    fs::create_dir(server::exported("/squashed/v")).unwrap();
-    let volume = by_hand(server::NAME, "/squashed", "v");
-    let target = driver.target("a");
-    let answer = driver.try_publish(for_group(&volume, &target, "4321")).await;
-    assert_refused(answer, Code::FailedPrecondition, "no_root_squash");
-    assert!(!target.exists());
-}
 
 #[tokio::test]
 async fn a_directly_mounted_volume_uses_no_export_mount() {
@@ -109,9 +64,16 @@ async fn an_export_with_all_squash_serves_volumes_of_the_anonymous_user_only() {
     assert_eq!(server::directory(&volume).metadata().unwrap().uid(), 1234);
     let target = driver.publish(&volume, "a", &[]).await;
     fs::write(target.join("file"), "x").unwrap();
+    let other = driver.target("b");
+    driver.try_publish(for_group(&volume, &other, "4321")).await.unwrap();
+    assert_eq!(
+        server::directory(&volume).metadata().unwrap().gid(),
+        1234,
+        "the server does not allow another group"
+    );
+    driver.unpublish(&volume, &other).await.unwrap();
     for answer in [
         driver.try_create(on_it("owned", &[("uid", "1000")])).await.map(drop),
-        driver.try_publish(for_group(&volume, &driver.target("b"), "4321")).await,
         driver.try_create(new_volume("w", &[("share", "/squashed")])).await.map(drop),
     ] {
         assert_refused(answer, Code::FailedPrecondition, "without all_squash");
