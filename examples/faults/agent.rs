@@ -1,5 +1,5 @@
-//! The server that fails: its guest executes scripts that the driver's guest sends. And the way to send orders to it and to the
-//! machine.
+//! The guest of the server that fails. It executes scripts that the driver's guest sends. This file has both sides, and also the requests that
+//! the driver's guest sends to the machine.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -39,7 +39,7 @@ bash /run/export 10 rw,no_root_squash
 /run/vm/guest/nfsd start
 "#;
 
-/// Serves scripts until the guest ends. Each connection brings one and gets its exit status and its output.
+/// Executes scripts until the guest ends. Each connection sends one script and receives its exit status and its output.
 pub(crate) fn serve() -> Result<bool> {
     let setup = Command::new("bash").args(["-c", SETUP]).status()?;
     ensure!(setup.success(), "the server could not be prepared");
@@ -62,7 +62,7 @@ pub(crate) fn on_server(script: &str) -> Result<String> {
         .with_context(|| format!("on the server that fails: {script}"))
 }
 
-/// Lets the machine do something to the server's guest: `pause`, `continue`, `kill`, `start`, `refuse` or `no-refuse`.
+/// Asks the machine to do something with the server's guest: `pause`, `continue`, `kill`, `start`, `refuse` or `no-refuse`.
 pub(crate) fn on_host(order: &str) -> Result<()> {
     send(HOST, order).map(drop).with_context(|| format!("order to the machine: {order}"))
 }

@@ -1,4 +1,4 @@
-//! Every call of the three services, each with things of its own, so that all can run at once.
+//! Every call of the three services. Each call has volumes and snapshots that no other call uses, so that all calls can run at the same time.
 
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::world::CALL_TIMEOUT;
 /// What a call needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Nothing: it tells what the service knows.
+    /// Nothing: it returns what the service knows.
     Known,
     /// The driver does not offer it.
     Unimplemented,
@@ -35,7 +35,7 @@ pub(crate) enum Class {
     Copy,
     /// It mounts the export and opens a directory.
     Publish,
-    /// It asks the server about what is published.
+    /// It asks the server about a published volume.
     Stats,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Call {
     answer: Answer,
 }
 
-/// What became of a call.
+/// The result of a call.
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
     pub(crate) name: &'static str,
@@ -59,7 +59,7 @@ pub(crate) struct Outcome {
 }
 
 impl Call {
-    /// Waits for the answer. A call without one is given up some seconds after its bound.
+    /// Waits for the answer. If there is no answer some seconds after the time limit of the call, stops waiting.
     pub(crate) async fn run(self) -> Outcome {
         let Self { name, class, answer } = self;
         let begun = Instant::now();
@@ -74,7 +74,7 @@ impl Call {
     }
 }
 
-/// Every call, ready to begin.
+/// All calls. None of them has begun.
 pub(crate) fn all(round: &Round) -> Vec<Call> {
     let mut calls = identity(round);
     calls.extend(volumes(round));

@@ -1,4 +1,4 @@
-//! One fault at one moment: all calls at once, and everything that must be true afterwards.
+//! One fault at one moment: makes all calls at the same time, and checks everything that must be true afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -18,16 +18,16 @@ const BEFORE: Duration = Duration::from_millis(1500);
 /// How long after the calls of [`Moment::During`] the fault begins: a round trip and a half on their slow link.
 const IN_THE_MIDDLE: Duration = Duration::from_millis(180);
 
-/// What a median of some twenty publishes differs by on a machine that does other things too.
+/// How much the median of about twenty publishes can differ by itself on a machine that also does other things.
 const NOISE: Duration = Duration::from_millis(10);
 
-/// What one fault did at one moment.
+/// The result of one fault at one moment.
 pub(crate) struct Cell {
     pub(crate) fault: Fault,
     pub(crate) moment: Moment,
-    /// Each call, and why it is not as promised.
+    /// Each call, and in what it differs from what is promised.
     pub(crate) outcomes: Vec<(Outcome, Option<String>)>,
-    /// What else is not as promised.
+    /// What else differs from what is promised.
     pub(crate) failures: Vec<String>,
     /// From the end of the fault until everything worked.
     pub(crate) recovery: Option<Duration>,
@@ -35,7 +35,7 @@ pub(crate) struct Cell {
     pub(crate) healthy: (Duration, Duration),
 }
 
-/// What the services have open when they do nothing.
+/// What the services have open while they are idle.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Open {
     /// What each open file is.
@@ -145,7 +145,7 @@ async fn together(calls: Vec<calls::Call>) -> Vec<Outcome> {
     outcomes
 }
 
-/// Calls that are alike stand together.
+/// Groups calls that are alike.
 const fn order(class: Class) -> u8 {
     class as u8
 }
@@ -161,7 +161,7 @@ fn check_healthy(before: Duration, during: &(Duration, usize, Option<String>)) -
     Ok(())
 }
 
-/// Nothing of the volumes is left on the export, and the driver has nothing unfinished there.
+/// Checks that nothing of the volumes is left on the export, and that nothing is unfinished there.
 pub(crate) async fn export_is_clean() -> Result<()> {
     let begun = Instant::now();
     loop {
@@ -179,7 +179,7 @@ pub(crate) async fn export_is_clean() -> Result<()> {
     }
 }
 
-/// No target is mounted or left.
+/// Checks that no target is mounted or left.
 pub(crate) fn node_is_clean() -> Result<()> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
     let left: Vec<&str> =
@@ -190,7 +190,7 @@ pub(crate) fn node_is_clean() -> Result<()> {
     Ok(())
 }
 
-/// The services have nothing open that they had not before the fault.
+/// Checks that the services have nothing open that they did not have open before the fault.
 async fn services_are_clean(world: &World, before: [Open; 2]) -> Result<()> {
     let begun = Instant::now();
     let services = world.services()?;

@@ -1,5 +1,5 @@
-//! The networks of the two services. Each is a node of its own for the kernel's NFS client, with one link to the server that
-//! fails and one to the healthy server.
+//! The networks of the two services. For the kernel's NFS client, each network is a separate node. It has one link to the server that fails and
+//! one to the healthy server.
 
 use std::process::Command;
 
@@ -26,7 +26,7 @@ pub(crate) fn name_server(silent: bool) -> Result<()> {
     Ok(std::fs::write("/etc/resolv.conf", format!("nameserver {address}\n"))?)
 }
 
-/// Prepares what both clients share.
+/// Prepares everything that both clients use.
 pub(crate) fn prepare() -> Result<()> {
     ip("addr add 10.79.0.2/24 dev vec0")?;
     ip("link set vec0 up")?;

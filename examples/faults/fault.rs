@@ -1,4 +1,4 @@
-//! What can happen to the server and to the way to it.
+//! What can happen to the server and to the network.
 
 use anyhow::Result;
 
@@ -6,7 +6,7 @@ use crate::agent::{on_host, on_server, server_is_up};
 use crate::clients::{self, Link};
 use crate::world::{Version, World};
 
-/// A fault of the server or of the way to it.
+/// A fault of the server or of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     Paused,
@@ -123,7 +123,7 @@ impl Fault {
         }
     }
 
-    /// Why there is no such cell, if there is none.
+    /// Why this fault is not tried at this moment; `None` if it is.
     pub(crate) const fn impossible(self, version: Version) -> Option<&'static str> {
         match (self, version) {
             (Self::RpcbindSilent, Version::V42) => Some("NFS 4 does not use rpcbind"),
@@ -207,7 +207,7 @@ impl Fault {
         }
     }
 
-    /// Makes everything as it was, after nothing of the export is in use any more.
+    /// Restores everything, when nothing on the export is in use any more.
     pub(crate) fn reset(self) -> Result<()> {
         match self {
             Self::OtherFsid => script(
@@ -230,7 +230,7 @@ impl Moment {
     }
 }
 
-/// Slows the link down so that a call takes long enough for something to happen in the middle of it.
+/// Slows the link down, so that a call takes long enough for a fault to begin in the middle of it.
 pub(crate) fn slow_before(world: &World) -> Result<()> {
     world.link(Link { delay: SLOW_BEFORE, ..Link::default() })
 }

@@ -1,4 +1,4 @@
-//! The healthy export is used all the time: one publish and one unpublish after the other.
+//! Uses the healthy export all the time: publishes a volume and unpublishes it, again and again.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! The machine's side: two guests on one network, and what only the machine can do to the server's guest.
+//! The part that runs on the machine: starts two guests on one network, and does what only the machine can do with the server's guest.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,14 +10,14 @@ use anyhow::{Context, Result, ensure};
 
 use crate::report;
 
-/// Where this machine takes orders, in the network of the guests.
+/// The address, in the network of the guests, at which this machine accepts requests.
 pub(crate) const HOST: &str = "10.79.0.254:700";
 /// The address of the server that fails.
 pub(crate) const FAULTY: &str = "10.79.0.1";
 /// How long both guests may run, in seconds.
 const LIMIT: &str = "7200";
 
-/// Starts this program again in a network of its own, so that it changes nothing on this machine.
+/// Starts this program again in a new network namespace, so that it changes nothing on this machine.
 pub(crate) fn in_own_network(driver: &Path, version: &str, part: &[&str]) -> Result<bool> {
     let mut command = Command::new("unshare");
     command.args(["--net", "--"]).arg(std::env::current_exe()?).arg("--pair").arg(driver).arg(version);
@@ -82,7 +82,7 @@ fn start_server(disk: &Path) -> Result<Child> {
     Ok(command.stdout(Stdio::null()).spawn()?)
 }
 
-/// The guest of the server, and the disk that it has.
+/// The guest of the server, and its disk.
 struct Server {
     guest: Option<Child>,
     disk: PathBuf,

@@ -1,4 +1,4 @@
-//! Shows what every call answers while the NFS server fails, for every fault, and that nothing is left of it.
+//! Tries every call during every fault of the NFS server. It shows the answers, and checks that nothing is left afterwards.
 //!
 //! `target/release/examples/faults DRIVER VERSION PART [FAULT...]`, or `make faults`. VERSION is 4.2 or 3. PART is `matrix` or
 //! `scenes`, which can be limited to some, or `soak SECONDS`. The program starts two guests on a network of their own: one for the driver and a healthy
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether everything is as promised.
+/// Runs the program in one of its roles. Returns whether everything is as promised.
 fn run(args: &[&str]) -> Result<bool> {
     match args {
         // The program starts itself in these roles.

@@ -1,5 +1,4 @@
-//! What the calls of one cell need: volumes, snapshots and groups on the export, and published volumes. And that all of it goes away
-//! again.
+//! What the calls of one cell need: volumes, snapshots and groups on the export, and published volumes. All of it is removed at the end.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use tonic::{Response, Status};
 use crate::support;
 use crate::world::{Clients, KUBELET};
 
-/// How long everything may take that is tried until it succeeds.
+/// The time limit for steps that are repeated until they succeed.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// The parameters of a StorageClass for the export that fails.
 pub(crate) const CLASS: [(&str, &str); 1] = [("export", "faulty")];
@@ -46,11 +45,11 @@ const SNAPSHOTS: [(&str, &str); 3] =
     [("s-get", "snapped"), ("s-delete", "snapped-delete"), ("s-restore", "snapped-restore")];
 /// Groups of snapshots that exist before the fault, and their volumes.
 const GROUPS: [(&str, &str); 2] = [("g-get", "grouped"), ("g-delete", "grouped-delete")];
-/// What the calls of a cell may make.
+/// What the calls of a cell may create.
 const MADE: [&str; 4] = ["new", "restored", "cloned", "late"];
 const MADE_SNAPSHOTS: [&str; 2] = ["s-new", "s-late"];
 
-/// The things of one cell. All names begin with a prefix that no other cell has.
+/// Everything that belongs to one cell. All names begin with a prefix that no other cell has.
 pub(crate) struct Round {
     pub(crate) prefix: String,
     pub(crate) clients: Clients,

@@ -10,11 +10,9 @@ use crate::volume::jobs::CopyJobs;
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::VolumeHandle;
 use crate::volume::name::handle::VolumeKey;
-use crate::volume::name::reach::Reach;
 use crate::volume::name::snapshot_handle::Kind;
 use crate::volume::name::snapshot_handle::SnapshotHandle;
 use crate::volume::name::source::Source;
-use crate::volume::policy::parameters::Ownership;
 use crate::volume::policy::settings::{LiveSettings, ResolvedExport, Settings};
 use crate::volume::policy::volume_context::VolumeContext;
 use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
@@ -187,20 +185,11 @@ impl ResolvedVolume {
         {
             return Ok(Some(record));
         }
-        let Some(foreign) = &self.handle.foreign else { return Ok(None) };
-        let exists = find_directory(mounted.share(), &foreign.sub_dir)?.is_some();
+        let Some(written) = &self.handle.csi_driver_nfs else { return Ok(None) };
+        let exists = find_directory(mounted.share(), &written.sub_dir)?.is_some();
         Ok(exists.then(|| Record {
-            name: self.handle.to_string(),
-            sub_dir: foreign.sub_dir.clone(),
-            capacity_bytes: 0,
-            on_delete: foreign.on_delete.unwrap_or(self.settings.on_delete),
-            ownership: Ownership::default(),
-            direct_mount: false,
-            reach: Reach::default(),
-            source: None,
-            found: false,
-            created: 0,
-            later: serde_json::Map::new(),
+            on_delete: written.on_delete.unwrap_or(self.settings.on_delete),
+            ..Record::new(self.handle.to_string(), written.sub_dir.clone())
         }))
     }
 }

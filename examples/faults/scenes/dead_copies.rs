@@ -13,7 +13,7 @@ use crate::world::{Clients, World};
 
 /// As many copies as are made at once, and some more.
 const DEAD: usize = 6;
-/// A copy of nothing is made within this time, if nothing keeps it out.
+/// A copy of an empty volume takes at most this time if nothing delays it.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 pub(super) async fn play(world: &mut World) -> Result<()> {

@@ -1,4 +1,4 @@
-//! 40 and 64 dead exports with as many calls as each may have, and a healthy one.
+//! 40 and 64 dead exports, each with as many calls as it can have, and a healthy export.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,9 @@ use crate::healthy::Healthy;
 use crate::support;
 use crate::world::{CALL_TIMEOUT, Version, World, configure};
 
-/// Calls to each export: as many as may be under way at once.
+/// Calls to each export: as many as can run at the same time.
 const EACH: usize = 16;
-/// What a median differs by on a machine that does other things too.
+/// How much a median can differ by itself on a machine that also does other things.
 const NOISE: Duration = Duration::from_millis(10);
 
 pub(super) async fn play(world: &mut World, version: Version) -> Result<()> {

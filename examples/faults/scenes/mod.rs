@@ -38,7 +38,7 @@ pub(crate) async fn run(driver: &Path, version: Version, named: &[&str]) -> Resu
             _ => bail!("no scene {name}"),
         };
         world.end("-KILL").await?;
-        // Whatever the scene has left must not be there in the next one.
+        // What one scene has left must not affect the next one.
         world.link(crate::clients::Link::default())?;
         crate::agent::server_is_up()?;
         match played {

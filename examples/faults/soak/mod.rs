@@ -20,7 +20,7 @@ use crate::round::until_ok;
 use crate::world::{Version, World};
 use model::{Model, Random};
 
-/// Calls are made by so many workers at once. Each has volumes of its own.
+/// How many workers make calls at the same time. Each has its own volumes.
 const WORKERS: u64 = 6;
 
 /// What the workers and the faults share.
@@ -30,7 +30,7 @@ struct Stage {
     stop: AtomicBool,
 }
 
-/// Runs for so many seconds. Returns whether nothing was lost and no answer was wrong.
+/// Runs for this many seconds. Returns whether nothing was lost and no answer was wrong.
 pub(crate) async fn run(driver: &Path, version: Version, seconds: u64) -> Result<bool> {
     let seed = match std::env::var("NFS_SUBDIR_CSI_SEED") {
         Ok(seed) => seed.parse()?,

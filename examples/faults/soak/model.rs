@@ -1,4 +1,4 @@
-//! What must exist, by what the services have acknowledged.
+//! The model: what must exist, according to the answers of the services.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,4 @@
-//! A worker makes one call after the other for a volume of its own, and repeats each call until it succeeds, as kubelet and the sidecars
-//! do.
+//! A worker makes one call after the other for its own volume. It repeats each call until the call succeeds, as kubelet and the sidecars do.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;

@@ -90,9 +90,9 @@ impl HeldFile {
         }
     }
 
-    /// Locks the file until it is closed, against other handles that lock it. `false`: another one has the lock. NFS 4 locks on
-    /// the server (one LOCK, and one LOCKU when the file is closed). NFS 3 as it is mounted here, and servers without locks, lock within
-    /// this machine or not at all. That is no error.
+    /// Locks the file until it is closed. Returns `false` if another handle has locked it. With NFS 4 this is a lock on the server: one LOCK,
+    /// and one LOCKU when the file is closed. With NFS 3, as the driver mounts it, and with a server without locks, the lock is valid only on
+    /// this machine or there is none. That is not an error.
     pub fn try_lock(&self) -> Result<bool> {
         match self.with_file(|file| Ok(file.try_lock()))? {
             Ok(()) => Ok(true),
@@ -104,7 +104,7 @@ impl HeldFile {
         }
     }
 
-    /// The content now, up to `limit` bytes. After [`HeldFile::try_lock`] it is the server's, not the cache's. Over NFS: READ.
+    /// The present content, up to `limit` bytes. After [`HeldFile::try_lock`] it comes from the server and not from the cache. Over NFS: READ.
     pub fn content(&self, limit: u64) -> Result<Vec<u8>> {
         let mut content = Vec::new();
         self.with_file(|mut file| {

@@ -1,4 +1,4 @@
-//! Making a volume.
+//! Creating volumes.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,33 +24,33 @@ use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::Volume;
 use crate::volume::volumes::Volumes;
 
-/// How often a directory that is in the way is looked at before the answer is ALREADY_EXISTS, and at which intervals.
+/// A directory that exists already is checked so often, at this interval, before the answer is ALREADY_EXISTS.
 const LOOKS: usize = 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// A volume to be made.
+/// A volume that is to be created.
 #[derive(Debug, Clone)]
 pub struct NewVolume {
-    /// `CreateVolumeRequest.name`: the same name asks for the same volume.
+    /// `CreateVolumeRequest.name`. A later request with the same name asks for the same volume.
     pub name: String,
-    /// From the StorageClass.
+    /// The parameters of the StorageClass.
     pub parameters: Parameters,
-    /// From the VolumeAttributesClass; counts more.
+    /// The parameters of the VolumeAttributesClass. They override those of the StorageClass.
     pub change: Change,
-    /// What it is filled with; `None`: it begins empty.
+    /// What the volume is filled with; `None` if it begins empty.
     pub source: Option<Source>,
-    /// How large.
+    /// The smallest and the largest capacity.
     pub capacity: CapacityRange,
-    /// Where the export of the parameters is now.
+    /// The export, as the configuration has it now.
     pub export: ResolvedExport,
-    /// For the export mount.
+    /// The options of the export mount.
     pub options: NfsOptions,
-    /// Mount options from the call's secrets, for the export of the source.
+    /// Mount options from the secrets of the call, for the export of the source.
     pub secret: Option<String>,
 }
 
 impl NewVolume {
-    /// The handle it will have.
+    /// The handle that the volume gets.
     pub fn handle(&self) -> Result<VolumeHandle> {
         VolumeHandle::new(self.parameters.export.clone(), VolumeKey::of_name(&self.name))
     }
@@ -59,21 +59,22 @@ impl NewVolume {
         self.change.on_delete.unwrap_or(self.parameters.on_delete)
     }
 
-    /// What is said of owner and mode.
+    /// The owner and mode that the parameters ask for.
     pub(in crate::volume) fn owner(&self) -> Change {
         self.change.or(self.parameters.owner)
     }
 }
 
 impl Volumes {
-    /// Makes a volume, or finds it made. While it is being filled the answer is [`Error::Busy`], after `timeout`.
+    /// Creates a volume, or finds that it exists. If filling it takes longer than `timeout`, this is [`Error::Busy`], and the copy goes on.
     ///
-    /// The directory is claimed and the record is written before the directory is made. So if a process is killed in between, the
-    /// retry knows that the directory belongs to this volume. NFS requests of a first call on a mounted export, for a directory at the
-    /// top of the share (`make bench`, NFS 4.2): GETATTR and LOOKUP to see that the directory is not there, STATFS for the free space,
-    /// OPEN and WRITE for the draft of the record, LINK for its claim and LINK for its name, GETATTR to see that no volume is inside, CREATE
-    /// for the directory, 2 GETATTR to see that the volume was not deleted meanwhile, CLOSE and REMOVE for the draft; the server mostly
-    /// asks for one DELEGRETURN.
+    /// The path is claimed and the record is written before the directory is created. So if a process is killed in between, the retry knows
+    /// that the directory belongs to this volume.
+    ///
+    /// NFS requests of a first call on a mounted export, for a directory at the top of the share (`make bench`, NFS 4.2): GETATTR and LOOKUP to
+    /// see that the directory does not exist, STATFS for the free space, OPEN and WRITE for the draft of the record, LINK for its claim and LINK
+    /// for its name, GETATTR to see that no volume is inside, CREATE for the directory, 2 GETATTR to see that the volume was not deleted
+    /// meanwhile, and CLOSE and REMOVE for the draft. The server usually also asks for one DELEGRETURN.
     pub fn create(self: &Arc<Self>, new: &NewVolume, timeout: Duration) -> Result<Volume> {
         let handle = new.handle()?;
         let sub_dir = new.parameters.sub_dir_of(&new.name)?;
@@ -83,7 +84,7 @@ impl Volumes {
             let state = mounted.state()?;
             mounted.reap_once(&state, self.settings.get().strictest_policy());
             state.complete_claims()?;
-            let held = self.hold_or_promise(mounted, &state, &handle.key, new, &sub_dir)?;
+            let held = self.hold_or_reserve(mounted, &state, &handle.key, new, &sub_dir)?;
             let is_there = finish(mounted.share(), &state, &held, new, &sub_dir);
             let kept = state.keep(&held);
             match (is_there, kept) {
@@ -100,8 +101,8 @@ impl Volumes {
         Ok(Volume::new(handle, &record))
     }
 
-    /// The record of the volume if there is one. Otherwise the volume is promised.
-    fn hold_or_promise(
+    /// The record of the volume. If there is none, it is written.
+    fn hold_or_reserve(
         &self,
         mounted: &MountedExport,
         state: &StateDir,
@@ -110,26 +111,26 @@ impl Volumes {
         sub_dir: &SubDir,
     ) -> Result<HeldRecord> {
         let is_there = find_now(mounted.share(), sub_dir)?.is_some();
-        // Where there is no directory there is hardly ever a record, except of a volume that is being filled. So looking for it costs
-        // requests in nearly every call and finds nothing. A promise fails if there is one.
+        // If the directory does not exist, there is hardly ever a record, except that of a volume that is being filled. So the record is not
+        // looked for: that would cost requests in nearly every call and find nothing. If there is one, adding another one fails.
         if (is_there || new.source.is_some())
             && let Some(held) = state.hold(key)?
         {
             return Ok(held);
         }
-        let promised = self.promise(mounted, state, key, new, sub_dir, is_there);
-        match promised {
+        match self.reserve(mounted, state, key, new, sub_dir, is_there) {
             Ok(Some(held)) => Ok(held),
             // Another controller was faster, or the volume exists with another directory. Its record counts.
             Ok(None) => state.hold(key)?.ok_or_else(|| deleted_meanwhile(&new.name)),
-            // The bytes may be reserved already: by this volume.
+            // This volume itself may have reserved the bytes already.
             Err(error @ Error::OutOfRange(_)) => state.hold(key)?.ok_or(error),
             Err(error) => Err(error),
         }
     }
 
-    /// Promises a new volume. `None` if there is one of this key. `found` says whether its directory exists.
-    fn promise(
+    /// Reserves the capacity of a new volume, claims its path and writes its record. Returns `None` if there is a volume with this key. `found`
+    /// tells whether the directory exists.
+    fn reserve(
         &self,
         mounted: &MountedExport,
         state: &StateDir,
@@ -138,10 +139,11 @@ impl Volumes {
         sub_dir: &SubDir,
         mut found: bool,
     ) -> Result<Option<HeldRecord>> {
-        // A directory that stands there already holds somebody's data: deleting the new volume would delete it. One that
-        // is retained in the end may be taken over, but not filled.
+        // A directory that exists already contains somebody's data, which would be deleted with the new volume. A volume with
+        // `onDelete: retain` may take such a directory over, but may not be filled.
         let takes_over = new.on_delete() == OnDelete::Retain && new.source.is_none();
-        // Another controller may have made the volume meanwhile, or it may take back what it made while the volume was deleted.
+        // Another controller may have created this volume meanwhile. Or it has created the directory while the volume was deleted, and will
+        // remove it again.
         for _ in 0..LOOKS {
             if !found || takes_over {
                 break;
@@ -154,8 +156,8 @@ impl Volumes {
         }
         if found && !takes_over {
             let message = format!(
-                "{}/{sub_dir} exists, and is not this volume's: choose another subDir, move the directory away, or take it over \
-                 with onDelete: retain",
+                "{}/{sub_dir} exists, and does not belong to this volume: choose another subDir, move the directory away, or take \
+                 it over with onDelete: retain",
                 mounted.share().label()
             );
             return Err(Error::AlreadyExists(message));
@@ -195,19 +197,20 @@ impl Volumes {
     }
 }
 
-/// The error for a directory that another volume has.
+/// The error for a path that belongs to another volume, or is inside or around one that does.
 fn overlap(share: &Dir, sub_dir: &SubDir, owner: &str) -> Error {
     Error::AlreadyExists(format!(
-        "{}/{sub_dir} cannot be this volume's: {owner}; choose another subDir",
+        "{}/{sub_dir} cannot belong to this volume: {owner}; choose another subDir",
         share.label()
     ))
 }
 
 fn deleted_meanwhile(name: &str) -> Error {
-    Error::Busy(format!("volume {name:?} was deleted while it was made; ask again"))
+    Error::Busy(format!("volume {name:?} was deleted while it was being created; ask again"))
 }
 
-/// Goes on with a volume that is promised. Answers whether its directory is there; one that is to be filled may not be.
+/// Creates the directory of a volume that has a record, if it is missing. Returns whether the directory exists. The directory of a volume that
+/// is filled appears only when the copy is complete.
 fn finish(
     share: &Dir,
     state: &StateDir,
@@ -216,7 +219,7 @@ fn finish(
     sub_dir: &SubDir,
 ) -> Result<bool> {
     if let Some(owner) = state.claim(held)? {
-        // A process was killed after it had promised the volume, and another volume got the directory.
+        // A process was killed after it had written the record, and another volume has claimed the path.
         state.release_record(held)?;
         return Err(overlap(share, sub_dir, &owner));
     }
@@ -226,7 +229,7 @@ fn finish(
     }
     let made = make_directory(share, state, &held.key, &held.record)?;
     if made && !state.has_record(held)? {
-        // It was deleted meanwhile. The directory is nobody's, unless another volume has the path by now.
+        // The volume was deleted meanwhile. The directory belongs to no volume, unless another one has claimed the path.
         let (parent, name) = held.record.sub_dir.split();
         state.with_path(held, || {
             match share.open_place(parent.unwrap_or(".")).and_then(|parent| parent.remove_dir(name)) {
@@ -239,8 +242,8 @@ fn finish(
     Ok(true)
 }
 
-/// Whether the volume that has the name is the one asked for (CSI specification, CreateVolume: a name in use
-/// with other properties is ALREADY_EXISTS).
+/// Checks that the existing volume with this name is the one that the request asks for. CSI specification, CreateVolume: a name that is in use
+/// with other properties is ALREADY_EXISTS.
 fn check_same(record: &Record, new: &NewVolume, sub_dir: &SubDir) -> Result<()> {
     let differs = |what: &str, is: &dyn std::fmt::Display, wanted: &dyn std::fmt::Display| {
         let message = format!("volume {:?} exists with {what} {is}, not {wanted}", new.name);
@@ -261,7 +264,7 @@ fn check_same(record: &Record, new: &NewVolume, sub_dir: &SubDir) -> Result<()> 
         let name = |source: &Option<Source>| source.as_ref().map_or("nothing".to_owned(), Source::job_name);
         return differs("content from", &name(&record.source), &name(&new.source));
     }
-    // A volume that was filled has the owner and mode of its source, where nothing else is said.
+    // A volume that was filled has the owner and mode of its source, unless the parameters say otherwise.
     let before = if record.source.is_some() { record.ownership } else { Ownership::default() };
     if record.on_delete != new.on_delete() || record.ownership != new.owner().ownership_after(before) {
         let message = format!("volume {:?} exists with another onDelete, mode or owner", new.name);
@@ -270,8 +273,8 @@ fn check_same(record: &Record, new: &NewVolume, sub_dir: &SubDir) -> Result<()> 
     Ok(())
 }
 
-/// Makes the volume's directory with its owner and mode, unless it exists. Returns whether it was made. A directory that needs more than
-/// a mode is made in this process's own directory and moved into place when it is complete. So owner and mode are set once, and before
+/// Creates the directory of a volume with its owner and mode, unless it exists. Returns whether it was created. A directory that needs more
+/// than a mode is created in the directory of this process and moved into place when it is complete. So owner and mode are set once, before
 /// anybody uses the directory.
 fn make_directory(share: &Dir, state: &StateDir, key: &VolumeKey, record: &Record) -> Result<bool> {
     let Ownership { mode, uid, gid } = record.ownership;

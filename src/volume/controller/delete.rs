@@ -1,4 +1,4 @@
-//! Taking a volume away.
+//! Deleting volumes.
 
 use std::sync::Arc;
 
@@ -16,16 +16,16 @@ use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::{ResolvedVolume, Volumes, alias};
 
 impl Volumes {
-    /// Deletes the volume with this handle by the policy in its record, or in the handle if csi-driver-nfs wrote it. A
-    /// handle that names no volume is done with. `secret` are mount options from the call's secrets.
+    /// Deletes the volume with this handle. The policy is in its record, or in the handle if csi-driver-nfs wrote the handle. If there is no
+    /// such volume, this succeeds. `secret` are mount options from the secrets of the call.
     ///
-    /// The directory goes first, then the claim and the record, so if a process is killed in between, the retry goes on from
-    /// there. The cost does not depend on the content of the volume. NFS requests for a directory at the top of the share (`make bench`, NFS
+    /// First the directory is moved away, and then the claim and the record are removed. So if a process is killed in between, the retry
+    /// continues from there. The cost does not depend on the content of the volume. NFS requests for a directory at the top of the share (`make bench`, NFS
     /// 4.2): GETATTR, OPEN and READ for the record, GETATTR and LOOKUP for the directory, GETATTR before and after its RENAME, LOOKUP and 2
     /// RENAME to move the names of the record aside, GETATTR to see that they were its own, GETATTR and LOOKUP to see that nobody has made the
     /// directory again, CLOSE, DELEGRETURN and 2 REMOVE.
     pub fn delete(&self, handle: &str, secret: Option<&str>) -> Result<()> {
-        // Nothing is mounted and nothing on any server looked at for a text that is no handle.
+        // For a text that is not a handle, no server is asked.
         let Some(located) = self.locate(handle, secret)? else { return Ok(()) };
         let own = job_name(&located.handle);
         self.copies.refuse_while_source(&own)?;
@@ -34,9 +34,9 @@ impl Volumes {
             let Some(state) = state_for(mounted, &located)? else { return Ok(()) };
             let deleted = match state.hold(&located.handle.key)? {
                 Some(held) => delete_recorded(mounted, &state, &located, &held)?,
-                // The handle may have got a record since the look: then the volume is newer than this call.
-                None if located.handle.foreign.is_none() => false,
-                None => delete_foreign(mounted, &state, &located)?,
+                // If the volume gets a record after this, it is newer than this call.
+                None if located.handle.csi_driver_nfs.is_none() => false,
+                None => delete_without_record(mounted, &state, &located)?,
             };
             if deleted {
                 mounted.reap(&state, Some(self.settings.get().strictest_policy()));
@@ -46,7 +46,7 @@ impl Volumes {
     }
 }
 
-/// The state directory of the export. A volume of csi-driver-nfs can be on an export that has none; it is made then.
+/// The state directory of the export. A volume of csi-driver-nfs can be on an export that has none; then it is created.
 fn state_for(mounted: &MountedExport, located: &ResolvedVolume) -> Result<Option<Arc<StateDir>>> {
     let state = match mounted.existing_state()? {
         Some(state) => state,
@@ -54,12 +54,12 @@ fn state_for(mounted: &MountedExport, located: &ResolvedVolume) -> Result<Option
         None => mounted.state()?,
     };
     if let Err(error) = state.complete_claims() {
-        // The record that cannot be read is of another volume.
-        tracing::warn!(%error, "not all volumes of the export are known");
+        // The record that cannot be read belongs to another volume.
+        tracing::warn!(%error, "not all volumes of this export are known");
     }
     Ok(Some(state))
 }
-/// Answers whether there is something to remove in the background.
+/// Deletes a volume that has a record. Returns whether something is left to be removed in the background.
 fn delete_recorded(
     mounted: &MountedExport,
     state: &StateDir,
@@ -67,7 +67,7 @@ fn delete_recorded(
     held: &HeldRecord,
 ) -> Result<bool> {
     if let Some(owner) = state.claim(held)? {
-        // A process was killed while it deleted the volume, and another volume got the directory.
+        // A process was killed while it deleted the volume, and another volume has claimed the path.
         tracing::warn!(
             volume = held.record.name,
             owner,
@@ -101,8 +101,12 @@ fn delete_recorded(
     Ok(held.record.on_delete == OnDelete::Delete)
 }
 
-/// Deletes a volume of csi-driver-nfs that has no record.
-fn delete_foreign(mounted: &MountedExport, state: &StateDir, located: &ResolvedVolume) -> Result<bool> {
+/// Deletes a volume of csi-driver-nfs that has no record. Returns whether something is left to be removed in the background.
+fn delete_without_record(
+    mounted: &MountedExport,
+    state: &StateDir,
+    located: &ResolvedVolume,
+) -> Result<bool> {
     let Some(record) = located.record(mounted)? else { return Ok(false) };
     if let Some(owner) = state.owner_of(&record.sub_dir)? {
         return Err(alias(&located.handle, &owner));
@@ -136,7 +140,7 @@ fn require_movable(share: &Dir, found: &Found, sub_dir: &SubDir) -> Result<()> {
     }
 }
 
-/// Where the archive of a directory is to be: `archived-…`, with a suffix if that name is in use.
+/// The place for the archive of a directory: `archived-…`, with a suffix if that name is in use.
 fn archive_of(share: &Dir, state: &StateDir, sub_dir: &SubDir) -> Result<(Dir, String)> {
     let mut archived = sub_dir.archived();
     let parent = match archived.split().0 {

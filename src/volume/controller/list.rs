@@ -108,7 +108,7 @@ impl Volumes {
 
 /// The handle of the volume with this key and record. A volume of csi-driver-nfs keeps its handle when it gets a record.
 pub(in crate::volume) fn handle_of(id: &ExportRef, key: VolumeKey, record: &Record) -> Result<VolumeHandle> {
-    let own = VolumeHandle::parse(&record.name).filter(|handle| handle.foreign.is_some());
+    let own = VolumeHandle::parse(&record.name).filter(|handle| handle.csi_driver_nfs.is_some());
     own.map_or_else(|| VolumeHandle::new(id.reached_with(record.reach.clone()), key), Ok)
 }
 

@@ -71,7 +71,7 @@ fn save(state: &StateDir, located: &ResolvedVolume, before: &Record, after: &Rec
     if let Some(held) = state.hold(&located.handle.key)? {
         return if held.record == *before { state.change(&held, after) } else { Err(busy()) };
     }
-    if located.handle.foreign.is_none() {
+    if located.handle.csi_driver_nfs.is_none() {
         return Err(busy());
     }
     match state.add(&located.handle.key, after)? {

@@ -65,7 +65,7 @@ pub struct VolumeHandle {
     /// The key of the volume's record on the export.
     pub key: VolumeKey,
     /// The content of the handle, if csi-driver-nfs has written it. Such a volume may have no record.
-    pub foreign: Option<CsiDriverNfsHandle>,
+    pub csi_driver_nfs: Option<CsiDriverNfsHandle>,
     text: String,
 }
 
@@ -81,7 +81,7 @@ impl VolumeHandle {
             );
             return Err(Error::invalid("server and share", reason));
         }
-        Ok(Self { export, key, foreign: None, text })
+        Ok(Self { export, key, csi_driver_nfs: None, text })
     }
 
     /// Reads a handle of this driver or of csi-driver-nfs. Returns `None` for any other text.
@@ -90,11 +90,12 @@ impl VolumeHandle {
         if let Some((export, key)) = text.split_once('#')
             && let (Ok(export), Some(key)) = (ExportRef::parse(export), VolumeKey::parse(key))
         {
-            return Some(Self { export, key, foreign: None, text: text.to_owned() });
+            return Some(Self { export, key, csi_driver_nfs: None, text: text.to_owned() });
         }
-        let foreign = CsiDriverNfsHandle::parse(text)?;
-        let export = ExportRef::Inline(foreign.export.clone());
-        Some(Self { export, key: VolumeKey::of_name(text), foreign: Some(foreign), text: text.to_owned() })
+        let written = CsiDriverNfsHandle::parse(text)?;
+        let export = ExportRef::Inline(written.export.clone());
+        let key = VolumeKey::of_name(text);
+        Some(Self { export, key, csi_driver_nfs: Some(written), text: text.to_owned() })
     }
 }
 
@@ -154,9 +155,9 @@ mod tests {
                 prop_assert!(check_component(handle.key.as_str()).is_ok());
                 prop_assert!(!handle.key.as_str().starts_with('.'));
                 prop_assert_eq!(handle.to_string(), text.clone());
-                if let Some(foreign) = handle.foreign {
-                    let again = crate::volume::name::sub_dir::SubDir::parse(foreign.sub_dir.as_str());
-                    prop_assert_eq!(again, Ok(foreign.sub_dir));
+                if let Some(written) = handle.csi_driver_nfs {
+                    let again = crate::volume::name::sub_dir::SubDir::parse(written.sub_dir.as_str());
+                    prop_assert_eq!(again, Ok(written.sub_dir));
                 }
             }
             prop_assert!(VolumeKey::parse(VolumeKey::of_name(&text).as_str()).is_some());

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_says_what_was_promised() {
+    fn a_name_says_when_and_how_fast_it_may_be_removed() {
         for key in ["v", "a.b.c", "pvc-6f2d1c9e-0000-4000-8000-000000000001"] {
             for (due, removals_per_second) in [(0, None), (1_700_000_000, Some(500))] {
                 let terms = Terms { due, removals_per_second, inode: 77, claim: "c0ffee".to_owned() };

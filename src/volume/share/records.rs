@@ -10,17 +10,17 @@ use crate::volume::name::handle::VolumeKey;
 use crate::volume::share::record::{LONGEST_RECORD, Record};
 use crate::volume::share::state_dir::StateDir;
 
-/// Ending of a record's file name.
+/// The ending of the file name of a record.
 const SUFFIX: &str = ".json";
-/// Threads that read records for a list.
+/// How many threads read the records for a list.
 const READERS: usize = 8;
-/// Records held at a time while all are looked at.
+/// How many records are in memory at the same time when all are read.
 const PAGE: usize = 4096;
 
 impl StateDir {
-    /// The record of a volume. NFS requests: GETATTR and LOOKUP where there is none, else GETATTR, OPEN, READ and CLOSE.
+    /// The record of a volume, if it exists. NFS requests: GETATTR and LOOKUP if it does not exist, and otherwise GETATTR, OPEN, READ and CLOSE.
     pub fn read(&self, key: &VolumeKey) -> Result<Option<Record>> {
-        // Without this an OPEN trusts what the client has cached of a name that did not exist.
+        // Without this, the client may remember that the name did not exist, and not ask the server.
         self.volumes.fresh()?;
         self.read_now(key)
     }
@@ -31,22 +31,23 @@ impl StateDir {
         Record::from_json(&json, &format!("{}/{file}", self.volumes.label())).map(Some)
     }
 
-    /// The keys after `after` in order, at most `limit` of them. NFS requests: a GETATTR, and the READDIRs of the folder.
+    /// The keys after `after`, in order, and at most `limit` of them. NFS requests: a GETATTR, and the READDIRs of the folder.
     pub fn keys(&self, after: Option<&VolumeKey>, limit: usize) -> Result<Vec<VolumeKey>> {
-        // Without this the client may answer from its cache, which does not have what another controller has just made.
+        // Without this, the client may answer from its cache, which does not have what another controller has just created.
         self.volumes.fresh()?;
         first_keys(&self.volumes, SUFFIX, after, limit)
     }
 
-    /// The records of these keys, in their order. A key whose record is gone by now is left out. Read by a few threads
-    /// at once, because each waits for the server most of the time.
+    /// The records of these keys, in the same order. A key whose record does not exist any more is left out. Several threads read the records,
+    /// because each of them waits for the server most of the time. The keys must come from [`Self::keys`], which has just asked the server what
+    /// the folder contains. NFS requests: OPEN, READ and CLOSE for each record.
     pub fn records(&self, keys: &[VolumeKey]) -> Result<Vec<(VolumeKey, Record)>> {
-        self.each_record(keys, |key| self.read_now(key))
+        each_record(keys, |key| self.read_now(key))
     }
 
-    /// As [`Self::records`], without those that this version cannot read. The log names them.
+    /// As [`Self::records`], without the records that this version cannot read. The log names these.
     pub fn readable_records(&self, keys: &[VolumeKey]) -> Result<Vec<(VolumeKey, Record)>> {
-        self.each_record(keys, |key| match self.read_now(key) {
+        each_record(keys, |key| match self.read_now(key) {
             Err(error @ Error::BadRecord { .. }) => {
                 tracing::warn!(%error, "a volume is missing from the list");
                 Ok(None)
@@ -55,30 +56,7 @@ impl StateDir {
         })
     }
 
-    fn each_record(
-        &self,
-        keys: &[VolumeKey],
-        read: impl Fn(&VolumeKey) -> Result<Option<Record>> + Sync,
-    ) -> Result<Vec<(VolumeKey, Record)>> {
-        self.volumes.fresh()?;
-        let share = keys.len().div_ceil(READERS).max(1);
-        let read = |keys: &[VolumeKey]| {
-            let with_key = |key: &VolumeKey| Ok(read(key)?.map(|record| (key.clone(), record)));
-            keys.iter().filter_map(|key| with_key(key).transpose()).collect::<Result<Vec<_>>>()
-        };
-        if keys.len() < 2 * READERS {
-            return read(keys);
-        }
-        std::thread::scope(|scope| {
-            let read = &read;
-            let readers: Vec<_> = keys.chunks(share).map(|keys| scope.spawn(move || read(keys))).collect();
-            let parts =
-                readers.into_iter().map(|reader| reader.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            Ok(parts.collect::<Result<Vec<_>>>()?.concat())
-        })
-    }
-
-    /// Bytes promised to all volumes together.
+    /// The sum of the capacities of all volumes, in bytes.
     pub fn sum_of_capacities(&self) -> Result<u64> {
         let mut sum = 0u64;
         let mut after = None;
@@ -95,9 +73,30 @@ impl StateDir {
     }
 }
 
-/// The keys after `after` in order, at most `limit` of them, of the entries of `dir` that are called by a key and
-/// `suffix`. However many there are, no more than `limit` keys are held at a time. One READDIR for every few hundred
-/// entries.
+/// Calls `read` with each key, in several threads. Returns the records in the order of the keys.
+fn each_record(
+    keys: &[VolumeKey],
+    read: impl Fn(&VolumeKey) -> Result<Option<Record>> + Sync,
+) -> Result<Vec<(VolumeKey, Record)>> {
+    let share = keys.len().div_ceil(READERS).max(1);
+    let read = |keys: &[VolumeKey]| {
+        let with_key = |key: &VolumeKey| Ok(read(key)?.map(|record| (key.clone(), record)));
+        keys.iter().filter_map(|key| with_key(key).transpose()).collect::<Result<Vec<_>>>()
+    };
+    if keys.len() < 2 * READERS {
+        return read(keys);
+    }
+    std::thread::scope(|scope| {
+        let read = &read;
+        let readers: Vec<_> = keys.chunks(share).map(|keys| scope.spawn(move || read(keys))).collect();
+        let parts =
+            readers.into_iter().map(|reader| reader.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        Ok(parts.collect::<Result<Vec<_>>>()?.concat())
+    })
+}
+
+/// The keys after `after`, in order, and at most `limit` of them. The names of the entries of `dir` are a key and `suffix`; other entries are
+/// ignored. Not more than `limit` keys are in memory at the same time. NFS requests: one READDIR for a few hundred entries.
 pub(in crate::volume) fn first_keys(
     dir: &Dir,
     suffix: &str,
@@ -117,7 +116,7 @@ pub(in crate::volume) fn first_keys(
     Ok(smallest.into_sorted_vec())
 }
 
-/// The name of the record of a volume.
+/// The file name of the record of a volume.
 pub(super) fn file_of(key: &VolumeKey) -> String {
     format!("{key}{SUFFIX}")
 }
@@ -125,35 +124,17 @@ pub(super) fn file_of(key: &VolumeKey) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::volume::name::reach::Reach;
     use crate::volume::name::sub_dir::SubDir;
-    use crate::volume::on_delete::OnDelete;
-    use crate::volume::policy::parameters::Ownership;
     use crate::volume::share::claims::Added;
 
-    fn record(name: &str) -> Record {
-        Record {
-            name: name.to_owned(),
-            sub_dir: SubDir::parse(name).unwrap(),
-            capacity_bytes: 0,
-            on_delete: OnDelete::Delete,
-            ownership: Ownership::default(),
-            direct_mount: false,
-            reach: Reach::default(),
-            source: None,
-            found: false,
-            created: 0,
-            later: serde_json::Map::new(),
-        }
-    }
-
     #[test]
-    fn keys_come_in_order_page_by_page_and_what_is_no_record_is_left_out() {
+    fn keys_come_in_order_page_by_page_and_other_files_are_left_out() {
         let temporary = tempfile::tempdir().unwrap();
         let state = StateDir::create(&Dir::open(temporary.path()).unwrap()).unwrap();
         let mut names: Vec<String> = (0..100).map(|number| format!("v{}", number * 37 % 100)).collect();
         for name in &names {
-            let record = Record { capacity_bytes: 2, ..record(name) };
+            let sub_dir = SubDir::parse(name).unwrap();
+            let record = Record { capacity_bytes: 2, ..Record::new(name.clone(), sub_dir) };
             let Added::Made(held) = state.add(&VolumeKey::of_name(name), &record).unwrap() else {
                 panic!("{name}")
             };

@@ -198,7 +198,7 @@ fn sized(name: &str, bytes: i64) -> proto::CreateVolumeRequest {
 }
 
 #[tokio::test]
-async fn with_reserve_the_same_bytes_are_not_promised_twice() {
+async fn with_reserve_the_same_bytes_are_not_reserved_twice() {
     let driver = Driver::start_with(with_policy(CapacityPolicy::Reserve)).await;
     let mut controller = driver.controller.controller.clone();
     // Other programs use the disk of the temporary directory, too. With nearly all of it reserved, they make no difference.

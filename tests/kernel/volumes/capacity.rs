@@ -104,7 +104,7 @@ async fn a_volume_larger_than_what_is_free_is_out_of_range_with_both_numbers() {
 }
 
 #[tokio::test]
-async fn reserved_bytes_are_not_promised_twice_and_are_free_again_after_a_deletion() {
+async fn the_same_bytes_are_not_reserved_twice_and_are_free_again_after_a_deletion() {
     let driver = on_small("reserve").await;
     let stat = statvfs(&server::exported("/small")).unwrap();
     let total = bytes(stat.blocks(), &stat);

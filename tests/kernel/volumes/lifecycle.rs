@@ -114,7 +114,7 @@ async fn an_existing_directory_is_not_used_for_a_new_volume() {
     }
     let one = driver.create("one", &[("subDir", "of-one")]).await;
     let answer = driver.try_create(new_volume("two", &[("subDir", "of-one")])).await;
-    assert_refused(answer, Code::AlreadyExists, "is not this volume's");
+    assert_refused(answer, Code::AlreadyExists, "does not belong to this volume");
     assert!(server::directory(&one).is_dir());
     assert_eq!(fs::read_to_string(directory.join("file")).unwrap(), "precious");
 }

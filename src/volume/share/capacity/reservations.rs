@@ -1,8 +1,8 @@
-//! The capacity that the volumes of one export have reserved together, counted in memory.
+//! The sum of the capacity that all volumes of one export have reserved, in memory.
 //!
-//! The sum is read from the records once. After that, each call adds what it reserves before it writes its record, and subtracts it again
-//! if it fails. So calls that run at the same time never reserve the same bytes, and none waits for the requests of another one.
-//! What other controllers have reserved is seen when the records are counted again. Until then they can reserve the same bytes.
+//! The sum is read from the records once. After that, each call adds what it reserves before it writes its record, and subtracts it again if it
+//! fails. So calls that run at the same time never reserve the same bytes, and no call waits for the requests of another one. What another
+//! controller has reserved is noticed when the records are counted again. Until then it can reserve the same bytes.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,15 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::volume::error::Result;
 
-/// How long a count of the records is used.
+/// How long the sum is used before the records are counted again.
 const COUNT_HOLDS: Duration = Duration::from_mins(1);
 /// Counting takes at most this fraction of the time, however many records there are.
 const SHARE_OF_TIME: u32 = 20;
 
-/// What is reserved on one export. All its mounts share this.
+/// What is reserved on one export. All mounts of the export share this.
 #[derive(Debug, Default)]
 pub struct Reservations {
-    /// Every change holds this shared. Counting holds it alone, because a count cannot tell which of the changes it includes.
+    /// Each change holds a read lock. Counting holds the write lock, because a count cannot tell which of the running changes it includes.
     changes: RwLock<()>,
     count: Mutex<Option<Count>>,
 }

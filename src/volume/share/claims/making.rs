@@ -1,28 +1,29 @@
-//! Claiming the directory of a volume, and promising the volume.
+//! Claiming the path of a volume, and adding its record.
 
 use std::sync::atomic::Ordering;
 
 use super::{ASIDE, Added, CLAIMS, HeldRecord, INSIDE, busy, claim_file, hash_of, hold_in, parents_of};
 use crate::linux::Dir;
-use crate::volume::error::{Result, several};
+use crate::volume::error::Result;
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::share::record::Record;
 use crate::volume::share::records::file_of;
 use crate::volume::share::state_dir::StateDir;
 
-/// A file in `claims/` that says that the records of version 0.1.0, which made no claims, have them now.
+/// If this file is in `claims/`, the records of version 0.1.0, which had no claims, have them.
 const COMPLETE: &str = ".complete";
-/// How often a claim without a volume is removed before the call gives up.
+/// How often a call removes a claim without a volume before it gives up.
 const ATTEMPTS: usize = 3;
 
 impl StateDir {
-    /// Promises a new volume: claims its directory and writes its record. NFS requests for a directory at the top of the
-    /// share: OPEN and WRITE for the record, LINK twice, and GETATTR (and LOOKUP, if any volume is inside of another directory) to see
-    /// that no volume is inside. [`Self::keep`] or
-    /// [`Self::release`] ends it.
+    /// Claims the path of a new volume and writes its record. The caller completes this with [`Self::keep`] or undoes it with
+    /// [`Self::release`].
     ///
-    /// The claim comes before the record, so a record has a claim unless a process was killed while it deleted the volume,
-    /// or version 0.1.0 wrote it.
+    /// The claim comes before the record. So a record has a claim, unless a process was killed while it deleted the volume, or version 0.1.0
+    /// wrote the record.
+    ///
+    /// NFS requests for a directory at the top of the share: OPEN and WRITE for the record, LINK twice, and GETATTR to see that no volume is
+    /// inside. If any volume is inside a directory, there is also a LOOKUP.
     pub fn add(&self, key: &VolumeKey, record: &Record) -> Result<Added> {
         let (draft, file) = self.write_draft(key, record)?;
         let held = HeldRecord { key: key.clone(), record: record.clone(), file, draft: Some(draft) };
@@ -30,18 +31,18 @@ impl StateDir {
         match added {
             Ok(None) => Ok(Added::Made(Box::new(held))),
             Ok(Some(other)) => self.keep(&held).map(|()| other),
-            Err(reason) => Err(several(std::iter::once(reason).chain(self.keep(&held).err()).collect())),
+            Err(reason) => Err(reason.with_cleanup(self.keep(&held))),
         }
     }
 
-    /// `None`: the volume is promised.
+    /// Links the draft of a record to its names. Returns `None` if that succeeds.
     fn add_names(&self, held: &HeldRecord) -> Result<Option<Added>> {
         let Some(draft) = &held.draft else { return Ok(None) };
         if let Some((key, owner)) = self.claim_from(held, draft.dir(), draft.name())? {
             return Ok(Some(if key == held.key { Added::Exists } else { Added::Overlaps(owner) }));
         }
         if let Err(error) = draft.dir().link(draft.name(), &self.volumes, file_of(&held.key)) {
-            // An error does not tell the outcome: the reply to a first request may be lost.
+            // After an error the link may exist nevertheless, because the reply to a first request may be lost.
             if !held.is_current()? {
                 self.take_names(held, true, false, || Ok(true))?;
                 return if error.is_taken() { Ok(Some(Added::Exists)) } else { Err(error.into()) };
@@ -79,8 +80,8 @@ impl StateDir {
             if let Some(owner) = self.owner_by(&other)? {
                 return Ok(Some((VolumeKey::of_name(&other.record.name), owner)));
             }
-            // Another process has promised this same volume, and is about to write its record, or was killed before that. The
-            // record is written for it: of any number of processes one succeeds, and all get the same file.
+            // Another process has claimed the path for this same volume and has not written the record yet. It may have been killed. The
+            // record is written for it: only one process succeeds, and all of them get the same file.
             let key = VolumeKey::of_name(&other.record.name);
             if key == held.key && held.draft.is_some() {
                 return match claims.link(&claim, &self.volumes, file_of(&key)) {
@@ -88,7 +89,7 @@ impl StateDir {
                     _ => Ok(Some((key, String::new()))),
                 };
             }
-            // A process still has a name of the file beside the claim: it makes or removes the volume just now.
+            // If the file has another name beside the claim, a process is creating or removing the volume now.
             if attempts == 0 || other.file.links_at_first() >= other.names() {
                 return Err(busy(held));
             }
@@ -101,7 +102,7 @@ impl StateDir {
                 let other = hold_in(&inside, &claim, &held.key)?;
                 match other {
                     Some(other) if other.file.inode() == held.file.inode() => {}
-                    // The claim is this volume's, so this is what a volume before it has left.
+                    // The path belongs to this volume, so an earlier volume has left this name.
                     Some(_) if error.is_taken() => {
                         inside.remove_file(&claim)?;
                         dir.link(name, &inside, &claim)?;
@@ -113,15 +114,15 @@ impl StateDir {
         Ok(None)
     }
 
-    /// Removes a claim whose volume has no record. What is removed is first moved aside, and put back if it is another
-    /// claim: a process may be stopped between the look and the removal.
+    /// Removes a claim whose volume has no record. The claim is first moved aside, and put back if it is another one, because the process may
+    /// have stopped between the check and this.
     fn free(&self, claims: &Dir, claim: &str, dead: &HeldRecord) -> Result<()> {
         let aside = self.draft(ASIDE)?;
         match claims.rename(claim, aside.dir(), aside.name()) {
             Err(error) if error.is_not_found() => return Ok(()),
             moved => moved?,
         }
-        // By the list of names, since the client may have cached what the name meant before.
+        // The list of names tells what was moved, because the client may have cached what the name meant before.
         aside.dir().fresh()?;
         let entries = aside.dir().entries(usize::MAX)?;
         let moved = entries.iter().find(|entry| entry.name == aside.name()).map(|entry| entry.inode);
@@ -131,8 +132,8 @@ impl StateDir {
         Ok(aside.dir().rename(aside.name(), claims, claim)?)
     }
 
-    /// Gives a claim to every record of version 0.1.0. Reads all records once on each share. A record that cannot be read
-    /// is an error: it may name any directory.
+    /// Claims the paths of all records of version 0.1.0. Reads all records once on each share. If a record cannot be read, this is an error,
+    /// because the record could name any directory.
     pub fn complete_claims(&self) -> Result<()> {
         if self.claims_complete.load(Ordering::SeqCst) {
             return Ok(());

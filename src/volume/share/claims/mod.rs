@@ -1,16 +1,16 @@
-//! Which volume has which directory: claims.
+//! Claims: which volume has which directory.
 //!
-//! A record is one file with several names (hard links), and all of them are made and removed together:
+//! A record is one file with several names (hard links). All names are created and removed together:
 //!
 //! ```text
 //! volumes/<key>.json                   one volume has the key
 //! claims/<path>.json                   one volume has the directory
-//! inside/<path of a parent>/<path>.json    asks whether there is a volume inside a directory
+//! inside/<path of a parent>/<path>.json    shows whether there is a volume inside a directory
 //! ```
-//! where `<path>` is a hash of the directory's path. link(2) is exclusive on every server, so of any number of processes one
-//! gets a name. The content of the file is only ever replaced in place. So the file is the identity of the volume: whoever
-//! holds it open, and sees that it still has all its names, knows that the volume was not deleted meanwhile, whatever the
-//! NFS client has cached of the names, and whatever has these names now.
+//! Here `<path>` is a hash of the directory's path. link(2) is exclusive on every server: if several processes try to create one name, only
+//! one succeeds. The content of the file is replaced only in place. So the file is the identity of the volume. If a process has the
+//! file open and sees that it still has all its names, the volume was not deleted meanwhile. This does not depend on what the NFS client has
+//! cached of the names, or on what has these names now.
 
 mod making;
 mod parents;
@@ -31,54 +31,54 @@ use crate::volume::share::state_dir::StateDir;
 
 /// The folder of claims.
 const CLAIMS: &str = "claims";
-/// The folder of the volumes inside of directories.
+/// The folder that shows which volumes are inside a directory.
 const INSIDE: &str = "inside";
-/// What the names of records begin with that were moved aside. No key of a volume has this character.
+/// The beginning of the names of records that were moved aside. The key of a volume cannot have this character.
 pub(super) const ASIDE: &str = "~name";
 
-/// A volume's record, with the file that it was read from.
+/// The record of a volume, with the file that it was read from.
 #[derive(Debug)]
 pub struct HeldRecord {
     /// The key of the volume.
     pub key: VolumeKey,
-    /// Its record when it was read.
+    /// The content of the record when it was read.
     pub record: Record,
     file: HeldFile,
-    /// A further name of the file in the directory of this process, if this process has made the record.
+    /// The name that the file also has in the directory of this process, if this process has created the record.
     draft: Option<Draft>,
 }
 
-/// What came of adding a record.
+/// The result of adding a record.
 #[derive(Debug)]
 pub enum Added {
-    /// The volume is promised.
+    /// The record was added.
     Made(Box<HeldRecord>),
-    /// A volume of this key exists.
+    /// A volume with this key exists.
     Exists,
-    /// Another volume has this directory, one around it, or one inside it: a text that says which.
+    /// Another volume has this directory, or one around it or inside it. The text says which volume.
     Overlaps(String),
 }
 
 impl HeldRecord {
-    /// How many names the file has, if the volume is promised and not deleted.
+    /// How many names the file has while the volume exists.
     fn names(&self) -> u32 {
         let parents = u32::try_from(parents_of(&self.record.sub_dir).count()).unwrap_or(u32::MAX);
         parents.saturating_add(2 + u32::from(self.draft.is_some()))
     }
 
-    /// Whether the volume is still this one, and its directory its own. One GETATTR.
+    /// Whether the volume still exists and has its path. One GETATTR.
     pub fn is_current(&self) -> Result<bool> {
         Ok(self.file.links()? >= self.names())
     }
 }
 
 impl StateDir {
-    /// The record of a volume with its file. NFS requests: GETATTR, OPEN, READ, and CLOSE in the end.
+    /// The record of a volume with its file. NFS requests: GETATTR, OPEN and READ, and CLOSE when it is dropped.
     pub fn hold(&self, key: &VolumeKey) -> Result<Option<HeldRecord>> {
         hold_in(&self.volumes, &file_of(key), key)
     }
 
-    /// Ends the making of a volume: removes the name that the record has in the directory of this process. NFS requests: CLOSE and REMOVE.
+    /// Completes a record that this process has created: removes its name in the directory of this process. NFS requests: CLOSE and REMOVE.
     pub fn keep(&self, held: &HeldRecord) -> Result<()> {
         let Some(draft) = &held.draft else { return Ok(()) };
         held.file.close();
@@ -98,19 +98,19 @@ impl StateDir {
         Ok(now.is_some_and(|now| now.inode == held.file.inode()))
     }
 
-    /// Makes sure that the volume has its directory: a process that was killed, or version 0.1.0, may have left a record
-    /// without a claim. Answers the other volume if that has the directory. No request if all is as it should be.
+    /// Claims the path of a volume that has a record, if it is not claimed. A process that was killed, or version 0.1.0, may have left a
+    /// record without a claim. If another volume has the path, returns a text that says which. Sends no request if the record has its claim.
     pub fn claim(&self, held: &HeldRecord) -> Result<Option<String>> {
-        // A record that this process has just made has its claim.
+        // A record that this process has just created has its claim.
         if held.draft.is_some() || held.file.links_at_first() >= held.names() {
             return Ok(None);
         }
         Ok(self.claim_from(held, &self.volumes, &file_of(&held.key))?.map(|(_, owner)| owner))
     }
 
-    /// Replaces the content of a record. `Err(Busy)` if another process is changing it or has changed it since it was read. NFS
-    /// requests: LOCK, READ, WRITE, GETATTR, and LOCKU in the end. On NFS 3 and on servers without locks, two controllers that change one record at
-    /// the same instant are not kept apart, and one of the changes is lost.
+    /// Replaces the content of a record. If another process is changing the record, or has changed it since it was read, this is
+    /// [`Error::Busy`]. With NFS 3 and on servers without locks, two controllers can change one record at the same instant, and one of the
+    /// changes is lost. NFS requests: LOCK, READ, WRITE, GETATTR, and LOCKU when the record is dropped.
     pub fn change(&self, held: &HeldRecord, record: &Record) -> Result<()> {
         let changed =
             || Error::Busy(format!("another process is changing volume {:?}; ask again", held.record.name));
@@ -122,13 +122,13 @@ impl StateDir {
             return Err(changed());
         }
         let mut json = record.to_json();
-        // Spaces at the end are no part of the content (RFC 8259, section 2).
+        // White space at the end does not belong to the content (RFC 8259, section 2).
         json.resize(json.len().max(now.len()), b'\n');
         held.file.rewrite(&json)?;
         if held.is_current()? { Ok(()) } else { Err(busy(held)) }
     }
 
-    /// The volume that has the directory `sub_dir`, one around it or one inside it.
+    /// A text about the volume that has the directory `sub_dir`, or one around it or inside it.
     pub fn owner_of(&self, sub_dir: &SubDir) -> Result<Option<String>> {
         let nobody = VolumeKey::of_name("");
         let claim = hold_in(&*self.kept_part(CLAIMS)?, &claim_file(sub_dir.as_str()), &nobody)?;
@@ -138,7 +138,7 @@ impl StateDir {
         }
     }
 
-    /// The path that the volume with this claim has.
+    /// The path of the volume with this claim, if the volume exists.
     pub(in crate::volume::share) fn path_of_claim(&self, claim: &str) -> Result<Option<SubDir>> {
         let name = format!("{claim}.json");
         let Some(claim) = hold_in(&*self.kept_part(CLAIMS)?, &name, &VolumeKey::of_name(""))? else {
@@ -147,7 +147,7 @@ impl StateDir {
         Ok(self.owner_by(&claim)?.map(|_| claim.record.sub_dir))
     }
 
-    /// The volume whose claim this is; `None` if it has no record any more.
+    /// A text about the volume that this claim belongs to; `None` if the volume has no record any more.
     pub(super) fn owner_by(&self, claim: &HeldRecord) -> Result<Option<String>> {
         // A volume of csi-driver-nfs has its handle as its name.
         let key = VolumeKey::of_name(&claim.record.name);
@@ -157,8 +157,8 @@ impl StateDir {
         }))
     }
 
-    /// A volume with a directory around `sub_dir` or inside it, other than the one of `key`. NFS requests: GETATTR and
-    /// LOOKUP, and 2 more for each parent.
+    /// A text about a volume with a directory around `sub_dir` or inside it, other than the volume `key`. NFS requests: GETATTR and LOOKUP,
+    /// and 2 more for each parent.
     pub(super) fn overlap_of(&self, sub_dir: &SubDir, key: &VolumeKey) -> Result<Option<String>> {
         for parent in parents_of(sub_dir) {
             if let Some(claim) = hold_in(&*self.kept_part(CLAIMS)?, &claim_file(parent), key)?
@@ -195,7 +195,7 @@ fn hold_in(dir: &Dir, name: &str, key: &VolumeKey) -> Result<Option<HeldRecord>>
     Ok(Some(HeldRecord { key: key.clone(), record, file, draft: None }))
 }
 
-/// The name of the claim of a path, without its ending.
+/// The hash of a path: the name of its claim without the ending.
 pub(super) fn hash_of(path: &str) -> String {
     let digest = Sha256::digest(path);
     let number = digest.iter().take(16).fold(0, |number: u128, byte| number << 8 | u128::from(*byte));
@@ -220,7 +220,7 @@ fn gone_is_none(result: Result<(), SysError>) -> Result<Option<()>> {
 }
 
 fn busy(held: &HeldRecord) -> Error {
-    Error::Busy(format!("volume {:?} was deleted or made anew meanwhile; ask again", held.record.name))
+    Error::Busy(format!("volume {:?} was deleted or created again meanwhile; ask again", held.record.name))
 }
 
 #[cfg(test)]

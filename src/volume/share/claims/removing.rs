@@ -1,4 +1,4 @@
-//! Deleting a volume: its directory is moved away, and its names are taken away.
+//! Deleting a volume: moving its directory away, and removing the names of its record.
 
 use super::{
     ASIDE, CLAIMS, HeldRecord, INSIDE, busy, claim_file, gone_is_none, hash_of, hold_in, parents_of,
@@ -15,10 +15,11 @@ use crate::volume::share::records::file_of;
 use crate::volume::share::state_dir::StateDir;
 
 impl HeldRecord {
-    /// Moves the directory of a volume to `to`, under a name that is free there. `Err(Busy)` if the volume was deleted
-    /// meanwhile; a directory that is another volume's has its place again then. NFS requests: GETATTR, RENAME, GETATTR.
+    /// Moves the directory of a volume to `to`, under a name that does not exist there. If the volume was deleted meanwhile, this is
+    /// [`Error::Busy`](crate::volume::error::Error::Busy), and a directory that belongs to another volume is moved back. NFS requests: GETATTR,
+    /// RENAME, GETATTR.
     pub(in crate::volume) fn move_away(&self, found: &Found, to: &Dir, name: &str) -> Result<()> {
-        // What was found is the volume's, if the volume has its names after it was found.
+        // If the volume has its names now, the directory that was found before belonged to it.
         if !self.is_current()? {
             return Err(busy(self));
         }
@@ -26,11 +27,11 @@ impl HeldRecord {
         if gone_is_none(found.parent.rename(last, to, name))?.is_none() || self.is_current()? {
             return Ok(());
         }
-        // By the list of names, since the client may have cached what the name meant before.
+        // The list of names tells what was moved, because the client may have cached what the name meant before.
         to.fresh()?;
         let entries = to.entries(usize::MAX)?;
         let moved = entries.iter().find(|entry| entry.name == name).map(|entry| entry.inode);
-        // A directory whose handle is good still exists, so no other one has its inode number.
+        // While its handle is valid, the directory exists, so no other one has its inode number.
         let is_own = moved == Some(found.inode) && found.dir.fresh().is_ok();
         if moved.is_some() && !is_own {
             gone_is_none(to.rename(name, &found.parent, last))?;
@@ -40,21 +41,21 @@ impl HeldRecord {
 }
 
 impl StateDir {
-    /// Takes all names of a record away, so that the volume is deleted. `Err(Busy)` if the names are another volume's by
-    /// now; they have them again then. NFS requests: RENAME twice, GETATTR, REMOVE twice.
+    /// Removes all names of a record, so that the volume is deleted. If another volume has the names meanwhile, this is
+    /// [`Error::Busy`](crate::volume::error::Error::Busy), and the names are put back. NFS requests: RENAME twice, GETATTR, REMOVE twice.
     pub fn release(&self, held: &HeldRecord) -> Result<()> {
         self.release_if(held, || Ok(true))
     }
 
-    /// As [`Self::release`], if `is_gone` says so after the names were moved aside. Otherwise they have their places again, and
-    /// the answer is `Err(Busy)`. A process that makes the directory looks for the names afterwards ([`Self::has_record`]), and
-    /// one that deletes the volume looks for the directory afterwards, so one of the two notices the other.
+    /// As [`Self::release`], but calls `is_gone` after the names were moved aside. If it returns `false`, the names are put back, and this is
+    /// [`Error::Busy`](crate::volume::error::Error::Busy). A process that creates the directory checks the names afterwards
+    /// ([`Self::has_record`]), and a process that deletes the volume checks the directory afterwards. So one of the two notices the other.
     pub fn release_if(&self, held: &HeldRecord, is_gone: impl FnOnce() -> Result<bool>) -> Result<()> {
         self.take_names(held, true, true, is_gone)?;
         self.keep(held)
     }
 
-    /// Takes the name of the record away and nothing else, from a volume that has lost its directory to another one.
+    /// Removes only the name of the record. This is for a volume whose path another volume has claimed.
     pub fn release_record(&self, held: &HeldRecord) -> Result<()> {
         self.take_names(held, false, true, || Ok(true))
     }
@@ -68,7 +69,7 @@ impl StateDir {
     ) -> Result<()> {
         let (claims, claim) = (self.kept_part(CLAIMS)?, claim_file(held.record.sub_dir.as_str()));
         let mut names: Vec<(&Dir, String)> = Vec::new();
-        // The claim goes first: there is never a claim without a record, unless a process is killed or wakes up late.
+        // The claim is removed first. So there is no claim without a record, unless a process is killed or stops for a long time.
         if with_claim {
             self.remove_inside(held, &claim, with_record)?;
             names.push((&claims, claim));
@@ -93,7 +94,7 @@ impl StateDir {
         if !is_gone()? {
             for (aside, dir, name) in &taken {
                 match aside.dir().link(aside.name(), dir, name) {
-                    // Another volume has claimed the directory meanwhile, so it is that volume's.
+                    // Another volume has claimed the path meanwhile, so the path belongs to that volume.
                     Err(error) if error.is_taken() => break,
                     linked => linked?,
                 }
@@ -118,8 +119,9 @@ impl StateDir {
         Ok(())
     }
 
-    /// Gives a record back a name that a process had moved aside, if the volume still has its other name: the process had slept,
-    /// and was killed before it put the name back itself. Otherwise the volume is deleted, and nothing is done.
+    /// Puts back a name of a record that a process has moved aside, if the volume still has its other name. The process has stopped for a
+    /// long time and was killed before it could put the name back itself. If the volume does not have its other name, it is deleted, and
+    /// nothing is done.
     pub(in crate::volume::share) fn restore_name(&self, aside: &Draft) -> Result<()> {
         let Some(held) = hold_in(aside.dir(), aside.name(), &VolumeKey::of_name(""))? else {
             return Ok(());
@@ -133,14 +135,14 @@ impl StateDir {
             (false, true) => (&self.volumes, file_of(&key)),
             _ => return Ok(()),
         };
-        tracing::warn!(volume = held.record.name, "gave a record a name back that was taken by mistake");
+        tracing::warn!(volume = held.record.name, "put back a name of a record that was removed by mistake");
         match aside.dir().link(aside.name(), to, name) {
             Err(error) if !error.is_taken() => Err(error.into()),
             _ => Ok(()),
         }
     }
 
-    /// Deletes the directory of a volume: it is removed in the background, as `policy` says now.
+    /// Moves the directory of a volume to `deleted/`, from where it is removed in the background. `policy` says when and how fast.
     pub(in crate::volume) fn discard_volume(
         &self,
         held: &HeldRecord,
@@ -152,10 +154,10 @@ impl StateDir {
         held.move_away(found, &*self.deleted()?, &terms.name_of(&held.key))
     }
 
-    /// Does `work` with the directory of a deleted volume while this process alone has it. `None` if another volume has
-    /// the directory by now.
+    /// Does `work` with the directory of a deleted volume, while only this process may use the path. Returns `None` if another volume has
+    /// claimed the path.
     pub fn with_path<T>(&self, held: &HeldRecord, work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
-        // The name is that of no volume, so nobody takes it for the promise of one.
+        // No volume can have this name, so no process takes this for the claim of a volume.
         let record = Record { name: format!("{ASIDE}/{}", held.record.name), ..held.record.clone() };
         let (draft, _file) = self.write_draft(&held.key, &record)?;
         let (claims, claim) = (self.kept_part(CLAIMS)?, claim_file(held.record.sub_dir.as_str()));

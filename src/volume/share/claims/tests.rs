@@ -1,7 +1,4 @@
 use super::*;
-use crate::volume::name::reach::Reach;
-use crate::volume::on_delete::OnDelete;
-use crate::volume::policy::parameters::Ownership;
 
 struct Share {
     _temporary: tempfile::TempDir,
@@ -17,19 +14,7 @@ fn share() -> Share {
 }
 
 fn record(name: &str, sub_dir: &str) -> Record {
-    Record {
-        name: name.to_owned(),
-        sub_dir: SubDir::parse(sub_dir).unwrap(),
-        capacity_bytes: 0,
-        on_delete: OnDelete::Delete,
-        ownership: Ownership::default(),
-        direct_mount: false,
-        reach: Reach::default(),
-        source: None,
-        found: false,
-        created: 0,
-        later: serde_json::Map::new(),
-    }
+    Record::new(name.to_owned(), SubDir::parse(sub_dir).unwrap())
 }
 
 fn key(name: &str) -> VolumeKey {
@@ -175,7 +160,7 @@ fn a_name_that_a_killed_process_had_moved_aside_comes_back_while_the_volume_live
 }
 
 #[test]
-fn a_promise_that_a_killed_process_had_begun_is_finished_by_the_retry() {
+fn a_claim_of_a_killed_process_gets_its_record_from_the_retry() {
     let share = share();
     let (draft, _file) = share.state.write_draft(&key("v"), &record("v", "ns/claim")).unwrap();
     let claims = share.state.kept_part(CLAIMS).unwrap();

@@ -50,6 +50,24 @@ pub struct Record {
 }
 
 impl Record {
+    /// The record of an empty volume without a capacity, which is deleted with its directory. The other fields have their defaults.
+    #[must_use]
+    pub fn new(name: String, sub_dir: SubDir) -> Self {
+        Self {
+            name,
+            sub_dir,
+            capacity_bytes: 0,
+            on_delete: OnDelete::default(),
+            ownership: Ownership::default(),
+            direct_mount: false,
+            reach: Reach::default(),
+            source: None,
+            found: false,
+            created: 0,
+            later: Map::new(),
+        }
+    }
+
     /// Parses a record file. `path` is used in messages.
     pub fn from_json(json: &[u8], path: &str) -> Result<Self> {
         format::parse(json).map_err(|reason| Error::BadRecord { path: path.to_owned(), reason })
