@@ -1,10 +1,15 @@
 //! From the domain's types to protobuf. All functions are pure.
 
 use super::proto;
+use super::proto::node_get_storage_health_response::StorageBackendHealth;
+use super::proto::volume_health::VolumeHealthEntry;
 use super::proto::volume_usage::Unit;
+use super::proto::{StorageHealthErrorType, VolumeHealthErrorType};
+use super::status::cap;
 use crate::linux::dir::Usage;
 use crate::volume::controller::snapshot::{Group, Snapshot};
 use crate::volume::name::source::Source;
+use crate::volume::share::health::{Finding, Severity, Trouble};
 use crate::volume::volumes::Volume;
 
 pub(super) fn encode_volume(volume: &Volume) -> proto::Volume {
@@ -65,6 +70,39 @@ pub(super) fn encode_usage(usage: &Usage) -> Vec<proto::VolumeUsage> {
         usage_of(Unit::Bytes, usage.total_bytes, usage.used_bytes, usage.available_bytes),
         usage_of(Unit::Inodes, usage.total_inodes, usage.used_inodes, usage.available_inodes),
     ]
+}
+
+/// Encodes what is wrong with a volume. No two findings have the same trouble.
+pub(super) fn encode_health(
+    volume_id: String,
+    found: &[Finding],
+    severity: impl Fn(Trouble) -> Severity,
+) -> proto::VolumeHealth {
+    let entry = |finding: &Finding| VolumeHealthEntry {
+        status: match severity(finding.trouble) {
+            Severity::Degraded => VolumeHealthErrorType::Degraded.into(),
+            Severity::Inaccessible => VolumeHealthErrorType::Inaccessible.into(),
+        },
+        reason: finding.trouble.reason().to_owned(),
+        message: cap(finding.message.clone()),
+    };
+    proto::VolumeHealth { volume_id, health_statuses: found.iter().map(entry).collect() }
+}
+
+/// Encodes one kind of trouble of this node's exports, with a message about each export.
+pub(super) fn encode_storage_health(trouble: Trouble, mut messages: Vec<String>) -> StorageBackendHealth {
+    messages.sort();
+    let count = messages.len();
+    let exports = if count == 1 { String::new() } else { format!("{count} exports: ") };
+    StorageBackendHealth {
+        status: match trouble.for_this_node() {
+            Severity::Degraded => StorageHealthErrorType::StorageDegraded.into(),
+            Severity::Inaccessible => StorageHealthErrorType::StorageUnreachable.into(),
+        },
+        reason: trouble.reason().to_owned(),
+        message: cap(format!("{exports}{}", messages.join("; "))),
+        volume_capability: None,
+    }
 }
 
 fn timestamp(nanoseconds: u64) -> prost_types::Timestamp {

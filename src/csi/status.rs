@@ -51,6 +51,9 @@ pub enum CallError {
         /// For how long the export has answered no call.
         unanswered: Duration,
     },
+    /// The server of an export does not answer a question that is not asked for long. The text says which export, and since when.
+    #[error("{0}")]
+    Silent(String),
     /// The work ended in a panic.
     #[error("the driver has a bug: this call panicked; its log says where")]
     Panicked,
@@ -83,7 +86,7 @@ impl CallError {
         match self {
             Self::Volume(error) => code_of(error),
             Self::InFlight(_) | Self::Crowded { .. } | Self::TooManyExports(_) => Code::Aborted,
-            Self::Slow { .. } => Code::DeadlineExceeded,
+            Self::Slow { .. } | Self::Silent(_) => Code::DeadlineExceeded,
             Self::Panicked => Code::Internal,
         }
     }
@@ -97,7 +100,7 @@ fn code_of(error: &Error) -> Code {
         | Error::MountOption(_) => Code::InvalidArgument,
         Error::NotFound(_) => Code::NotFound,
         Error::AlreadyExists(_) => Code::AlreadyExists,
-        Error::Precondition(_) => Code::FailedPrecondition,
+        Error::Precondition(_) | Error::Denied(_) => Code::FailedPrecondition,
         Error::OutOfRange(_) => Code::OutOfRange,
         // An invalid starting_token is ABORTED (CSI specification, ListVolumes errors).
         Error::BadToken | Error::Busy(_) | Error::Cancelled => Code::Aborted,
@@ -120,7 +123,7 @@ impl From<CallError> for Status {
 }
 
 /// Cuts a message that is too long, and says how much is missing.
-fn cap(text: String) -> String {
+pub(super) fn cap(text: String) -> String {
     if text.len() <= LONGEST_MESSAGE {
         return text;
     }
@@ -174,6 +177,7 @@ mod tests {
             (CallError::Crowded { running: 16, lane: String::new(), longest: Duration::ZERO }, Code::Aborted),
             (CallError::TooManyExports(256), Code::Aborted),
             (slow_call(), Code::DeadlineExceeded),
+            (CallError::Silent(String::new()), Code::DeadlineExceeded),
             (CallError::Panicked, Code::Internal),
         ];
         for (error, code) in table {

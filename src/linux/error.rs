@@ -52,6 +52,18 @@ impl SysError {
         matches!(self.errno(), Some(Errno::EACCES | Errno::EPERM))
     }
 
+    /// Whether the file system is read-only (`EROFS`).
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.errno() == Some(Errno::EROFS)
+    }
+
+    /// Whether something uses the object (`EBUSY`).
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.errno() == Some(Errno::EBUSY)
+    }
+
     /// Whether the server no longer knows the file handle (`ESTALE`).
     #[must_use]
     pub fn is_stale(&self) -> bool {

@@ -46,6 +46,9 @@ pub enum Error {
     /// The token of a list is not one that this driver gives.
     #[error("the starting token is not valid; begin the list without a token")]
     BadToken,
+    /// The server does not let the driver act as root.
+    #[error("{0}")]
+    Denied(String),
     /// More is asked for than there is, or than can be.
     #[error("{0}")]
     OutOfRange(String),
@@ -106,6 +109,16 @@ impl Error {
         }
     }
 
+    /// Whether the server does not let the driver act as root.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Denied(_) => true,
+            Self::Several(errors) => errors.iter().any(Self::is_denied),
+            _ => false,
+        }
+    }
+
     /// Whether a directory could not be removed or replaced because it has entries.
     #[must_use]
     pub fn is_not_empty(&self) -> bool {
@@ -156,7 +169,7 @@ pub(in crate::volume) fn explain_denied(error: SysError) -> Error {
     if !error.is_denied() || error.path.starts_with('/') {
         return Error::Sys(error);
     }
-    Error::Precondition(format!(
+    Error::Denied(format!(
         "{error}: the server does not let the driver act as root here; export the share with no_root_squash and \
          without all_squash, or make the share's top directory writable for the user that the server takes it for, and use \
          neither uid and gid nor fsGroup"

@@ -103,6 +103,11 @@ impl CopyJobs {
         self.state().failures.remove(key).map_or(Ok(()), Err)
     }
 
+    /// Whether a copy that makes `key` runs or waits.
+    pub fn is_running(&self, key: &str) -> bool {
+        self.state().jobs.contains_key(key)
+    }
+
     /// Cancels the copy that makes `key`, if there is one, and waits until it has removed what it had made.
     pub fn cancel(&self, key: &str) -> Result<()> {
         let deadline = Instant::now() + TIME_TO_END;

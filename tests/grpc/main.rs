@@ -7,6 +7,7 @@ mod canary;
 mod controller;
 mod csi_driver_nfs;
 mod flags;
+mod health;
 mod identity;
 mod node;
 mod reach;

@@ -132,3 +132,22 @@ async fn a_silent_export_is_named_and_delays_no_other_export() {
     node.publish(&silent, &target).await.unwrap();
     unpublish_at_once(&node, &silent, &target).await;
 }
+
+#[tokio::test]
+async fn a_repeated_publish_does_not_depend_on_the_server() {
+    let place = Place::take(&[]).await;
+    let node = node(&place).await;
+    let volume = volume(SERVER, "published");
+    let target = place.target("published");
+    publish(&node, &volume, &target).await.unwrap();
+    let before = mounts::at(&target);
+    node.network.lose_replies(true);
+    for _ in 0..2 {
+        let begun = Instant::now();
+        publish(&node, &volume, &target).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    }
+    assert_eq!(mounts::at(&target), before);
+    unpublish_at_once(&node, &volume, &target).await;
+    node.network.lose_replies(false);
+}

@@ -9,11 +9,13 @@ mod copies;
 mod dead_server;
 mod exports;
 mod fixture;
+mod health;
 mod hostile;
 mod options;
 mod overlap;
 mod process;
 mod publish;
+mod stale;
 #[path = "../support/mod.rs"]
 mod support;
 mod volumes;

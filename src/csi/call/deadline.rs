@@ -27,6 +27,12 @@ impl Deadline {
         Self { arrived: Instant::now(), timeout: timeout(metadata, most) }
     }
 
+    /// This deadline, or `most` from now if that is earlier.
+    #[must_use]
+    pub fn within(self, most: Duration) -> Self {
+        Self { timeout: self.timeout.min(self.waited() + most + TO_SEND), ..self }
+    }
+
     /// How much time is left; zero when the deadline has passed.
     #[must_use]
     pub fn left(self) -> Duration {
@@ -90,6 +96,9 @@ mod tests {
         let deadline = Deadline::of(&MetadataMap::new(), most);
         assert!(deadline.left() <= most.saturating_sub(TO_SEND) && deadline.left() > Duration::from_secs(80));
         assert_eq!(Deadline::of(&MetadataMap::new(), TO_SEND).left(), Duration::ZERO);
+        assert!(deadline.within(Duration::from_secs(8)).left() <= Duration::from_secs(8));
+        let left = deadline.left();
+        assert!(deadline.within(Duration::from_secs(100)).left() <= left, "it never gets later");
     }
 
     #[test]

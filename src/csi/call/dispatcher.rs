@@ -12,6 +12,7 @@ use super::deadline::Deadline;
 use super::guard::{Guards, Held};
 use super::lane::Lane;
 use super::places::Places;
+use super::turns::Turns;
 use super::work::{Outcome, Work};
 use crate::csi::status::CallError;
 use crate::linux::step::Step;
@@ -25,6 +26,7 @@ const LOGGED: usize = 128;
 pub struct Dispatcher {
     guards: Guards,
     places: Places,
+    looks: Turns,
     timeout: Duration,
 }
 
@@ -32,13 +34,18 @@ impl Dispatcher {
     /// A call is answered within `timeout` from its arrival.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
-        Self { guards: Guards::default(), places: Places::default(), timeout }
+        Self { guards: Guards::default(), places: Places::default(), looks: Turns::default(), timeout }
     }
 
     /// The places of this process.
     #[must_use]
     pub fn places(&self) -> &Places {
         &self.places
+    }
+
+    /// Whose turn it is to look at an export.
+    pub(super) fn looks(&self) -> &Turns {
+        &self.looks
     }
 
     /// Answers one call: `plan` reads the request, and the work that it returns is done on a thread that may block.
@@ -53,17 +60,28 @@ impl Dispatcher {
         subject: impl FnOnce(&Q) -> &str,
         plan: impl FnOnce(Q) -> volume::error::Result<Work<T>>,
     ) -> Result<Response<T>, Status> {
+        self.answer(rpc, request, subject, async |request, deadline, span| {
+            let work = span.in_scope(|| plan(request))?;
+            self.run(work, deadline, span).await
+        })
+        .await
+    }
+
+    /// Answers one call with what `work` returns, and writes its line in the log.
+    pub async fn answer<Q: Debug, T>(
+        &self,
+        rpc: &'static str,
+        request: Request<Q>,
+        subject: impl FnOnce(&Q) -> &str,
+        work: impl AsyncFnOnce(Q, Deadline, Span) -> Result<T, CallError>,
+    ) -> Result<Response<T>, Status> {
         let deadline = Deadline::of(request.metadata(), self.timeout);
         let request = request.into_inner();
         let subject = shorten(subject(&request));
         let span = tracing::info_span!("call", rpc, volume = subject);
         span.in_scope(|| tracing::debug!(?request, "request"));
         let mut line = LogLine { rpc, volume: subject, begun: Instant::now(), end: End::Abandoned };
-        let outcome = match span.in_scope(|| plan(request)) {
-            Ok(work) => self.run(work, deadline, span).await,
-            Err(error) => Err(error.into()),
-        };
-        let answer = outcome.map_err(|error| {
+        let answer = work(request, deadline, span).await.map_err(|error| {
             let status = Status::from(error);
             line.end = End::Failed(status.code(), status.message().to_owned());
             status
@@ -72,7 +90,8 @@ impl Dispatcher {
         Ok(Response::new(answer))
     }
 
-    async fn run<T: Send + 'static>(
+    /// Does the work of a call, as [`Self::call`] describes it.
+    pub async fn run<T: Send + 'static>(
         &self,
         mut work: Work<T>,
         deadline: Deadline,

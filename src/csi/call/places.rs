@@ -73,6 +73,12 @@ impl Places {
         self.queue().unanswered_since(lane).map(|since| since.elapsed())
     }
 
+    /// Whether the export of a lane did not answer when it was needed last.
+    #[must_use]
+    pub fn is_silent(&self, lane: &Lane) -> bool {
+        matches!(lane, Lane::Export(source) if self.0.silences.contains(source))
+    }
+
     /// Logs each export that has become silent since the last look. The server calls this every second.
     pub fn look_for_silence(&self) {
         let waiting: Vec<(NfsSource, usize, Instant)> = {

@@ -58,6 +58,11 @@ impl Silences {
         }
     }
 
+    /// Whether the export is silent.
+    pub(super) fn contains(&self, export: &NfsSource) -> bool {
+        self.0.lock().contains_key(export)
+    }
+
     /// Records that the export has answered a call.
     pub(super) fn end(&self, export: &NfsSource) {
         if let Some(Silence { since, calls }) = self.0.lock().remove(export) {

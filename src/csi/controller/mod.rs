@@ -1,7 +1,9 @@
 //! The Controller service. Each call has a *plan*: a function that reads the request and returns the work, with its guard and
-//! its lane. [`volumes`], [`lists`], [`snapshots`] and [`groups`] have the plans.
+//! its lane. [`volumes`], [`lists`], [`snapshots`] and [`groups`] have the plans. The calls of [`health`] have none: they
+//! look at exports, and their looks have plans.
 
 mod groups;
+mod health;
 mod lists;
 mod snapshots;
 mod volumes;
@@ -34,7 +36,7 @@ pub struct Controller {
 
 type Answer<T> = Result<Response<T>, Status>;
 
-const CAPABILITIES: [rpc::Type; 11] = [
+const CAPABILITIES: [rpc::Type; 13] = [
     rpc::Type::CreateDeleteVolume,
     rpc::Type::CloneVolume,
     rpc::Type::CreateDeleteSnapshot,
@@ -46,6 +48,8 @@ const CAPABILITIES: [rpc::Type; 11] = [
     rpc::Type::GetVolume,
     rpc::Type::ModifyVolume,
     rpc::Type::SingleNodeMultiWriter,
+    rpc::Type::GetVolumeHealth,
+    rpc::Type::ListVolumeHealth,
 ];
 
 impl Controller {
@@ -157,6 +161,20 @@ impl proto::controller_server::Controller for Controller {
         request: Request<proto::GetSnapshotRequest>,
     ) -> Answer<proto::GetSnapshotResponse> {
         self.call("GetSnapshot", request, |request| &request.snapshot_id, snapshots::get).await
+    }
+
+    async fn controller_get_volume_health(
+        &self,
+        request: Request<proto::ControllerGetVolumeHealthRequest>,
+    ) -> Answer<proto::ControllerGetVolumeHealthResponse> {
+        self.volume_health(request).await
+    }
+
+    async fn controller_list_volume_health(
+        &self,
+        request: Request<proto::ControllerListVolumeHealthRequest>,
+    ) -> Answer<proto::ControllerListVolumeHealthResponse> {
+        self.list_volume_health(request).await
     }
 
     async fn controller_get_capabilities(

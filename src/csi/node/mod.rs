@@ -1,6 +1,9 @@
 //! The Node service. It needs no staging: each export is mounted once for all volumes on it, and a publish is one bind
 //! mount.
 
+mod health;
+mod publish;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,13 +17,10 @@ use super::decode;
 use super::encode::encode_usage;
 use super::proto;
 use super::proto::node_service_capability::{Rpc, Type, rpc};
-use crate::volume::error::{Error, Result};
+use crate::volume::error::Result;
 use crate::volume::name::handle::VolumeHandle;
 use crate::volume::node::publish::Publisher;
-use crate::volume::node::request::PublishRequest;
 use crate::volume::node::unpublish::Unpublished;
-use crate::volume::policy::access_mode::AccessMode;
-use crate::volume::policy::volume_context::VolumeContext;
 
 /// Publishes volumes on this node.
 #[derive(Clone)]
@@ -33,8 +33,13 @@ pub struct Node {
     pub node_id: String,
 }
 
-const CAPABILITIES: [rpc::Type; 3] =
-    [rpc::Type::GetVolumeStats, rpc::Type::SingleNodeMultiWriter, rpc::Type::VolumeMountGroup];
+const CAPABILITIES: [rpc::Type; 5] = [
+    rpc::Type::GetVolumeStats,
+    rpc::Type::SingleNodeMultiWriter,
+    rpc::Type::VolumeMountGroup,
+    rpc::Type::GetVolumeHealth,
+    rpc::Type::GetStorageHealth,
+];
 
 #[tonic::async_trait]
 impl proto::node_server::Node for Node {
@@ -42,9 +47,7 @@ impl proto::node_server::Node for Node {
         &self,
         request: Request<proto::NodePublishVolumeRequest>,
     ) -> Result<Response<proto::NodePublishVolumeResponse>, Status> {
-        let publisher = Arc::clone(&self.publisher);
-        let plan = |request| plan_publish(request, publisher);
-        self.dispatcher.call("NodePublishVolume", request, |request| &request.volume_id, plan).await
+        self.publish(request).await
     }
 
     async fn node_unpublish_volume(
@@ -63,6 +66,20 @@ impl proto::node_server::Node for Node {
         let publisher = Arc::clone(&self.publisher);
         let plan = |request| plan_stats(&request, publisher);
         self.dispatcher.call("NodeGetVolumeStats", request, |request| &request.volume_id, plan).await
+    }
+
+    async fn node_get_volume_health(
+        &self,
+        request: Request<proto::NodeGetVolumeHealthRequest>,
+    ) -> Result<Response<proto::NodeGetVolumeHealthResponse>, Status> {
+        self.volume_health(request).await
+    }
+
+    async fn node_get_storage_health(
+        &self,
+        request: Request<proto::NodeGetStorageHealthRequest>,
+    ) -> Result<Response<proto::NodeGetStorageHealthResponse>, Status> {
+        self.storage_health(request).await
     }
 
     async fn node_get_capabilities(
@@ -87,41 +104,6 @@ impl proto::node_server::Node for Node {
             proto::NodeGetInfoResponse { node_id: self.node_id.clone(), ..Default::default() },
         )
     }
-}
-
-fn plan_publish(
-    request: proto::NodePublishVolumeRequest,
-    publisher: Arc<Publisher>,
-) -> Result<Work<proto::NodePublishVolumeResponse>> {
-    let wanted = publish_request(request)?;
-    let guard = match wanted.access {
-        AccessMode::SingleNodeSingleWriter => Guard::PublishOnce(wanted.volume_id.clone()),
-        _ => Guard::Publish(wanted.target.clone()),
-    };
-    let settings = publisher.volumes.settings.get();
-    let lane = Lane::of_export(&settings, wanted.export(&settings).as_ref());
-    let attempt = publisher.begin(&wanted.target);
-    Ok(Work::new(guard, lane, move |_| {
-        publisher.publish(&wanted.locate(&publisher.volumes)?, &attempt)?;
-        Ok(proto::NodePublishVolumeResponse {})
-    }))
-}
-
-fn publish_request(request: proto::NodePublishVolumeRequest) -> Result<PublishRequest> {
-    let volume_id = decode::handle("volume_id", &request.volume_id)?;
-    decode::required("target_path", &request.target_path)?;
-    let capability = request.volume_capability.as_ref().ok_or(Error::Missing("volume_capability"))?;
-    let capability = decode::capability(capability)?;
-    Ok(PublishRequest {
-        volume_id,
-        target: PathBuf::from(request.target_path),
-        read_only: request.readonly,
-        context: VolumeContext::parse(&request.volume_context)?,
-        access: capability.access,
-        mount_flags: capability.mount_flags,
-        group: capability.group,
-        secret_options: decode::secret_options(&request.secrets),
-    })
 }
 
 /// An unpublish has places of its own, so that a dead server cannot keep a pod from going away. Only the removal of a pod's

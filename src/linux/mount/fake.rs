@@ -86,6 +86,10 @@ impl Mounter for FakeMounter {
         Ok(())
     }
 
+    fn unmount_unused(&self, target: &Path) -> Result<()> {
+        self.unmount(target)
+    }
+
     fn table(&self) -> Result<MountTable> {
         Ok(self.state().table.iter().cloned().collect())
     }

@@ -36,6 +36,9 @@ pub trait Mounter: Send + Sync {
     /// Unmounts the topmost mount at `target`. Does not follow a symbolic link and sends no request to a server.
     fn unmount(&self, target: &Path) -> Result<()>;
 
+    /// Unmounts the topmost mount at `target` if nothing uses it. Otherwise the error is `EBUSY`. Sends no request to a server.
+    fn unmount_unused(&self, target: &Path) -> Result<()>;
+
     /// The mounts that this process sees now. Does not touch a mounted file system.
     fn table(&self) -> Result<MountTable>;
 }

@@ -143,6 +143,16 @@ pub fn is_below(source: &OsString, share: &[u8], sub_dir: &Path) -> bool {
         .is_some_and(|rest| rest == sub_dir.as_os_str().as_bytes())
 }
 
+/// Whether `source` is the directory `sub_dir` of any share. A share itself is not.
+#[must_use]
+pub fn ends_with(source: &OsString, sub_dir: &Path) -> bool {
+    if sub_dir.as_os_str().is_empty() {
+        return false;
+    }
+    let share = source.as_bytes().strip_suffix(sub_dir.as_os_str().as_bytes());
+    share.and_then(|share| share.strip_suffix(b"/")).is_some_and(|share| share.contains(&b':'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,5 +207,8 @@ not a mount line
         assert!(is_below(&source, b"h:/", Path::new("srv/vol")));
         assert!(!is_below(&source, b"h:/sr", Path::new("v/vol")));
         assert!(!is_below(&source, b"h:/srv", Path::new("volume")));
+        assert!(ends_with(&source, Path::new("vol")) && ends_with(&source, Path::new("srv/vol")));
+        assert!(!ends_with(&source, Path::new("ol")) && !ends_with(&source, Path::new("h:/srv/vol")));
+        assert!(!ends_with(&source, Path::new("")));
     }
 }

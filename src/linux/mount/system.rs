@@ -102,10 +102,14 @@ impl Mounter for SysMounter {
     fn unmount(&self, target: &Path) -> Result<()> {
         // Not MNT_FORCE: it aborts all requests of the superblock, which every volume of the export shares. A bind
         // mount that is still in use is detached; it ends when its last user does.
-        match umount(target, MntFlags::UMOUNT_NOFOLLOW) {
-            Err(error) if error.errno() == Some(nix::errno::Errno::EBUSY) => detach(target),
+        match self.unmount_unused(target) {
+            Err(error) if error.is_busy() => detach(target),
             result => result,
         }
+    }
+
+    fn unmount_unused(&self, target: &Path) -> Result<()> {
+        umount(target, MntFlags::UMOUNT_NOFOLLOW)
     }
 
     fn table(&self) -> Result<MountTable> {

@@ -5,11 +5,12 @@ use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::{VolumeHandle, VolumeKey};
 use crate::volume::policy::settings::Settings;
 use crate::volume::share::capacity;
+use crate::volume::share::record::Record;
 use crate::volume::volumes::Volume;
 use crate::volume::volumes::Volumes;
 
 /// The most volumes in one answer, which then has a few hundred kilobytes.
-pub(in crate::volume) const LARGEST_PAGE: usize = 1000;
+pub const LARGEST_PAGE: usize = 1000;
 
 /// A part of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,12 +70,7 @@ impl Volumes {
             records.truncate(limit);
             records
                 .into_iter()
-                .map(|(key, record)| {
-                    // A volume of csi-driver-nfs keeps its handle when it gets a record.
-                    let own = VolumeHandle::parse(&record.name).filter(|handle| handle.foreign.is_some());
-                    let export = || id.reached_with(record.reach.clone());
-                    Ok(Volume::new(own.map_or_else(|| VolumeHandle::new(export(), key), Ok)?, &record))
-                })
+                .map(|(key, record)| Ok(Volume::new(handle_of(id, key, &record)?, &record)))
                 .collect()
         })
     }
@@ -91,7 +87,8 @@ impl Volumes {
     }
 
     /// The exports that a list covers, in order.
-    pub(in crate::volume) fn known_exports(&self, settings: &Settings) -> Vec<ExportRef> {
+    #[must_use]
+    pub fn known_exports(&self, settings: &Settings) -> Vec<ExportRef> {
         let named = settings.exports.keys().map(|name| ExportRef::Named(name.clone()));
         let mut exports: Vec<ExportRef> = named.chain(self.exports.inline_used()).collect();
         exports.retain(|id| settings.resolve(id).is_ok());
@@ -102,7 +99,13 @@ impl Volumes {
     }
 }
 
+/// The handle of the volume with this key and record. A volume of csi-driver-nfs keeps its handle when it gets a record.
+pub(in crate::volume) fn handle_of(id: &ExportRef, key: VolumeKey, record: &Record) -> Result<VolumeHandle> {
+    let own = VolumeHandle::parse(&record.name).filter(|handle| handle.foreign.is_some());
+    own.map_or_else(|| VolumeHandle::new(id.reached_with(record.reach.clone()), key), Ok)
+}
+
 /// The export of a list that is the same as this one. A token has it with the options of the last volume in the list.
-pub(super) fn listed(exports: &[ExportRef], export: &ExportRef) -> Result<ExportRef> {
+pub fn listed(exports: &[ExportRef], export: &ExportRef) -> Result<ExportRef> {
     exports.iter().find(|listed| listed.is_same_place(export)).cloned().ok_or(Error::BadToken)
 }

@@ -3,6 +3,7 @@
 pub mod create;
 pub mod delete;
 pub mod fill;
+pub mod health;
 pub mod list;
 pub mod modify;
 pub mod snapshot;

@@ -1,16 +1,18 @@
 //! Making a volume appear at a target path, and disappear from it.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, mountinfo, step};
+use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, step};
 
 use crate::volume::error::refuse_unsafe;
 use crate::volume::error::{Error, Result};
+use crate::volume::name::export::ExportRef;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::node::ephemeral;
+use crate::volume::node::occupancy::{self, Finding, Wanted};
+use crate::volume::node::stale::{self, stale_mount};
 use crate::volume::node::target_dir::{make_target, remove_target};
 use crate::volume::node::target_path::TargetPath;
 use crate::volume::node::targets::{Attempt, Targets};
@@ -63,6 +65,24 @@ impl Directory {
     }
 }
 
+/// What a publish does if the volume is at its target already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfPublished {
+    /// Nothing.
+    Keep,
+    /// It puts a new bind mount into the place of the one that is there.
+    Replace,
+}
+
+/// How a publish ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// This publish has put the volume at its target.
+    Now,
+    /// The volume was at its target already.
+    Before,
+}
+
 /// Publishing on this node.
 pub struct Publisher {
     /// The volumes of all exports.
@@ -70,19 +90,6 @@ pub struct Publisher {
     pub(super) mounter: Arc<dyn Mounter>,
     pub(super) targets: Targets,
     kubelet_dir: PathBuf,
-}
-
-/// What the mount table means for a publish.
-#[derive(Debug, PartialEq, Eq)]
-enum Finding {
-    /// The volume is there already, with the flags that are asked for.
-    Done,
-    /// Nothing is there.
-    Free,
-    /// Something else is there, or the volume with other flags.
-    Taken(String),
-    /// The volume is at another target, and may be at one only.
-    Elsewhere(PathBuf),
 }
 
 impl Publisher {
@@ -104,7 +111,7 @@ impl Publisher {
     /// NFS request.
     ///
     /// If the volume is unpublished meanwhile, the publish fails with [`Error::Busy`] and leaves nothing behind.
-    pub fn publish(&self, publish: &Publish, attempt: &Attempt) -> Result<()> {
+    pub fn publish(&self, publish: &Publish, attempt: &Attempt, there: IfPublished) -> Result<Published> {
         let target = self.resolve(&publish.target)?.ok_or_else(|| {
             let target = publish.target.display();
             Error::Precondition(format!("target_path {target}: its parent directory does not exist"))
@@ -112,11 +119,13 @@ impl Publisher {
         let target = target.as_path();
         let own_names: Vec<OsString> =
             publish.export.sources.iter().map(|s| OsString::from(s.to_string())).collect();
-        if self.look(&self.mounter.table()?, publish, target, &own_names) == Finding::Done {
-            return Ok(());
+        if there == IfPublished::Keep
+            && self.look(&self.mounter.table()?, publish, target, &own_names) == Finding::Done
+        {
+            return Ok(Published::Before);
         }
         if let Directory::Direct(sub_dir) = &publish.directory {
-            return self.publish_direct(publish, sub_dir, target, &own_names, attempt);
+            return self.publish_direct(publish, sub_dir, target, &own_names, attempt, there);
         }
         self.volumes.exports.with(&publish.export, &publish.options, |mounted| {
             step::begin(format!("the lookup of the volume's directory on {}", mounted.share().label()));
@@ -125,7 +134,7 @@ impl Publisher {
             // Where two mounts share a superblock, the kernel names both after the first.
             let kernel_name = table.at(mounted.mount_point()).map(|mount| mount.source.clone());
             let names: Vec<OsString> = own_names.iter().cloned().chain(kernel_name).collect();
-            let placed = self.place(publish, &volume, target, &table, &names, attempt);
+            let placed = self.place(publish, &volume, target, &table, &names, attempt, there);
             match (&publish.directory, placed) {
                 // The unpublish has found no mount, so it has not removed the directory.
                 (Directory::Ephemeral(volume_id), Err(error)) if attempt.is_revoked() => {
@@ -145,21 +154,23 @@ impl Publisher {
         target: &Path,
         names: &[OsString],
         attempt: &Attempt,
-    ) -> Result<()> {
+        there: IfPublished,
+    ) -> Result<Published> {
         let root = self.mounter.mount_export(&publish.export.below(sub_dir), &publish.options)?;
         let placed = self
             .mounter
             .table()
             .map_err(Error::from)
-            .and_then(|table| self.place(publish, &root.dir, target, &table, names, attempt));
+            .and_then(|table| self.place(publish, &root.dir, target, &table, names, attempt, there));
         let released = self.mounter.release_export(&root).map_err(Error::from);
         match placed {
-            Ok(()) => released,
+            Ok(published) => released.map(|()| published),
             Err(reason) => Err(reason.with_cleanup(released)),
         }
     }
 
     /// Puts the volume at the target, if the mount table allows it.
+    #[expect(clippy::too_many_arguments, reason = "what is published, where, and what is there")]
     fn place(
         &self,
         publish: &Publish,
@@ -168,9 +179,13 @@ impl Publisher {
         table: &MountTable,
         names: &[OsString],
         attempt: &Attempt,
-    ) -> Result<()> {
-        match self.look(table, publish, target, names) {
-            Finding::Done => return Ok(()),
+        there: IfPublished,
+    ) -> Result<Published> {
+        let finding = self.look(table, publish, target, names);
+        let replaces = finding == Finding::Done && there == IfPublished::Replace;
+        match finding {
+            Finding::Done if !replaces => return Ok(Published::Before),
+            Finding::Done | Finding::Free => {}
             Finding::Taken(reason) => return Err(Error::AlreadyExists(reason)),
             Finding::Elsewhere(other) => {
                 return Err(Error::Precondition(format!(
@@ -178,7 +193,6 @@ impl Publisher {
                     other.display()
                 )));
             }
-            Finding::Free => {}
         }
         if let Some(group) = publish.group.filter(|_| !publish.flags.read_only) {
             give_to_group(volume, group)?;
@@ -186,6 +200,11 @@ impl Publisher {
         let bind = self.mounter.prepare(volume, publish.flags)?;
         let mut bind = Some(bind);
         let placed = attempt.finish(|| {
+            if replaces {
+                self.mounter
+                    .unmount_unused(target)
+                    .map_err(|error| if error.is_busy() { stale::in_use(target) } else { error.into() })?;
+            }
             let made = make_target(target)?;
             let Some(bind) = bind.take() else { return Ok(()) };
             self.mounter.place(bind, target).map_err(|error| {
@@ -195,9 +214,28 @@ impl Publisher {
         // If the bind mount was not placed, the publish was revoked or the target cannot be used.
         let discarded = bind.map_or(Ok(()), |bind| self.mounter.discard(bind).map_err(Error::from));
         match placed {
-            Ok(()) => discarded,
+            Ok(()) => discarded.map(|()| Published::Now),
             Err(reason) => Err(reason.with_cleanup(discarded)),
         }
+    }
+
+    /// Whether the server does not know the directory any more that is mounted at a target. NFS request: GETATTR.
+    pub fn is_stale(&self, target: &Path) -> Result<bool> {
+        let target = self.published(target)?;
+        step::begin(format!("the attributes of the directory at {}", target.display()));
+        Ok(stale_mount(&target))
+    }
+
+    fn look(&self, table: &MountTable, publish: &Publish, target: &Path, names: &[OsString]) -> Finding {
+        let wanted = Wanted {
+            target,
+            directory: &publish.directory.path(),
+            names,
+            may_have_moved: matches!(publish.export.id, ExportRef::Named(_)),
+            flags: publish.flags,
+            only_target_below: publish.access.allows_one_target_only().then_some(&self.kubelet_dir),
+        };
+        occupancy::look(table, &wanted)
     }
 
     /// Resolves a target path, and checks that something is mounted there.
@@ -210,38 +248,6 @@ impl Publisher {
 
     pub(super) fn resolve(&self, target: &Path) -> Result<Option<TargetPath>> {
         TargetPath::resolve(&self.kubelet_dir, target)
-    }
-
-    /// Compares what is wanted with what is mounted. `names` are the names of the export in the mount table.
-    fn look(&self, table: &MountTable, publish: &Publish, target: &Path, names: &[OsString]) -> Finding {
-        let path = publish.directory.path();
-        let is_volume =
-            |source: &OsString| names.iter().any(|name| mountinfo::is_below(source, name.as_bytes(), &path));
-        if let Some(mount) = table.at(target) {
-            let at = target.display();
-            if !mount.is_nfs() || !is_volume(&mount.source) {
-                return Finding::Taken(format!(
-                    "something else is mounted at {at}: {}",
-                    mount.source.display()
-                ));
-            }
-            for (flag, wanted) in publish.flags.named() {
-                if mount.has(flag) != wanted {
-                    let with = if wanted { "without" } else { "with" };
-                    return Finding::Taken(format!("the volume is published at {at} already, {with} {flag}"));
-                }
-            }
-            return Finding::Done;
-        }
-        if publish.access.allows_one_target_only() {
-            let other = table.iter().find(|mount| {
-                mount.is_nfs() && is_volume(&mount.source) && mount.mount_point.starts_with(&self.kubelet_dir)
-            });
-            if let Some(other) = other {
-                return Finding::Elsewhere(other.mount_point.clone());
-            }
-        }
-        Finding::Free
     }
 }
 
@@ -285,13 +291,6 @@ mod tests {
     use crate::volume::share::mounts::Exports;
     use std::time::Duration;
 
-    const TABLE: &str = "\
-40 1 0:41 / /k/a rw,nosuid,relatime shared:9 - nfs4 10.0.0.5:/srv/vol rw,vers=4.2
-41 1 0:41 / /k/b rw,relatime shared:9 - nfs4 10.0.0.5:/srv/volume rw,vers=4.2
-42 1 0:50 / /k/c rw,relatime shared:9 - tmpfs 10.0.0.5:/srv/vol rw
-43 1 0:41 / /elsewhere rw,relatime shared:9 - nfs4 nas:/srv/other rw,vers=4.2
-";
-
     fn publish(sub_dir: &str) -> Publish {
         Publish {
             export: ResolvedExport::mounted(Export::new("10.0.0.5", "/srv").unwrap()),
@@ -302,15 +301,6 @@ mod tests {
             access: AccessMode::MultiNodeMultiWriter,
             group: None,
         }
-    }
-
-    fn look(publish: &Publish, target: &str, names: &[&str]) -> Finding {
-        let mounter: Arc<dyn Mounter> = Arc::new(FakeMounter::default());
-        let exports = Arc::new(Exports::new(Arc::clone(&mounter), Duration::ZERO));
-        let volumes = Volumes { settings: Arc::default(), exports, copies: Arc::default() };
-        let node = Publisher::new(volumes, mounter, PathBuf::from("/k"));
-        let names: Vec<OsString> = names.iter().map(OsString::from).collect();
-        node.look(&MountTable::parse(TABLE.as_bytes()), publish, Path::new(target), &names)
     }
 
     /// A publisher whose export `nas:/srv` is a local directory with the volume `vol`.
@@ -343,51 +333,16 @@ mod tests {
         {
             let late = publisher.begin(&target);
             assert!(matches!(publisher.unpublish("v", &target), Ok(Unpublished::Done)));
-            let error = publisher.publish(&at(directory.clone()), &late).unwrap_err();
+            let error = publisher.publish(&at(directory.clone()), &late, IfPublished::Keep).unwrap_err();
             assert!(matches!(error, Error::Busy(_)), "{error}");
             assert!(!is_mounted() && !target.exists());
             let own = temporary.path().join("share").join(directory.path());
             assert_eq!(own.exists(), matches!(directory, Directory::At(_)), "a pod's own volume is removed");
             let again = publisher.begin(&target);
-            publisher.publish(&at(directory), &again).unwrap();
+            publisher.publish(&at(directory), &again, IfPublished::Keep).unwrap();
             assert!(is_mounted() && target.exists());
             mounter.unmount(&target.canonicalize().unwrap()).unwrap();
             std::fs::remove_dir(&target).unwrap();
         }
-    }
-
-    #[test]
-    fn the_table_decides_what_a_publish_does() {
-        let names = ["10.0.0.5:/srv"];
-        assert_eq!(look(&publish("vol"), "/k/a", &names), Finding::Done);
-        assert_eq!(look(&publish("vol"), "/k/new", &names), Finding::Free);
-        assert!(matches!(look(&publish("other"), "/k/a", &names), Finding::Taken(_)));
-        assert!(matches!(look(&publish("vol"), "/k/c", &names), Finding::Taken(_)), "no NFS");
-        let read_only = BindFlags { read_only: true, nosuid: true, ..BindFlags::default() };
-        let wanted = Publish { flags: read_only, ..publish("vol") };
-        assert!(matches!(look(&wanted, "/k/a", &names), Finding::Taken(_)), "flags differ");
-    }
-
-    #[test]
-    fn a_volume_for_one_pod_is_found_at_another_target_and_its_namesake_is_not() {
-        let single = |sub_dir| Publish { access: AccessMode::SingleNodeSingleWriter, ..publish(sub_dir) };
-        let names = ["10.0.0.5:/srv"];
-        assert_eq!(look(&single("vol"), "/k/new", &names), Finding::Elsewhere(PathBuf::from("/k/a")));
-        assert_eq!(look(&single("vol"), "/k/a", &names), Finding::Done);
-        assert_eq!(look(&single("vo"), "/k/new", &names), Finding::Free);
-        assert_eq!(
-            look(&single("other"), "/k/new", &["nas:/srv"]),
-            Finding::Free,
-            "outside the kubelet directory"
-        );
-    }
-
-    #[test]
-    fn the_kernels_other_name_for_the_export_counts() {
-        let mut wanted = publish("volume");
-        wanted.flags = BindFlags::default();
-        wanted.export = ResolvedExport::mounted(Export::new("alias", "/srv").unwrap());
-        assert_eq!(look(&wanted, "/k/b", &["alias:/srv", "10.0.0.5:/srv"]), Finding::Done);
-        assert!(matches!(look(&wanted, "/k/b", &["alias:/srv"]), Finding::Taken(_)));
     }
 }

@@ -5,9 +5,10 @@ use std::path::Path;
 use crate::linux::dir::Usage;
 use crate::linux::{Dir, step};
 
-use crate::volume::error::Result;
+use crate::volume::error::{Error, Result};
 use crate::volume::name::export::Export;
 use crate::volume::node::publish::Publisher;
+use crate::volume::node::stale;
 use crate::volume::policy::settings::ResolvedExport;
 
 impl Publisher {
@@ -17,7 +18,9 @@ impl Publisher {
     pub fn stats(&self, path: &Path) -> Result<Usage> {
         let target = self.published(path)?;
         step::begin(format!("the statistics of the file system at {}", target.display()));
-        Ok(Dir::open_mount(&target)?.usage()?)
+        Dir::open_mount(&target).and_then(|dir| dir.usage()).map_err(|error| {
+            if error.is_stale() { Error::Precondition(stale::explain(&target)) } else { error.into() }
+        })
     }
 
     /// The server of the volume published at `path`, as far as the mount table says it: which part of the path on the server

@@ -6,6 +6,7 @@ pub mod claims;
 pub mod csi_driver_nfs_archive;
 mod deleted;
 pub mod directory;
+pub mod health;
 mod legacy;
 pub mod mounts;
 pub mod process_dir;

@@ -64,6 +64,8 @@ async fn the_next_publish_follows_an_export_that_has_moved() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         new = driver.target(&format!("new-{number}"));
     }
+    // After a restart, kubelet publishes the volumes of running pods again.
+    driver.try_publish(publish(&volume, &old, &[])).await.unwrap();
     assert_eq!(
         fs::read_to_string(old.join("file")).unwrap(),
         "old place",

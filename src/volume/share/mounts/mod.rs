@@ -1,24 +1,27 @@
 //! The exports that this process has mounted. There is one mount for each export and set of NFS options, and all volumes of the export share
 //! it. An export is mounted when it is first used, and unmounted some time after it was last used.
 
+mod mounted;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::linux::copy::Support;
-use crate::linux::{Dir, ExportRoot, MountTable, Mounter, NfsOptions, NfsSource, SysError, step};
+use crate::linux::{MountTable, Mounter, NfsOptions, NfsSource, SysError, step};
 
 use crate::volume::error::Result;
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::reach::Reach;
-use crate::volume::policy::settings::{ExportPolicy, ResolvedExport};
+use crate::volume::policy::settings::ResolvedExport;
 use crate::volume::share::process_dir::ABANDONED_AFTER;
-use crate::volume::share::reaper::Reaper;
 use crate::volume::share::reservations::Reservations;
-use crate::volume::share::state_dir::StateDir;
+use crate::volume::share::state_dir;
+
+use mounted::Key;
+pub use mounted::MountedExport;
 
 /// All mounted exports.
 pub struct Exports {
@@ -30,98 +33,8 @@ pub struct Exports {
     abandoned_after: Duration,
 }
 
-/// Where the export is, and how it is mounted.
-type Key = (Vec<NfsSource>, NfsOptions);
-
 /// It is locked while the export is being mounted, so that calls that begin at the same time make one mount.
 type Slot = Mutex<Option<Arc<MountedExport>>>;
-
-/// One mounted export. Its handles stay usable after it is unmounted.
-pub struct MountedExport {
-    root: ExportRoot,
-    state: Mutex<Option<Arc<StateDir>>>,
-    reaper: Mutex<Option<Reaper>>,
-    idle_since: Mutex<Option<Instant>>,
-    abandoned_after: Duration,
-    reservations: Arc<Reservations>,
-    key: Key,
-    copy_support: Support,
-}
-
-impl MountedExport {
-    /// The share's top directory.
-    #[must_use]
-    pub fn share(&self) -> &Dir {
-        &self.root.dir
-    }
-
-    /// Where the export is mounted in the driver's own namespace.
-    #[must_use]
-    pub fn mount_point(&self) -> &Path {
-        &self.root.mount_point
-    }
-
-    /// The driver's own directory on the share. It is created if it does not exist.
-    pub fn state(&self) -> Result<Arc<StateDir>> {
-        let mut state = self.state.lock();
-        match &*state {
-            Some(state) => Ok(Arc::clone(state)),
-            None => Ok(Arc::clone(state.insert(Arc::new(
-                StateDir::create(self.share())?.with_abandoned_after(self.abandoned_after),
-            )))),
-        }
-    }
-
-    /// The driver's own directory on the share, or `None` if it does not exist. Creates nothing.
-    pub fn existing_state(&self) -> Result<Option<Arc<StateDir>>> {
-        let mut state = self.state.lock();
-        if state.is_none() {
-            let opened = StateDir::open(self.share())?;
-            *state = opened.map(|state| Arc::new(state.with_abandoned_after(self.abandoned_after)));
-        }
-        Ok(state.clone())
-    }
-
-    /// The capacity that the volumes of this export have reserved.
-    pub fn reservations(&self) -> &Reservations {
-        &self.reservations
-    }
-
-    /// Which ways to copy files within this export the server supports, as far as that is known.
-    pub fn copy_support(&self) -> &Support {
-        &self.copy_support
-    }
-
-    /// Whether both are mounts of one export, even if their options differ.
-    pub fn is_same_export(&self, other: &Self) -> bool {
-        self.key.0 == other.key.0
-    }
-
-    /// Starts the reaper, unless it runs already. It removes what earlier processes have left.
-    pub fn reap_once(&self, state: &Arc<StateDir>, legacy: ExportPolicy) {
-        if self.reaper.lock().is_none() {
-            self.reap(state, Some(legacy));
-        }
-    }
-
-    /// Starts a sweep of the reaper, which removes what is deleted or abandoned in the background. `legacy` is for what version 0.1.0 has
-    /// deleted ([`Reaper::wake`]). If its thread cannot be started, the next call tries that again.
-    pub fn reap(&self, state: &Arc<StateDir>, legacy: Option<ExportPolicy>) {
-        let mut reaper = self.reaper.lock();
-        if reaper.is_none() {
-            match Reaper::start(Arc::clone(state)) {
-                Ok(started) => *reaper = Some(started),
-                Err(error) => {
-                    tracing::error!(%error, "cannot start the reaper; the next deletion tries again, and deleted volumes stay until then");
-                    return;
-                }
-            }
-        }
-        if let Some(reaper) = &*reaper {
-            reaper.wake(legacy);
-        }
-    }
-}
 
 impl Exports {
     /// `mounter` mounts the exports. An export that nothing has used for `linger` is unmounted.
@@ -159,6 +72,10 @@ impl Exports {
                 self.forget(&key, &mounted)?;
                 work(self.mount(&export.id, &key)?.as_ref())
             }
+            // The client keeps what the server once said about access.
+            Err(error) if error.is_denied() && state_dir::ask_again_for_access(mounted.share()).is_ok() => {
+                work(&mounted)
+            }
             result => result,
         }
     }
@@ -189,7 +106,7 @@ impl Exports {
         let slot = Arc::clone(self.slots.lock().entry(key.clone()).or_default());
         let mut slot = slot.lock();
         if let Some(mounted) = slot.as_ref() {
-            *mounted.idle_since.lock() = None;
+            mounted.is_used();
             return Ok(Arc::clone(mounted));
         }
         if matches!(export, ExportRef::Inline(_)) {
@@ -199,16 +116,8 @@ impl Exports {
         let root = self.mounter.mount_export(&key.0, &key.1)?;
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(export = %export, source = %root.dir.label(), version = %root.version, ms = milliseconds, "export mounted");
-        let mounted = Arc::new(MountedExport {
-            root,
-            state: Mutex::default(),
-            reaper: Mutex::default(),
-            idle_since: Mutex::default(),
-            abandoned_after: self.abandoned_after,
-            reservations: self.reservations_of(&key.0),
-            key: key.clone(),
-            copy_support: Support::same_export(),
-        });
+        let reservations = self.reservations_of(&key.0);
+        let mounted = Arc::new(MountedExport::new(root, key.clone(), reservations, self.abandoned_after));
         *slot = Some(Arc::clone(&mounted));
         Ok(mounted)
     }
@@ -217,7 +126,7 @@ impl Exports {
     fn reservations_of(&self, sources: &[NfsSource]) -> Arc<Reservations> {
         let slots = self.slots.lock();
         let same = slots.iter().filter(|((own, _), _)| own == sources);
-        let reservations = |slot: &Slot| Some(Arc::clone(&slot.try_lock()?.as_ref()?.reservations));
+        let reservations = |slot: &Slot| Some(slot.try_lock()?.as_ref()?.shared_reservations());
         let shared = same.map(|(_, slot)| reservations(slot)).find_map(|found| found);
         shared.unwrap_or_default()
     }
@@ -228,9 +137,16 @@ impl Exports {
         // Another call may have mounted the export again already.
         if slot.as_ref().is_some_and(|mounted| Arc::ptr_eq(mounted, stale)) {
             *slot = None;
-            self.mounter.release_export(&stale.root)?;
+            self.mounter.release_export(stale.root())?;
         }
         Ok(())
+    }
+
+    /// Whether an export is mounted, or is being mounted.
+    #[must_use]
+    pub fn has_mounted(&self, export: &ResolvedExport) -> bool {
+        let in_use = |slot: &Slot| slot.try_lock().is_none_or(|mounted| mounted.is_some());
+        self.slots.lock().iter().any(|((sources, _), slot)| sources == &export.sources && in_use(slot))
     }
 
     /// The exports that were named inline and mounted at least once since the process began.
@@ -258,7 +174,7 @@ impl Exports {
             // A call that needs the export meanwhile mounts it again, and does not wait for the unmount.
             drop(slot);
             if let Some(mounted) = unused {
-                match self.mounter.release_export(&mounted.root) {
+                match self.mounter.release_export(mounted.root()) {
                     Ok(()) => tracing::info!(export = %export, "export unmounted, because it was not used"),
                     Err(error) => failures.push(error),
                 }
@@ -278,14 +194,11 @@ impl Exports {
         let device = table.at(mounted.mount_point()).map(|mount| &mount.device);
         let published =
             table.iter().any(|mount| Some(&mount.device) == device && !own.contains(&mount.mount_point));
-        let called =
-            Arc::strong_count(mounted) > 1 || mounted.reaper.lock().as_ref().is_some_and(Reaper::is_pending);
-        let mut idle_since = mounted.idle_since.lock();
-        if published || called {
-            *idle_since = None;
+        if published || Arc::strong_count(mounted) > 1 || mounted.is_reaping() {
+            mounted.is_used();
             return false;
         }
-        now.saturating_duration_since(*idle_since.get_or_insert(now)) >= self.linger
+        mounted.idle(now) >= self.linger
     }
 }
 
@@ -300,6 +213,7 @@ mod tests {
     use crate::linux::nfs_options::{self, BindFlags};
     use crate::volume::name::export::Export;
     use crate::volume::policy::settings::Settings;
+    use std::path::Path;
 
     struct Setup {
         _temporary: tempfile::TempDir,

@@ -1,0 +1,96 @@
+//! What is wrong with volumes, as far as the controller can see it.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::volume::controller::list::handle_of;
+use crate::volume::error::Result;
+use crate::volume::name::export::ExportRef;
+use crate::volume::name::handle::{VolumeHandle, VolumeKey};
+use crate::volume::name::source::job_name;
+use crate::volume::share::health::{self, Finding};
+use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::record::Record;
+use crate::volume::volumes::Volumes;
+
+/// Volumes that are looked at in one go.
+const CHUNK: usize = 64;
+/// A record is written before the directory is made. A volume may be without one for so long.
+const MAKING: Duration = Duration::from_mins(1);
+
+/// The volumes of one export with which something is wrong, or a part of them.
+#[derive(Debug, Default)]
+pub struct SickVolumes {
+    /// Each with what is wrong.
+    pub volumes: Vec<(VolumeHandle, Vec<Finding>)>,
+    /// The last volume that was looked at, sick or not.
+    pub last: Option<VolumeHandle>,
+    /// Whether there are volumes after it.
+    pub more: bool,
+}
+
+impl Volumes {
+    /// What is wrong with a volume. NFS requests on a mounted export: those of [`health::look`], and those of reading the record
+    /// and of finding the directory.
+    pub fn health(&self, text: &str, secret: Option<&str>) -> Result<Vec<Finding>> {
+        health::findings(self.with_record(text, secret, |mounted, located, record| {
+            let mut found = health::look(mounted)?;
+            found.extend(self.look_for_directory(mounted, &located.handle, &record)?);
+            Ok(found)
+        }))
+    }
+
+    /// The volumes after `after` with which something is wrong, at most `limit` of them. Stops looking after `time`. NFS requests
+    /// for each volume: those of reading its record and of finding its directory.
+    pub fn sick_volumes(
+        &self,
+        id: &ExportRef,
+        after: Option<&VolumeKey>,
+        limit: usize,
+        time: Duration,
+    ) -> Result<SickVolumes> {
+        let begun = Instant::now();
+        self.on_export(id, None, |_, mounted| {
+            let mut sick = SickVolumes::default();
+            let Some(state) = mounted.existing_state()? else { return Ok(sick) };
+            let of_export = health::look(mounted)?;
+            let mut after = after.cloned();
+            loop {
+                let keys = state.keys(after.as_ref(), CHUNK)?;
+                for (key, record) in state.readable_records(&keys)? {
+                    let handle = handle_of(id, key, &record)?;
+                    let gone = self.look_for_directory(mounted, &handle, &record)?;
+                    let found: Vec<Finding> = of_export.iter().cloned().chain(gone).collect();
+                    sick.last = Some(handle.clone());
+                    if !found.is_empty() {
+                        sick.volumes.push((handle, found));
+                    }
+                    sick.more = sick.volumes.len() >= limit || begun.elapsed() >= time;
+                    if sick.more {
+                        return Ok(sick);
+                    }
+                }
+                match keys.into_iter().next_back() {
+                    Some(last) => after = Some(last),
+                    None => return Ok(sick),
+                }
+            }
+        })
+    }
+
+    /// Looks for the directory of a volume. One that is being made may have none yet.
+    fn look_for_directory(
+        &self,
+        mounted: &MountedExport,
+        handle: &VolumeHandle,
+        record: &Record,
+    ) -> Result<Option<Finding>> {
+        let gone = health::look_for_directory(mounted.share(), &record.sub_dir)?;
+        Ok(gone.filter(|_| !self.may_be_in_the_making(handle, record)))
+    }
+
+    fn may_be_in_the_making(&self, handle: &VolumeHandle, record: &Record) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let age = now.saturating_sub(Duration::from_secs(record.created));
+        age < MAKING || self.copies.is_running(&job_name(handle))
+    }
+}

@@ -1,0 +1,57 @@
+//! What is wrong with volumes and exports, as this node sees it.
+
+use std::path::Path;
+
+use crate::linux::{Dir, step};
+
+use crate::volume::error::{Error, Result};
+use crate::volume::name::handle::VolumeHandle;
+use crate::volume::node::publish::Publisher;
+use crate::volume::node::stale;
+use crate::volume::policy::settings::ResolvedExport;
+use crate::volume::share::health::{self, Finding, Trouble};
+
+impl Publisher {
+    /// What is wrong with the volume that is published at `path`, if one is. `None`: nothing is published there, and only the export
+    /// can tell something. NFS requests: GETATTR and FSSTAT, and those of [`health::look`] if this process has the export mounted.
+    pub fn health_at(&self, volume_id: &str, path: &Path) -> Result<Option<Vec<Finding>>> {
+        let target = match self.published(path) {
+            Err(Error::NotFound(_)) => return Ok(None),
+            target => target?,
+        };
+        step::begin(format!("the health of the volume at {}", target.display()));
+        let dir = Dir::open_mount(&target)?;
+        let looked = dir.fresh().map_err(Error::from).and_then(|_| health::look_for_room(&dir));
+        let mut found: Vec<Finding> = match looked {
+            Err(error) if error.is_stale() => {
+                vec![Finding { trouble: Trouble::StaleMount, message: stale::explain(&target) }]
+            }
+            looked => looked?.into_iter().collect(),
+        };
+        let export =
+            VolumeHandle::parse(volume_id).map(|handle| self.volumes.settings.get().resolve(&handle.export));
+        if let Some(Ok(export)) = export
+            && self.volumes.exports.has_mounted(&export)
+        {
+            found.extend(self.health_of_export(&export)?);
+        }
+        health::findings(Ok(found)).map(Some)
+    }
+
+    /// What is wrong with a volume that is not published: with its export, and with its directory. The error is
+    /// [`Error::NotFound`] if there is no such volume. NFS requests on a mounted export: those of [`health::look`], and those of
+    /// reading the record and of finding the directory.
+    pub fn health_of(&self, volume_id: &str) -> Result<Vec<Finding>> {
+        health::findings(self.volumes.with_record(volume_id, None, |mounted, _, record| {
+            let mut found = health::look(mounted)?;
+            found.extend(health::look_for_directory(mounted.share(), &record.sub_dir)?);
+            Ok(found)
+        }))
+    }
+
+    /// What is wrong with an export. It is mounted if it is not mounted yet.
+    pub fn health_of_export(&self, export: &ResolvedExport) -> Result<Vec<Finding>> {
+        let (options, _) = export.options::<&str>(&[])?;
+        health::findings(self.volumes.exports.with_any(export, &options, health::look))
+    }
+}
