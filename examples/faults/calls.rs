@@ -37,6 +37,8 @@ pub(crate) enum Class {
     Publish,
     /// It asks the server about a published volume.
     Stats,
+    /// It tells what is known of a volume or an export, and looks at the export if nothing is known.
+    Health,
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
@@ -80,6 +82,7 @@ pub(crate) fn all(round: &Round) -> Vec<Call> {
     calls.extend(volumes(round));
     calls.extend(snapshots(round));
     calls.extend(node(round));
+    calls.extend(health(round));
     calls
 }
 
@@ -297,6 +300,43 @@ fn node(round: &Round) -> Vec<Call> {
                 volume_path: round.target("stats").to_string_lossy().into_owned(),
                 ..Default::default()
             })
+        ),
+    ]
+}
+
+fn health(round: &Round) -> Vec<Call> {
+    let (controller, node) = (&round.clients.controller.controller, &round.clients.node.node);
+    vec![
+        call!(
+            "ControllerGetVolumeHealth",
+            Health,
+            controller,
+            controller_get_volume_health(proto::ControllerGetVolumeHealthRequest {
+                volume_id: round.handle("get"),
+                ..Default::default()
+            })
+        ),
+        call!(
+            "ControllerListVolumeHealth",
+            List,
+            controller,
+            controller_list_volume_health(proto::ControllerListVolumeHealthRequest::default())
+        ),
+        call!(
+            "NodeGetVolumeHealth",
+            Health,
+            node,
+            node_get_volume_health(proto::NodeGetVolumeHealthRequest {
+                volume_id: round.handle("stats"),
+                volume_publish_path: round.target("stats").to_string_lossy().into_owned(),
+                ..Default::default()
+            })
+        ),
+        call!(
+            "NodeGetStorageHealth",
+            Health,
+            node,
+            node_get_storage_health(proto::NodeGetStorageHealthRequest::default())
         ),
     ]
 }

@@ -179,7 +179,16 @@ pub(crate) async fn export_is_clean() -> Result<()> {
     }
 }
 
-/// Checks that no target is mounted or left.
+/// Removes all targets, and everything on the export, and makes the server as it was before the fault. The services must not run.
+pub(crate) fn clear_by_force(fault: Fault) -> Result<()> {
+    let pods = format!("{KUBELET}/pods");
+    let unmount = format!("findmnt -rno TARGET | grep ^{pods}/ | xargs -r -n 1 umount -l; rm -rf {pods}");
+    crate::host::run(std::process::Command::new("bash").args(["-c", &unmount]))?;
+    on_server("rm -rf /share/* /share/.nfs-subdir-csi")?;
+    fault.reset()
+}
+
+/// No target is mounted or left.
 pub(crate) fn node_is_clean() -> Result<()> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
     let left: Vec<&str> =
