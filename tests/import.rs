@@ -209,7 +209,8 @@ fn an_import_writes_only_records_and_repeating_it_changes_nothing() {
         after.iter().filter(|entry| !before.contains(entry)).map(|entry| entry.split(' ').next().unwrap());
     let state = ".nfs-subdir-csi";
     let mut expected = vec![state.to_owned()];
-    expected.extend(["claims", "inside", "processes", "volumes"].map(|name| format!("{state}/{name}")));
+    let folders = ["claims", "deleted", "inside", "processes", "spare", "spare/alive", "volumes"];
+    expected.extend(folders.map(|name| format!("{state}/{name}")));
     expected.extend(
         ["old", "pvc-1", "pvc-2", "pvc-3", "static"].map(|name| format!("{state}/volumes/{name}.json")),
     );

@@ -297,6 +297,5 @@ fn make_directory(share: &Dir, state: &StateDir, key: &VolumeKey, record: &Recor
         .and_then(|()| dir.set_mode(mode))
         .map_err(explain_denied)
         .and_then(|()| draft.place(parent, name));
-    made.map(|()| true)
-        .map_err(|reason| several(std::iter::once(reason).chain(draft.remove().err()).collect()))
+    made.map(|()| true).map_err(|reason| reason.with_cleanup(draft.remove()))
 }
