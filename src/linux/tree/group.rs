@@ -36,7 +36,7 @@ const FILE_BITS: (u32, u32) = (0o060, 0o660);
 const DIRECTORY_BITS: (u32, u32) = (0o2070, 0o2770);
 
 /// Whether a directory with this group and mode needs no change for `gid`: its group can read and write in it. A mode without
-/// setgid is somebody's decision.
+/// setgid can be intended, so it is kept.
 #[must_use]
 pub fn belongs_to_group(gid: u32, mode: u32, wanted: u32) -> bool {
     gid == wanted && mode & 0o070 == 0o070
@@ -76,7 +76,7 @@ fn give(entry: BorrowedFd<'_>, metadata: &Metadata, gid: u32) -> Result<(), Fail
     let (needed, given) = match metadata.kind {
         FileKind::Directory => DIRECTORY_BITS,
         FileKind::File | FileKind::Fifo | FileKind::Socket => FILE_BITS,
-        // A symbolic link has no mode, and access to a device is not for a volume to give.
+        // A symbolic link has no mode. A volume must not give access to a device.
         _ => return Ok(()),
     };
     // chown(2) clears setuid and setgid of a file.

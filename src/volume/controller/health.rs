@@ -12,19 +12,19 @@ use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::record::Record;
 use crate::volume::volumes::Volumes;
 
-/// Volumes that are looked at in one go.
+/// The number of volumes that are examined at a time.
 const CHUNK: usize = 64;
-/// A record is written before the directory is made. A volume may be without one for so long.
+/// A record is written before its directory is made. This is how long a volume may have no directory without being reported.
 const MAKING: Duration = Duration::from_mins(1);
 
-/// The volumes of one export with which something is wrong, or a part of them.
+/// The volumes of one export that have a problem, or a part of these volumes.
 #[derive(Debug, Default)]
 pub struct SickVolumes {
-    /// Each with what is wrong.
+    /// Each volume with its problem.
     pub volumes: Vec<(VolumeHandle, Vec<Finding>)>,
-    /// The last volume that was looked at, sick or not.
+    /// The last volume that was examined, whether it has a problem or not.
     pub last: Option<VolumeHandle>,
-    /// Whether there are volumes after it.
+    /// Whether there are more volumes after that one.
     pub more: bool,
 }
 
@@ -39,7 +39,7 @@ impl Volumes {
         }))
     }
 
-    /// The volumes after `after` with which something is wrong, at most `limit` of them. Stops looking after `time`. NFS requests
+    /// The volumes after `after` that have a problem, at most `limit` of them. It stops after `time`. NFS requests
     /// for each volume: those of reading its record and of finding its directory.
     pub fn sick_volumes(
         &self,
@@ -77,7 +77,7 @@ impl Volumes {
         })
     }
 
-    /// Looks for the directory of a volume. One that is being made may have none yet.
+    /// Looks for the directory of a volume. A volume that is being made may not have one yet.
     fn look_for_directory(
         &self,
         mounted: &MountedExport,

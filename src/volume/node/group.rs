@@ -1,9 +1,9 @@
 //! The group of a pod (fsGroup), which gets the volume at a publish.
 //!
-//! Kubelet would walk through the whole tree over NFS at each start of a pod. Here a volume whose top directory has the group
-//! already is left alone. Otherwise the whole tree is changed, the top last, so that a change that was interrupted, by SIGKILL
-//! too, is not taken for done and begins again. It is a job, which goes on when the call has to be answered, and which a retry
-//! joins.
+//! Kubelet would walk through the whole tree over NFS at each start of a pod. Here nothing is changed if the top directory of the
+//! volume has the group already. Otherwise the whole tree is changed, and the top directory last. So a change that was interrupted, for
+//! example by SIGKILL, does not look complete and begins again. The change is a job: it continues after its call was answered, and a
+//! retry joins it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,14 +29,14 @@ pub struct GroupWish {
     pub patience: Duration,
 }
 
-/// The changes of groups on this node. The key is where the export is: a server that does not answer holds up only changes on
-/// itself.
+/// The changes of groups on this node, by the address of the export. So a server that does not answer delays only the changes of its own
+/// volumes.
 #[derive(Default)]
 pub(super) struct Groups(Mutex<HashMap<Vec<NfsSource>, Arc<CopyJobs>>>);
 
 impl Groups {
     /// Gives a volume to a group. Where the top has the group, this needs no NFS request. Otherwise see
-    /// [`group::change_group`]; fails with [`Error::Busy`] if that takes longer than the wish has patience.
+    /// [`group::change_group`]; fails with [`Error::Busy`] if that takes longer than `wish.patience`.
     pub(super) fn give(&self, volume: &Dir, export: &ResolvedExport, wish: GroupWish) -> Result<()> {
         match self.try_give(volume, export, wish) {
             Err(Error::Sys(error)) if wish.policy == FsGroup::Try && error.is_change_refused() => {

@@ -1,4 +1,4 @@
-//! What is wrong with volumes and exports, as this node sees it.
+//! Problems of volumes and exports, as this node sees them.
 
 use std::path::Path;
 
@@ -12,8 +12,8 @@ use crate::volume::policy::settings::ResolvedExport;
 use crate::volume::share::health::{self, Finding, Trouble};
 
 impl Publisher {
-    /// What is wrong with the volume that is published at `path`, if one is. `None`: nothing is published there, and only the export
-    /// can tell something. NFS requests: GETATTR and FSSTAT, and those of [`health::look`] if this process has the export mounted.
+    /// The problems of the volume that is published at `path`. `None`: nothing is published there, so that only the export can be
+    /// examined. NFS requests: GETATTR and FSSTAT, and those of [`health::look`] if this process has the export mounted.
     pub fn health_at(&self, volume_id: &str, path: &Path) -> Result<Option<Vec<Finding>>> {
         let target = match self.published(path) {
             Err(Error::NotFound(_)) => return Ok(None),
@@ -38,7 +38,7 @@ impl Publisher {
         health::findings(Ok(found)).map(Some)
     }
 
-    /// What is wrong with a volume that is not published: with its export, and with its directory. The error is
+    /// The problems of a volume that is not published: those of its export and of its directory. The error is
     /// [`Error::NotFound`] if there is no such volume. NFS requests on a mounted export: those of [`health::look`], and those of
     /// reading the record and of finding the directory.
     pub fn health_of(&self, volume_id: &str) -> Result<Vec<Finding>> {
@@ -49,7 +49,7 @@ impl Publisher {
         }))
     }
 
-    /// What is wrong with an export. It is mounted if it is not mounted yet.
+    /// The problems of an export. It is mounted first if it is not mounted yet.
     pub fn health_of_export(&self, export: &ResolvedExport) -> Result<Vec<Finding>> {
         let (options, _) = export.options::<&str>(&[])?;
         health::findings(self.volumes.exports.with_any(export, &options, health::look))

@@ -1,4 +1,4 @@
-//! What can be wrong with an export, or with a volume on it, as a look at it finds.
+//! What can be wrong with an export, or with a volume on it, and how this is found out.
 
 use std::time::Duration;
 
@@ -12,35 +12,35 @@ use crate::volume::share::mounts::MountedExport;
 /// A file system with fewer free bytes than this is full: the next file of any size does not fit.
 const FULL: u64 = 1 << 20;
 
-/// One thing that is wrong.
+/// A problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What kind of thing.
+    /// The kind of the problem.
     pub trouble: Trouble,
-    /// For a person: which export or directory, what happened, what to do.
+    /// A text for people: which export or directory it is, what happened, and what to do.
     pub message: String,
 }
 
-/// The kinds of things that can be wrong.
+/// The kinds of problems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Trouble {
     /// The server does not answer, or was never reached.
     ExportSilent,
     /// The server answers, and the export cannot be mounted.
     ExportNotMountable,
-    /// The server does not know the export any more by which this process has mounted it.
+    /// The server does not know the mounted directory any more, for example because the export has another fsid.
     ExportStale,
-    /// The driver may not write on the export although it could before.
+    /// The driver is not allowed to write on the export any more.
     NotWritable,
-    /// There is no room left.
+    /// The file system or a quota is full.
     Full,
     /// A volume has no directory.
     DirectoryGone,
-    /// The server does not know the directory any more that is mounted for a pod.
+    /// A directory is mounted for a pod, and the server does not know it any more.
     StaleMount,
 }
 
-/// How bad it is.
+/// The severity of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     /// A pod may still use the volume, or may use it on another node.
@@ -64,13 +64,13 @@ impl Trouble {
         }
     }
 
-    /// How bad it is where the controller finds it. What the controller cannot reach, a node may reach.
+    /// The severity if the controller finds the problem. A node may reach what the controller cannot reach.
     #[must_use]
     pub fn for_all_nodes(self) -> Severity {
         if self == Self::DirectoryGone { Severity::Inaccessible } else { Severity::Degraded }
     }
 
-    /// How bad it is for the node that finds it.
+    /// The severity for the node that finds the problem.
     #[must_use]
     pub fn for_this_node(self) -> Severity {
         match self {
@@ -85,7 +85,7 @@ impl Trouble {
 }
 
 impl Finding {
-    /// The server of an export has let a question wait for so long.
+    /// How long the server of an export has not answered a question.
     #[must_use]
     pub fn silent(export: &NfsSource, since: Duration) -> Self {
         let seconds = since.as_secs_f64();
@@ -95,7 +95,7 @@ impl Finding {
         Self { trouble: Trouble::ExportSilent, message }
     }
 
-    /// What an error means for the health of what was looked at; the error itself if it means nothing.
+    /// What an error means for the health of an export or a volume. An error that says nothing about health is returned as it is.
     pub fn of(error: Error) -> Result<Self> {
         let trouble = match &error {
             error if error.is_unreachable() => Trouble::ExportSilent,
@@ -108,17 +108,17 @@ impl Finding {
     }
 }
 
-/// The findings of a look. An error that means something for the health is a finding.
+/// The problems that an examination found. An error that says something about health is one of them.
 pub fn findings(looked: Result<Vec<Finding>>) -> Result<Vec<Finding>> {
     let mut found = looked.or_else(|error| Finding::of(error).map(|finding| vec![finding]))?;
-    // Of one kind the first is told.
+    // Only the first problem of each kind is reported.
     found.sort_by_key(|finding| finding.trouble);
     found.dedup_by_key(|finding| finding.trouble);
     Ok(found)
 }
 
-/// Looks at an export. NFS requests: GETATTR, FSSTAT, and a SETATTR of the times of a folder in the state directory. Only a
-/// change shows whether the driver may change something: the client keeps what the server once said about access.
+/// Examines an export. NFS requests: GETATTR, FSSTAT, and a SETATTR of the times of a folder in the state directory. Only a
+/// change shows whether the driver may write, because the NFS client keeps the access rights that the server has told once.
 pub fn look(mounted: &MountedExport) -> Result<Vec<Finding>> {
     mounted.share().fresh()?;
     let full = look_for_room(mounted.share())?;

@@ -30,8 +30,10 @@ impl Member {
 
     /// Starts the node service with this number, which no controller may have.
     pub(crate) async fn node(place: &Place, number: u8, args: &[&str]) -> Self {
-        let (kubelet, id) = (place.kubelet(), format!("node-{number}"));
-        let of_node = ["--kubelet-dir", text(&kubelet), "--node-id", &id];
+        // All nodes of a test share a kubelet directory. Each has a driver name of its own, and so a folder of its own for its notes.
+        let (kubelet, id, name) =
+            (place.kubelet(), format!("node-{number}"), format!("node-{number}.driver"));
+        let of_node = ["--kubelet-dir", text(&kubelet), "--node-id", &id, "--driver-name", &name];
         Self::start(place, number, "node", &[&of_node, args].concat()).await
     }
 

@@ -98,9 +98,7 @@ async fn the_volumes_of_a_node_that_is_silent_for_a_day_are_removed_and_those_in
     let args = ["--config", configuration.as_str(), "--abandoned-after", "1"];
     let mut nodes = Vec::new();
     for (number, id) in [(2, "csi-gone"), (3, "csi-writes"), (4, "csi-alive")] {
-        // They share a kubelet directory, but not what they remember in it.
-        let name = format!("{id}.driver");
-        let node = Member::node(&place, number, &[&args[..], &["--driver-name", &name]].concat()).await;
+        let node = Member::node(&place, number, &args).await;
         publish(&node, id, &place.target(id)).await;
         nodes.push(node);
     }

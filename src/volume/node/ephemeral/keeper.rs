@@ -1,5 +1,5 @@
-//! The threads that remove the ephemeral volumes that are over, and give the signs of life of this node: one thread for each
-//! export, so that one whose server is silent delays no other.
+//! The threads that remove ephemeral volumes whose pods have ended, and give the signs of life of this node. There is one thread for
+//! each export, so that a server that does not answer delays no other export.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,11 +15,11 @@ use crate::volume::policy::settings::ResolvedExport;
 use crate::volume::share::nodes::NodeFolder;
 use crate::volume::share::state_dir::StateDir;
 
-/// How often a node looks for what others have left on a share, in case no controller does.
+/// How often a node looks for what other nodes have left on a share. A controller may not know the share.
 const SWEEP: Duration = Duration::from_hours(1);
 
 impl EphemeralVolumes {
-    /// Has the volumes on an export looked after. A thread that cannot be started is tried again at the next call.
+    /// Makes the thread of an export look at its volumes. If the thread cannot be started, the next call tries that again.
     pub(super) fn wake(self: &Arc<Self>, export: &ExportRef) {
         let mut keepers = self.keepers.lock();
         if keepers.get(export).is_some_and(|keeper| keeper.send(()).is_ok()) {
@@ -36,12 +36,12 @@ impl EphemeralVolumes {
         }
     }
 
-    /// Ends when there is no note for the export any more.
+    /// Ends when no note for the export is left.
     fn keep(self: &Arc<Self>, export: &ExportRef, woken: &Receiver<()>) {
         let interval = self.exports.abandoned_after();
         let mut swept = None;
         loop {
-            // Several calls need one round.
+            // One round is enough for several calls.
             while woken.try_recv().is_ok() {}
             if let Err(error) = self.round(export, interval, &mut swept) {
                 tracing::warn!(%export, %error, "cannot look after the ephemeral volumes of an export now; it is tried again");
@@ -52,7 +52,7 @@ impl EphemeralVolumes {
         }
     }
 
-    /// Whether there is nothing more to do. Then the next call starts another thread.
+    /// Whether nothing is left to do. In this case the next call starts another thread.
     fn is_done(&self, export: &ExportRef) -> bool {
         let mut keepers = self.keepers.lock();
         let is_done = self.notes.all().is_ok_and(|notes| notes.iter().all(|note| &note.export != export));
@@ -67,7 +67,7 @@ impl EphemeralVolumes {
         let mut notes = self.notes.all()?;
         notes.retain(|note| &note.export == export);
         for note in notes.iter().filter(|note| is_orphan(&note.target)) {
-            // Kubelet has forgotten the pod without an unpublish.
+            // Kubelet has removed the pod without an unpublish.
             if self.work_on(&note.key()).is_some() {
                 self.notes.end(&note.key())?;
             }
@@ -116,7 +116,7 @@ impl EphemeralVolumes {
         }
     }
 
-    /// Removes the directory of a volume that is over, and forgets the volume.
+    /// Removes the directory of a volume whose pod has ended, and then its note.
     fn remove_ended(&self, state: Option<&StateDir>, note: &Note) -> Result<bool> {
         let key = note.key();
         let Some(_busy) = self.work_on(&key) else { return Ok(false) };
@@ -129,7 +129,7 @@ impl EphemeralVolumes {
         Ok(removed)
     }
 
-    /// Removes what lies in this node's own folder without a note. A volume is noted before it is made.
+    /// Removes the directories in this node's own folder that have no note. A note is written before its directory is made.
     fn remove_unknown(&self, state: &StateDir) -> Result<bool> {
         let own = self.notes.own_folder()?;
         let mut removed = false;

@@ -4,8 +4,8 @@
 //! state directory, named after the handle that kubelet made up for it.
 //!
 //! The node keeps a note of each on a local disk ([`notes`]), from before the directory is made until after it is removed. So an
-//! unpublish needs no server: it unmounts the volume and marks its note. A thread for each export ([`keeper`]) removes what is
-//! over as soon as the server answers, and gives the signs of life of this node as long as it has a volume there.
+//! unpublish needs no server: it unmounts the volume and marks its note. A thread for each export ([`keeper`]) removes
+//! such volumes as soon as the server answers, and gives the signs of life of this node as long as it has a volume there.
 
 mod keeper;
 mod notes;
@@ -41,7 +41,7 @@ pub(in crate::volume) struct EphemeralVolumes {
     exports: Arc<Exports>,
 }
 
-/// The right to work on one volume alone.
+/// The exclusive right to work on one volume.
 struct Busy<'a> {
     volumes: &'a EphemeralVolumes,
     key: VolumeKey,
@@ -66,7 +66,7 @@ impl EphemeralVolumes {
         Arc::new(Self { notes, busy: Mutex::default(), keepers: Mutex::default(), settings, exports })
     }
 
-    /// Goes on with the volumes that an earlier process has published or not yet removed.
+    /// Continues with the volumes that an earlier process has published or has not removed yet.
     pub(super) fn resume(self: &Arc<Self>) -> Result<()> {
         let exports: HashSet<ExportRef> = self.notes.all()?.into_iter().map(|note| note.export).collect();
         for export in &exports {
@@ -75,7 +75,7 @@ impl EphemeralVolumes {
         Ok(())
     }
 
-    /// Begins a publish: from now on the volume is noted.
+    /// Begins a publish by writing the note of the volume.
     pub(super) fn begin<'a>(
         self: &'a Arc<Self>,
         volume_id: &str,
@@ -102,7 +102,7 @@ impl EphemeralVolumes {
         Ok(Publishing { volumes: self, note, busy: Some(busy) })
     }
 
-    /// Notes a volume that is mounted at a target, if it has no note: version 0.1.0 made none.
+    /// Writes the note of a volume that is mounted at a target and has none, because version 0.1.0 wrote no notes.
     pub(super) fn adopt(&self, volume_id: &str, target: &Path, mount: &Mount) -> Result<()> {
         let key = VolumeKey::of_name(volume_id);
         let Some((folder, export)) = location_of(mount, &key) else { return Ok(()) };
@@ -113,8 +113,8 @@ impl EphemeralVolumes {
         self.notes.write(&Note { volume_id: volume_id.to_owned(), export, folder, target: target.to_owned() })
     }
 
-    /// Says that the pod of a volume is over, if this is the target of an ephemeral volume. Its directory is removed in the
-    /// background, by this process or the next one. Asks no server, and needs no space on the local disk.
+    /// Marks a volume as ended, if this is the target of an ephemeral volume. Its directory is removed in the background, by this
+    /// process or the next one. This asks no server, and needs no space on the local disk.
     pub(super) fn end(self: &Arc<Self>, volume_id: &str, target: &Path) -> Result<()> {
         let key = VolumeKey::of_name(volume_id);
         match self.notes.read(&key)? {

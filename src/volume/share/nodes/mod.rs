@@ -1,7 +1,7 @@
 //! The ephemeral volumes of nodes: `nodes/<node>/<key>/`, and beside them `alive`, the node's sign of life.
 //!
 //! A node keeps its name on a local disk, so a node service that is started again finds the directories of the one before.
-//! As long as it has a volume on the share it touches `alive`. What a node has left that is silent for long, others remove
+//! As long as it has a volume on the share, it touches `alive`. If a node is silent for a long time, others remove its directories
 //! (`silent.rs`).
 
 pub(in crate::volume::share) mod silent;
@@ -23,9 +23,9 @@ use crate::volume::share::state_dir::StateDir;
 const FOLDER: &str = "nodes";
 /// The folder in which version 0.1.0 has put the ephemeral volumes of all nodes. It has no signs of life.
 const OLD_FOLDER: &str = "ephemeral";
-/// Nobody but the driver has any business in there.
+/// Only the driver may use it.
 const MODE: u32 = 0o700;
-/// How often a directory is made again that another process has removed while it was empty.
+/// How often a directory is made again if another process has removed it while it was empty.
 const ATTEMPTS: usize = 3;
 /// A node counts as silent after this many signs of life are missing.
 const SIGNS: u32 = 6;
