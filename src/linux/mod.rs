@@ -3,9 +3,10 @@
 //! Plain synchronous Rust. It knows nothing of CSI or of volumes, and imports nothing from the rest of the
 //! crate. A function that may block for as long as an NFS server is silent says so.
 //!
-//! The parts build on each other in this order: `error`, [`step`], `process`, `raw`; then [`dir`]; then [`nfs`];
+//! The parts build on each other in this order: `error`, [`step`], `bounded`, `process`, `raw`; then [`dir`]; then [`nfs`];
 //! then [`mount`] and [`tree`].
 
+mod bounded;
 pub mod dir;
 mod error;
 pub mod mount;

@@ -15,6 +15,12 @@ thread_local! {
 pub struct Step(Arc<Mutex<Option<Cow<'static, str>>>>);
 
 impl Step {
+    /// The step of the work that this thread does. If nobody observes that, nobody sees this step either.
+    #[must_use]
+    pub fn current() -> Self {
+        CURRENT.with_borrow(|current| current.clone().unwrap_or_default())
+    }
+
     /// Does `work` in this thread. What it tells [`begin`] is the step.
     pub fn of<T>(self, work: impl FnOnce() -> T) -> T {
         let _reset = Reset(CURRENT.replace(Some(self)));

@@ -36,6 +36,8 @@ pub enum Role {
 const RELEASE_ROUND: Duration = Duration::from_secs(5);
 /// How often it looks for exports that do not answer.
 const SILENCE_ROUND: Duration = Duration::from_secs(1);
+/// How long the server waits after a connection could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 /// The largest request, in bytes. Requests have a few kilobytes; a larger one would only take up memory.
 const LARGEST_REQUEST: usize = 1 << 20;
 
@@ -47,8 +49,14 @@ pub async fn run(
     role: Role,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?)
-        .map(|stream| stream.map(AnyAuthority::new));
+    let incoming =
+        UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?).then(async |stream| {
+            if stream.is_err() {
+                // Without a pause, a process that has no file descriptor left would try again all the time.
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+            }
+            stream.map(AnyAuthority::new)
+        });
     let (exports, dispatcher) = match &role {
         Role::Controller(controller) => (&controller.volumes.exports, &controller.dispatcher),
         Role::Node(node) => (&node.publisher.volumes.exports, &node.dispatcher),
@@ -60,9 +68,8 @@ pub async fn run(
     if let Role::Controller(controller) = &role {
         let volumes = Arc::clone(&controller.volumes);
         tokio::spawn(blocking(move || {
-            for error in volumes.resume() {
-                tracing::warn!(%error, "cannot look now for deleted volumes of an export");
-            }
+            volumes
+                .resume(|error| tracing::warn!(%error, "cannot look now for deleted volumes of an export"));
         }));
     }
     let server = Server::builder().add_service(IdentityServer::new(identity));

@@ -1,6 +1,8 @@
 //! Why something could not be done with a volume. There is one variant for each condition that the caller can tell from
 //! others. `csi::status` has the gRPC code of each.
 
+use std::sync::Arc;
+
 use crate::linux::namespace::NamespaceError;
 use crate::linux::nfs_options::OptionError;
 use crate::linux::{MountError, SysError};
@@ -60,7 +62,7 @@ pub enum Error {
     Cancelled,
     /// The export could not be mounted.
     #[error(transparent)]
-    Mount(#[from] MountError),
+    Mount(Arc<MountError>),
     /// A file in the state directory is not a record that this version can read.
     #[error("{path}: this version of the driver cannot read the record: {reason}; the file was not changed")]
     BadRecord {
@@ -140,6 +142,12 @@ impl Error {
             Self::Several(errors) => errors.iter().any(Self::is_unreachable),
             _ => false,
         }
+    }
+}
+
+impl From<MountError> for Error {
+    fn from(error: MountError) -> Self {
+        Self::Mount(Arc::new(error))
     }
 }
 

@@ -118,10 +118,9 @@ impl Volumes {
         })
     }
 
-    /// Wakes the reapers of the exports in the configuration, which remove what earlier processes have left to be removed. Returns the
-    /// failures for the log: an export that cannot be mounted now is mounted when a call needs it.
-    #[must_use]
-    pub fn resume(&self) -> Vec<Error> {
+    /// Wakes the reapers of the exports in the configuration, which remove what earlier processes have left to be removed. The
+    /// failures are for the log: an export that cannot be mounted now is mounted when a call needs it.
+    pub fn resume(&self, failed: impl Fn(Error) + Sync) {
         let settings = self.settings.get();
         let resume = |name: &String| {
             self.on_export(&ExportRef::Named(name.clone()), None, |_, mounted| {
@@ -131,7 +130,12 @@ impl Volumes {
                 Ok(())
             })
         };
-        settings.exports.keys().filter_map(|name| resume(name).err()).collect()
+        // Each export has a thread, so that one that does not answer does not delay the others.
+        std::thread::scope(|scope| {
+            for name in settings.exports.keys() {
+                scope.spawn(|| resume(name).err().into_iter().for_each(&failed));
+            }
+        });
     }
 
     /// The record of the set of snapshots that a snapshot belongs to, if the set exists.

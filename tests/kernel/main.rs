@@ -11,6 +11,7 @@ mod exports;
 mod fixture;
 mod health;
 mod hostile;
+mod limits;
 mod options;
 mod overlap;
 mod process;

@@ -270,7 +270,7 @@ mod tests {
     #[tokio::test]
     async fn only_an_answer_of_the_server_ends_the_silence_of_an_export() {
         let dispatcher = Dispatcher::new(Duration::from_mins(1));
-        let silent = || dispatcher.places().silent_exports();
+        let silent = || dispatcher.places().silent_exports().len();
         let refused = crate::linux::MountError::Unreachable {
             export: NfsSource { server: "nas".to_owned(), share: "/srv".to_owned() },
             port: 2049,

@@ -73,10 +73,10 @@ impl Places {
         self.queue().unanswered_since(lane).map(|since| since.elapsed())
     }
 
-    /// Whether the export of a lane did not answer when it was needed last.
+    /// The exports that did not answer when they were needed last.
     #[must_use]
-    pub fn is_silent(&self, lane: &Lane) -> bool {
-        matches!(lane, Lane::Export(source) if self.0.silences.contains(source))
+    pub fn silent_exports(&self) -> Vec<NfsSource> {
+        self.0.silences.all().into_iter().map(|(export, _)| export).collect()
     }
 
     /// Logs each export that has become silent since the last look. The server calls this every second.
@@ -94,12 +94,6 @@ impl Places {
         for (export, calls, since) in waiting {
             self.0.silences.consider(export, calls, since);
         }
-    }
-
-    /// How many exports are silent.
-    #[cfg(test)]
-    pub(super) fn silent_exports(&self) -> usize {
-        self.0.silences.all().len()
     }
 
     fn crowded(&self, lane: &Lane) -> CallError {

@@ -58,11 +58,6 @@ impl Silences {
         }
     }
 
-    /// Whether the export is silent.
-    pub(super) fn contains(&self, export: &NfsSource) -> bool {
-        self.0.lock().contains_key(export)
-    }
-
     /// Records that the export has answered a call.
     pub(super) fn end(&self, export: &NfsSource) {
         if let Some(Silence { since, calls }) = self.0.lock().remove(export) {
@@ -72,7 +67,6 @@ impl Silences {
     }
 
     /// All silent exports, and since when each is silent.
-    #[cfg(test)]
     pub(super) fn all(&self) -> Vec<(NfsSource, Duration)> {
         self.0.lock().iter().map(|(export, silence)| (export.clone(), silence.since.elapsed())).collect()
     }

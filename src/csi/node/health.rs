@@ -17,7 +17,9 @@ use crate::csi::decode;
 use crate::csi::encode::{encode_health, encode_storage_health};
 use crate::csi::proto;
 use crate::csi::status::CallError;
+use crate::volume::name::export::Export;
 use crate::volume::name::handle::VolumeHandle;
+use crate::volume::policy::settings::ResolvedExport;
 use crate::volume::share::health::{Finding, Trouble};
 
 impl Node {
@@ -73,12 +75,26 @@ impl Node {
     async fn look_at_exports(&self, deadline: Deadline, span: &Span) -> proto::NodeGetStorageHealthResponse {
         let volumes = &self.publisher.volumes;
         let settings = volumes.settings.get();
-        let mut looks = JoinSet::new();
-        for export in volumes.known_exports(&settings).iter().filter_map(|id| settings.resolve(id).ok()) {
-            let lane = Lane::at(&export);
-            if !volumes.exports.has_mounted(&export) && !self.dispatcher.places().is_silent(&lane) {
-                continue;
+        let known = volumes.known_exports(&settings);
+        let mut needed: Vec<(Lane, ResolvedExport)> = known
+            .iter()
+            .filter_map(|id| settings.resolve(id).ok())
+            .map(|export| (Lane::at(&export), export))
+            .collect();
+        let silent: Vec<Lane> =
+            self.dispatcher.places().silent_exports().into_iter().map(Lane::Export).collect();
+        needed.retain(|(lane, export)| volumes.exports.has_mounted(export) || silent.contains(lane));
+        // Of an export that was never reached, only where it is is known.
+        for lane in silent {
+            if let Lane::Export(source) = &lane
+                && needed.iter().all(|(other, _)| *other != lane)
+                && let Ok(export) = Export::new(&source.server, &source.share)
+            {
+                needed.push((lane, ResolvedExport::mounted(export)));
             }
+        }
+        let mut looks = JoinSet::new();
+        for (lane, export) in needed {
             let (dispatcher, publisher) = (self.dispatcher.clone(), Arc::clone(&self.publisher));
             let span = span.clone();
             looks.spawn(async move {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use parking_lot::{Mutex, MutexGuard};
@@ -25,6 +26,8 @@ struct State {
     exports: BTreeMap<String, PathBuf>,
     table: Vec<Mount>,
     export_mounts: usize,
+    failures: usize,
+    delay: Duration,
 }
 
 impl FakeMounter {
@@ -39,6 +42,17 @@ impl FakeMounter {
         self.state().export_mounts
     }
 
+    /// From now on a mount that fails takes so long.
+    pub fn delay_failures(&self, delay: Duration) {
+        self.state().delay = delay;
+    }
+
+    /// How often an export could not be mounted.
+    #[must_use]
+    pub fn failures(&self) -> usize {
+        self.state().failures
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock()
     }
@@ -50,6 +64,10 @@ impl Mounter for FakeMounter {
         let served = |source: &&NfsSource| state.exports.contains_key(&source.to_string());
         let Some(source) = sources.iter().find(served) else {
             let tried = vec![format!("{} (a fake)", sources[0].server)];
+            state.failures += 1;
+            let delay = state.delay;
+            drop(state);
+            std::thread::sleep(delay);
             return Err(MountError::Unreachable { export: sources[0].clone(), port: 2049, tried });
         };
         let path = state.exports[&source.to_string()].clone();

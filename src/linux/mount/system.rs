@@ -49,14 +49,15 @@ impl SysMounter {
 impl Mounter for SysMounter {
     fn mount_export(&self, sources: &[NfsSource], options: &NfsOptions) -> Result<ExportRoot, MountError> {
         let mount_point = self.new_mount_point("exports")?;
-        let root = nfs::mount_first(sources, options, &mount_point).and_then(|(source, version)| {
+        let root = nfs::mount_first(sources, options, &mount_point, undo).and_then(|(number, version)| {
+            let source = &sources[number];
             step::begin(format!("a request to {source}"));
             let dir = Dir::open(&mount_point)
                 .inspect_err(|_| drop(detach(&mount_point)))?
                 .with_label(source.to_string());
             Ok(ExportRoot { dir, mount_point: mount_point.clone(), version })
         });
-        if root.is_err() {
+        if root.as_ref().is_err_and(|error| !error.goes_on()) {
             remove_mount_point(&mount_point)?;
         }
         root
@@ -115,6 +116,12 @@ impl Mounter for SysMounter {
     fn table(&self) -> Result<MountTable> {
         MountTable::read()
     }
+}
+
+/// Undoes what mount(2) has done after its caller had given up. What it left in the end is not known, and nobody can be told.
+fn undo(mount_point: &Path) {
+    let _ = detach(mount_point);
+    let _ = remove_mount_point(mount_point);
 }
 
 fn raw_mount(source: &Path, target: &Path, flags: MountFlags) -> std::io::Result<()> {

@@ -1,7 +1,9 @@
 //! Why an export cannot be mounted, in words that tell an administrator what to check.
 
 use std::io;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -53,6 +55,32 @@ pub enum MountError {
         /// The error of mount(2).
         reason: io::Error,
     },
+    /// A program that a mount with NFS 3 needs does not answer.
+    #[error("mount {export} (NFS 3): {program} at {address} does not answer ({reason}): does it run on the server, and is TCP port {} \
+        open to this node? NFS 4 needs neither rpcbind nor mountd", address.port())]
+    Helper {
+        /// The export that could not be mounted.
+        export: NfsSource,
+        /// `rpcbind` or `mountd`.
+        program: &'static str,
+        /// Where it was asked.
+        address: SocketAddr,
+        /// Why it has not answered.
+        reason: io::Error,
+    },
+    /// mount(2) has not ended in time. It goes on.
+    #[error("mount {export} (NFS {version}): mount(2) has not ended within {} s, although the server at {address} has answered the first \
+        question: is the server overloaded, or does a firewall drop a part of its packets?", limit.as_secs())]
+    Silent {
+        /// The export that could not be mounted.
+        export: NfsSource,
+        /// The version of the attempt.
+        version: Version,
+        /// The address of the server.
+        address: SocketAddr,
+        /// How long it was given.
+        limit: Duration,
+    },
     /// None of several sources could be mounted.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; and "))]
     NoneOf(Vec<MountError>),
@@ -62,11 +90,19 @@ pub enum MountError {
 }
 
 impl MountError {
+    /// Whether mount(2) still works on the mount point.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        matches!(self, Self::Silent { .. })
+    }
+
     /// Whether no server answered, or none was found by its name.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         match self {
-            Self::Resolve { .. } | Self::Unreachable { .. } => true,
+            Self::Resolve { .. } | Self::Unreachable { .. } | Self::Helper { .. } | Self::Silent { .. } => {
+                true
+            }
             Self::Refused { reason, .. } => reason.kind() == io::ErrorKind::TimedOut,
             Self::NoneOf(errors) => errors.iter().all(Self::is_unreachable),
             Self::Version { .. } | Self::Local(_) => false,

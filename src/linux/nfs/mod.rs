@@ -3,9 +3,10 @@
 mod error;
 mod mount;
 pub mod options;
-mod rpc_ping;
+mod rpc;
+mod server;
 mod source;
 
 pub use error::MountError;
-pub use mount::{mount, mount_first};
+pub use mount::{Undo, mount_first};
 pub use source::NfsSource;

@@ -94,7 +94,8 @@ impl Volumes {
         })?;
         if let Some(source) = record.source.as_ref().filter(|_| !is_there) {
             let (volumes, own, key) = (Arc::clone(self), new.clone(), handle.key.clone());
-            self.copies.run(&job, &[source.job_name()], timeout, move |progress| {
+            let way = format!("{} to {}", source.export(), new.export.id.place());
+            self.copies.run(&job, &way, &[source.job_name()], timeout, move |progress| {
                 volumes.fill(&own, &key, progress)
             })?;
         }

@@ -101,8 +101,13 @@ impl Volumes {
         let sources: Vec<String> =
             new.sources.iter().map(|handle| Source::Volume(handle.clone()).job_name()).collect();
         let (volumes, own) = (Arc::clone(self), new.clone());
-        self.copies
-            .run(&job, &sources, timeout, move |progress| volumes.copy_set(&own, &origins, progress))?;
+        self.copies.run(
+            &job,
+            &format!("{0} to {0}", export.place()),
+            &sources,
+            timeout,
+            move |progress| volumes.copy_set(&own, &origins, progress),
+        )?;
         let gone = || Error::NotFound(format!("snapshot {:?} was deleted while it was taken", new.name));
         let record = taken(self)?.ok_or_else(gone)?;
         check_same(new, record).map(|record| (export, record))

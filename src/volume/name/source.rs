@@ -16,6 +16,13 @@ pub enum Source {
 }
 
 impl Source {
+    /// The export that the handle begins with, as it is written there.
+    #[must_use]
+    pub fn export(&self) -> &str {
+        let (Self::Snapshot(handle) | Self::Volume(handle)) = self;
+        handle.split('#').next().unwrap_or(handle)
+    }
+
     /// The name of a copy from this source in [`crate::volume::jobs::CopyJobs`].
     #[must_use]
     pub fn job_name(&self) -> String {

@@ -42,6 +42,8 @@ pub struct Settings {
     pub calls_per_export: Option<usize>,
     /// How many copy jobs can run at the same time; `None` for the default.
     pub copies_at_once: Option<usize>,
+    /// How long a copy may take; `None` for no limit.
+    pub copy_time: Option<Duration>,
     /// What happens to device nodes in a tree that is copied.
     pub device_nodes: DeviceNodes,
 }

@@ -69,7 +69,8 @@ fn by_mount_nfs(list: &str, place: &Path) -> Option<Shown> {
 fn by_driver(list: &str, place: &Path) -> Result<Shown, String> {
     let (options, flags) = nfs_options::parse(&[list]).map_err(|error| error.to_string())?;
     let source = NfsSource { server: server::NAME.to_owned(), share: "/share".to_owned() };
-    nfs::mount(&source, &options, place).map_err(|error| error.to_string())?;
+    nfs::mount_first(std::slice::from_ref(&source), &options, place, |_| ())
+        .map_err(|error| error.to_string())?;
     let mut shown = shown(place);
     shown.flags = own_flags(flags.named().into_iter().filter(|(_, on)| *on).map(|(name, _)| name.to_owned()));
     unmount(place);

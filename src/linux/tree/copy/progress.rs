@@ -1,6 +1,8 @@
 //! The progress of a copy, and the way to cancel it.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 /// Shared between the copy and the code that observes or cancels it.
 #[derive(Debug, Default)]
@@ -8,6 +10,7 @@ pub struct Progress {
     files: AtomicU64,
     bytes: AtomicU64,
     cancelled: AtomicBool,
+    end: OnceLock<Instant>,
 }
 
 impl Progress {
@@ -28,10 +31,21 @@ impl Progress {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// Whether [`Progress::cancel`] was called.
+    /// Makes the copy end soon after this moment, in the same way. Only the first call counts.
+    pub fn end_at(&self, end: Instant) {
+        let _ = self.end.set(end);
+    }
+
+    /// Whether [`Progress::cancel`] was called, or the moment of [`Progress::end_at`] has come.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+        self.cancelled.load(Ordering::Relaxed) || self.is_overdue()
+    }
+
+    /// Whether the moment of [`Progress::end_at`] has come.
+    #[must_use]
+    pub fn is_overdue(&self) -> bool {
+        self.end.get().is_some_and(|end| *end <= Instant::now())
     }
 
     pub(in crate::linux::tree) fn add_file(&self) {

@@ -2,6 +2,7 @@
 //! it. An export is mounted when it is first used, and unmounted some time after it was last used.
 
 mod mounted;
+mod slot;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 
 use crate::linux::{MountTable, Mounter, NfsOptions, NfsSource, SysError, step};
 
-use crate::volume::error::Result;
+use crate::volume::error::{Error, Result};
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::reach::Reach;
 use crate::volume::policy::settings::ResolvedExport;
@@ -22,6 +23,7 @@ use crate::volume::share::state_dir;
 
 use mounted::Key;
 pub use mounted::MountedExport;
+use slot::Slot;
 
 /// All mounted exports.
 pub struct Exports {
@@ -32,9 +34,6 @@ pub struct Exports {
     inline_used: Mutex<BTreeSet<ExportRef>>,
     abandoned_after: Duration,
 }
-
-/// It is locked while the export is being mounted, so that calls that begin at the same time make one mount.
-type Slot = Mutex<Option<Arc<MountedExport>>>;
 
 impl Exports {
     /// `mounter` mounts the exports. An export that nothing has used for `linger` is unmounted.
@@ -102,18 +101,30 @@ impl Exports {
         self.with(export, present.as_ref().unwrap_or(options), work)
     }
 
+    /// Mounts an export, unless it is mounted. Of the calls that begin at the same time one asks the server, and all get its answer. That no
+    /// server answers is an answer for calls of the next seconds, too.
     fn mount(&self, export: &ExportRef, key: &Key) -> Result<Arc<MountedExport>> {
-        let slot = Arc::clone(self.slots.lock().entry(key.clone()).or_default());
-        let mut slot = slot.lock();
+        let arrived = Instant::now();
+        let own = Arc::clone(self.slots.lock().entry(key.clone()).or_default());
+        step::begin(format!("the mount of {export}, which another call has begun"));
+        let mut slot = own.lock();
         if let Some(mounted) = slot.as_ref() {
             mounted.is_used();
             return Ok(Arc::clone(mounted));
         }
+        if let Some(failure) = own.failure_for(arrived) {
+            return Err(Error::Mount(failure));
+        }
+        let begun = Instant::now();
+        let root = self.mounter.mount_export(&key.0, &key.1).map_err(|failure| {
+            let failure = Arc::new(failure);
+            own.fail(Arc::clone(&failure));
+            self.slots.lock().retain(|_, slot| Arc::strong_count(slot) > 1 || !slot.is_obsolete());
+            Error::Mount(failure)
+        })?;
         if matches!(export, ExportRef::Inline(_)) {
             self.inline_used.lock().insert(export.clone());
         }
-        let begun = Instant::now();
-        let root = self.mounter.mount_export(&key.0, &key.1)?;
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(export = %export, source = %root.dir.label(), version = %root.version, ms = milliseconds, "export mounted");
         let reservations = self.reservations_of(&key.0);
@@ -244,6 +255,41 @@ mod tests {
         assert_eq!(setup.mounter.export_mounts(), 2);
         setup.exports.with_any(&setup.export, &NfsOptions::default(), |_| Ok(())).unwrap();
         assert_eq!(setup.mounter.export_mounts(), 2);
+    }
+
+    #[test]
+    fn all_who_wait_for_a_dead_export_get_the_answer_of_one_question() {
+        let setup = setup();
+        let dead = ExportRef::Inline(Export::new("dead", "/srv").unwrap());
+        let dead = Settings::default().resolve(&dead).unwrap();
+        setup.mounter.delay_failures(Duration::from_millis(200));
+        let mount = || setup.exports.with(&dead, &NfsOptions::default(), |_| Ok(()));
+        std::thread::scope(|scope| {
+            let calls: Vec<_> = (0..50).map(|_| scope.spawn(mount)).collect();
+            for call in calls {
+                let error = call.join().unwrap().unwrap_err();
+                assert!(error.is_unreachable() && error.to_string().contains("dead:/srv"), "{error}");
+            }
+        });
+        mount().unwrap_err();
+        assert_eq!(setup.mounter.failures(), 1, "one question for all, and for the next call");
+        assert!(setup.exports.inline_used().is_empty(), "it was never mounted");
+    }
+
+    #[test]
+    fn failed_exports_are_not_kept() {
+        let setup = setup();
+        for number in 0..100 {
+            let export = ExportRef::Inline(Export::new(&format!("dead-{number}"), "/srv").unwrap());
+            let export = Settings::default().resolve(&export).unwrap();
+            setup.exports.with(&export, &NfsOptions::default(), |_| Ok(())).unwrap_err();
+        }
+        assert_eq!(setup.exports.slots.lock().len(), 100);
+        std::thread::sleep(Duration::from_millis(3100));
+        let other = ExportRef::Inline(Export::new("dead", "/srv").unwrap());
+        let other = Settings::default().resolve(&other).unwrap();
+        setup.exports.with(&other, &NfsOptions::default(), |_| Ok(())).unwrap_err();
+        assert_eq!(setup.exports.slots.lock().len(), 1);
     }
 
     #[test]
