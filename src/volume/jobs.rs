@@ -39,10 +39,13 @@ struct State {
     time: Option<Duration>,
 }
 
+/// What a copy does.
+type Work = Box<dyn FnOnce(&Progress) -> Result<()> + Send>;
+
 struct Waiting {
     key: String,
     job: Arc<CopyJob>,
-    work: Box<dyn FnOnce(&Progress) -> Result<()> + Send>,
+    work: Work,
     span: tracing::Span,
 }
 
