@@ -161,36 +161,32 @@ pub(in crate::volume) fn unsafe_path(path: &str) -> Error {
 
 /// Translates a failed system call. A path with a symbolic link in it gets the message of [`unsafe_path`].
 pub(in crate::volume) fn refuse_unsafe(error: SysError) -> Error {
-    if error.is_unsafe_path() { unsafe_path(&error.path) } else { explain_denied(error) }
+    if error.is_unsafe_path() { unsafe_path(&error.path) } else { error.into() }
 }
 
-/// Every failure on a share is translated here, so that a denied permission is explained wherever it occurs.
+/// Every failed system call becomes an error here, so that what a server denies to root is explained wherever it occurs. Nearly always the
+/// reason is the squash option of the export. The path of a file on this host begins with a slash, and the path of a file on a share
+/// begins with the server.
 impl From<SysError> for Error {
     fn from(error: SysError) -> Self {
-        explain_denied(error)
+        if error.path.starts_with('/') {
+            return Self::Sys(error);
+        }
+        if error.is_hard_link_refused() {
+            return Self::Precondition(format!(
+                "{error}: the file system of the export has no hard links, such as FAT, or the server does not offer them; the driver \
+                 needs them to give each directory to one volume: use an export on another file system"
+            ));
+        }
+        if !error.is_denied() {
+            return Self::Sys(error);
+        }
+        Self::Denied(format!(
+            "{error}: the server does not let the driver act as root here; export the share with no_root_squash and \
+             without all_squash, or make the share's top directory writable for the user that the server takes it for, and use \
+             neither uid and gid nor `fsGroup: require`"
+        ))
     }
-}
-
-/// Explains a permission that the server denies to root. Nearly always the reason is the squash option of the export. The path
-/// of a file on this host begins with a slash, and the path of a file on a share begins with the server.
-pub(in crate::volume) fn explain_denied(error: SysError) -> Error {
-    if error.path.starts_with('/') {
-        return Error::Sys(error);
-    }
-    if error.is_hard_link_refused() {
-        return Error::Precondition(format!(
-            "{error}: the file system of the export has no hard links, such as FAT, or the server does not offer them; the driver \
-             needs them to give each directory to one volume: use an export on another file system"
-        ));
-    }
-    if !error.is_denied() {
-        return Error::Sys(error);
-    }
-    Error::Denied(format!(
-        "{error}: the server does not let the driver act as root here; export the share with no_root_squash and \
-         without all_squash, or make the share's top directory writable for the user that the server takes it for, and use \
-         neither uid and gid nor `fsGroup: require`"
-    ))
 }
 
 /// Makes one error of several. If there is only one, it is returned as it is.

@@ -12,6 +12,7 @@ use super::work::Work;
 use crate::csi::status::CallError;
 use crate::linux::NfsSource;
 use crate::volume::error::Result;
+use crate::volume::share::health::Finding;
 
 /// How long a look may take. A server that has not answered by then is silent. It is longer than a server is given to answer the
 /// question before a mount, so that the answer can say which address was asked.
@@ -24,6 +25,17 @@ pub enum Look<T> {
     Seen(T),
     /// The server of this export has let calls wait for so long.
     Silent(NfsSource, Duration),
+}
+
+impl Look<Vec<Finding>> {
+    /// What is wrong: that the server is silent, or what was seen.
+    #[must_use]
+    pub fn findings(self) -> Vec<Finding> {
+        match self {
+            Self::Seen(found) => found,
+            Self::Silent(export, since) => vec![Finding::silent(&export, since)],
+        }
+    }
 }
 
 impl Dispatcher {

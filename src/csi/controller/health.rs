@@ -56,10 +56,7 @@ impl Controller {
         let (volumes, own) = (Arc::clone(&self.volumes), id.clone());
         let lane = lane_of(&self.volumes, &id);
         let look = move || volumes.health(&own, secret.as_deref());
-        let found = match self.dispatcher.look(&lane, deadline, &span, look).await? {
-            Look::Seen(found) => found,
-            Look::Silent(export, since) => vec![Finding::silent(&export, since)],
-        };
+        let found = self.dispatcher.look(&lane, deadline, &span, look).await?.findings();
         let volume_health = Some(encode_health(id, &found, Trouble::for_all_nodes));
         Ok(proto::ControllerGetVolumeHealthResponse { volume_health })
     }

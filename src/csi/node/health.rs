@@ -12,7 +12,6 @@ use tracing::Span;
 use super::{Node, lane_of_published};
 use crate::csi::call::deadline::Deadline;
 use crate::csi::call::lane::Lane;
-use crate::csi::call::look::Look;
 use crate::csi::decode;
 use crate::csi::encode::{encode_health, encode_storage_health};
 use crate::csi::proto;
@@ -62,10 +61,7 @@ impl Node {
             let at_target = path.map_or(Ok(None), |path| publisher.health_at(&own, &path))?;
             at_target.map_or_else(|| publisher.health_of(&own), Ok)
         };
-        let found = match self.dispatcher.look(&lane, deadline, &span, look).await? {
-            Look::Seen(found) => found,
-            Look::Silent(export, since) => vec![Finding::silent(&export, since)],
-        };
+        let found = self.dispatcher.look(&lane, deadline, &span, look).await?.findings();
         let volume_health = Some(encode_health(id, &found, Trouble::for_this_node));
         Ok(proto::NodeGetVolumeHealthResponse { volume_health })
     }
@@ -105,8 +101,7 @@ impl Node {
         let mut found: BTreeMap<Trouble, Vec<String>> = BTreeMap::new();
         while let Some(look) = looks.join_next().await {
             let findings = match look {
-                Ok(Ok(Look::Seen(findings))) => findings,
-                Ok(Ok(Look::Silent(export, since))) => vec![Finding::silent(&export, since)],
+                Ok(Ok(look)) => look.findings(),
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "cannot tell the health of an export");
                     continue;

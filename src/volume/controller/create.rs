@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::linux::{Dir, NfsOptions};
 
-use crate::volume::error::{Error, Result, explain_denied, several};
+use crate::volume::error::{Error, Result, several};
 use crate::volume::name::handle::{VolumeHandle, VolumeKey};
 use crate::volume::name::source::Source;
 use crate::volume::name::source::job_name;
@@ -284,7 +284,7 @@ fn make_directory(share: &Dir, state: &StateDir, key: &VolumeKey, record: &Recor
     if uid.is_none() && gid.is_none() && mode & 0o7000 == 0 {
         return match parent.make_dir(name, mode) {
             Err(error) if error.is_taken() => require_directory(parent, name).map(|()| false),
-            Err(error) => Err(explain_denied(error)),
+            Err(error) => Err(error.into()),
             Ok(()) => Ok(true),
         };
     }
@@ -295,7 +295,7 @@ fn make_directory(share: &Dir, state: &StateDir, key: &VolumeKey, record: &Recor
     let made = dir
         .set_owner(uid, gid)
         .and_then(|()| dir.set_mode(mode))
-        .map_err(explain_denied)
+        .map_err(Error::from)
         .and_then(|()| draft.place(parent, name));
     made.map(|()| true).map_err(|reason| reason.with_cleanup(draft.remove()))
 }

@@ -5,7 +5,6 @@ use crate::linux::copy::Progress;
 
 use crate::volume::controller::create::NewVolume;
 use crate::volume::copy::tree::Destination;
-use crate::volume::error::explain_denied;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::policy::settings::ExportPolicy;
@@ -60,10 +59,10 @@ impl Volumes {
         // The copy of the top directory has its owner and mode. Only what the StorageClass says is changed.
         let owner = new.owner();
         if owner.uid.is_some() || owner.gid.is_some() {
-            dir.set_owner(owner.uid, owner.gid).map_err(explain_denied)?;
+            dir.set_owner(owner.uid, owner.gid)?;
         }
         if let Some(mode) = owner.mode {
-            dir.set_mode(mode).map_err(explain_denied)?;
+            dir.set_mode(mode)?;
         }
         let (parent, name) = record.sub_dir.split();
         let made_parent = parent.map(|parent| state.make_parents(parent)).transpose()?;

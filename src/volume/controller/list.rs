@@ -30,14 +30,13 @@ impl Volumes {
     pub fn list(&self, token: &str, limit: usize) -> Result<Page> {
         let exports = self.known_exports(&self.settings.get());
         let limit = if limit == 0 { LARGEST_PAGE } else { limit.min(LARGEST_PAGE) };
-        let begin = (!token.is_empty())
-            .then(|| VolumeHandle::parse(token))
-            .map(|handle| handle.ok_or(Error::BadToken));
-        let begin = begin.transpose()?;
-        let begin: Option<Result<_>> =
-            begin.map(|handle| Ok((listed(&exports, &handle.export)?, handle.key)));
-        let begin = begin.transpose()?;
-
+        let begin = match token {
+            "" => None,
+            token => {
+                let handle = VolumeHandle::parse(token).ok_or(Error::BadToken)?;
+                Some((listed(&exports, &handle.export)?, handle.key))
+            }
+        };
         let mut volumes = Vec::new();
         let first = begin.as_ref().map(|(export, _)| export);
         for id in exports.iter().filter(|id| first.is_none_or(|first| *id >= first)) {

@@ -5,7 +5,6 @@ use crate::linux::copy::{self, CopyError, CopyRequest, Progress, Support};
 use crate::linux::unpack::UnpackError;
 
 use crate::volume::copy::source::{Location, Origin};
-use crate::volume::error::explain_denied;
 use crate::volume::error::several;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
@@ -84,7 +83,7 @@ fn unpack(
     let archive = handle.open(from.share())?.ok_or_else(|| gone(from))?;
     let summary = archive.unpack(into, limit, progress).map_err(|error| match error {
         UnpackError::Cancelled => Error::Cancelled,
-        UnpackError::Sys(error) => explain_denied(error),
+        UnpackError::Sys(error) => error.into(),
         error @ UnpackError::TooLarge { .. } => Error::OutOfRange(error.to_string()),
         other => Error::Precondition(other.to_string()),
     })?;
@@ -103,7 +102,7 @@ fn explain(error: CopyError) -> Error {
     match error {
         CopyError::Cancelled => Error::Cancelled,
         CopyError::Failed(failures) => {
-            several(failures.into_iter().take(MOST_TOLD).map(explain_denied).collect())
+            several(failures.into_iter().take(MOST_TOLD).map(Error::from).collect())
         }
         other @ CopyError::TooDeep(..) => Error::Precondition(other.to_string()),
     }

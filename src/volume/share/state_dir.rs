@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use crate::linux::dir::HeldFile;
 use crate::linux::{Dir, unique_text};
 
-use crate::volume::error::{Result, explain_denied};
+use crate::volume::error::Result;
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::sub_dir::STATE_DIR;
 use crate::volume::policy::settings::ExportPolicy;
@@ -66,10 +66,10 @@ impl StateDir {
 
     /// Opens the state directory of a share. Creates it if it does not exist.
     pub fn create(share: &Dir) -> Result<Self> {
-        let top = share.open_or_make_dir(STATE_DIR, MODE).map_err(explain_denied)?;
-        let volumes = top.open_or_make_dir(VOLUMES, MODE).map_err(explain_denied)?;
+        let top = share.open_or_make_dir(STATE_DIR, MODE)?;
+        let volumes = top.open_or_make_dir(VOLUMES, MODE)?;
         // Made early, because a full file system has no room for it when volumes have to be deleted.
-        top.open_or_make_dir(deleted::FOLDER, MODE).map_err(explain_denied)?;
+        top.open_or_make_dir(deleted::FOLDER, MODE)?;
         Self::new(share, top, volumes)
     }
 
@@ -102,7 +102,7 @@ impl StateDir {
 
     /// Opens the folder `name`. Creates it if it does not exist.
     pub(in crate::volume) fn part(&self, name: &str) -> Result<Dir> {
-        self.top.open_or_make_dir(name, MODE).map_err(explain_denied)
+        Ok(self.top.open_or_make_dir(name, MODE)?)
     }
 
     /// Opens the folder `name`, if it exists. One GETATTR, and a LOOKUP.

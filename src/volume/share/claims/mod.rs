@@ -88,14 +88,14 @@ impl StateDir {
     /// Whether the record has its name and all the others on the server now. A name that a deletion has moved aside does not count. NFS
     /// requests: GETATTR, and LOOKUP or GETATTR.
     pub fn has_record(&self, held: &HeldRecord) -> Result<bool> {
-        let now = self.volumes.fresh_entry(file_of(&held.key))?;
-        Ok(now.is_some_and(|now| now.inode == held.file.inode() && now.links >= held.names()))
+        Ok(self.links_by_name(held)?.is_some_and(|links| links >= held.names()))
     }
 
-    /// Whether the record has its name in `volumes/` on the server now.
-    fn has_name(&self, held: &HeldRecord) -> Result<bool> {
+    /// How many names the record has on the server now, if its name in `volumes/` is one of them. NFS requests: GETATTR, and LOOKUP or
+    /// GETATTR.
+    fn links_by_name(&self, held: &HeldRecord) -> Result<Option<u32>> {
         let now = self.volumes.fresh_entry(file_of(&held.key))?;
-        Ok(now.is_some_and(|now| now.inode == held.file.inode()))
+        Ok(now.filter(|now| now.inode == held.file.inode()).map(|now| now.links))
     }
 
     /// Claims the path of a volume that has a record, if it is not claimed. A process that was killed, or version 0.1.0, may have left a

@@ -99,7 +99,7 @@ impl StateDir {
                     linked => linked?,
                 }
             }
-            if self.has_name(held)? {
+            if self.links_by_name(held)?.is_some() {
                 taken.iter().try_for_each(|(aside, ..)| aside.remove_file())?;
                 return Err(busy(held));
             }

@@ -128,7 +128,7 @@ impl Exports {
         let root = self.mounter.mount_export(&key.0, &key.1).map_err(|failure| {
             let failure = Arc::new(failure);
             own.fail(Arc::clone(&failure));
-            self.slots.lock().retain(|_, slot| Arc::strong_count(slot) > 1 || !slot.is_obsolete());
+            self.forget_obsolete();
             Error::Mount(failure)
         })?;
         if matches!(export, ExportRef::Inline(_)) {
@@ -162,6 +162,11 @@ impl Exports {
             self.mounter.release_export(stale.root())?;
         }
         Ok(())
+    }
+
+    /// Removes the slots that nobody uses and that say nothing any more.
+    fn forget_obsolete(&self) {
+        self.slots.lock().retain(|_, slot| Arc::strong_count(slot) > 1 || !slot.is_obsolete());
     }
 
     /// Whether an export is mounted, or is being mounted.
@@ -202,7 +207,7 @@ impl Exports {
                 }
             }
         }
-        self.slots.lock().retain(|_, slot| Arc::strong_count(slot) > 1 || !slot.is_obsolete());
+        self.forget_obsolete();
         if failures.is_empty() { Ok(()) } else { Err(failures) }
     }
 

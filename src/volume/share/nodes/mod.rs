@@ -127,8 +127,7 @@ impl StateDir {
             Err(error) if error.is_not_found() => {}
             touched => return Ok(touched?),
         }
-        let abandoned_after_ms = u64::try_from((interval * SIGNS).as_millis()).unwrap_or(u64::MAX);
-        match dir.create_file(ALIVE, serde_json::json!(Sign { abandoned_after_ms }).to_string().as_bytes()) {
+        match dir.create_file(ALIVE, Sign::for_silence_of(interval * SIGNS).as_bytes()) {
             Err(error) if !error.is_taken() => Err(error.into()),
             _ => Ok(()),
         }

@@ -19,7 +19,7 @@ use crate::linux::dir::HeldFile;
 use crate::linux::remove::{Pace, remove_tree};
 use crate::linux::{Dir, SysError, Time, host_name, unique_text};
 
-use crate::volume::error::{Error, Result, explain_denied, several};
+use crate::volume::error::{Error, Result, several};
 
 /// The folder of the state directory in which the processes have their directories.
 pub(in crate::volume::share) const FOLDER: &str = "processes";
@@ -41,6 +41,14 @@ const LONGEST_HOST: usize = 64;
 pub(in crate::volume::share) struct Sign {
     /// The process counts as dead when the file has not changed for this many milliseconds.
     pub(in crate::volume::share) abandoned_after_ms: u64,
+}
+
+impl Sign {
+    /// The content of the file of a process or a node that counts as dead after this time.
+    pub(in crate::volume::share) fn for_silence_of(abandoned_after: Duration) -> String {
+        let abandoned_after_ms = u64::try_from(abandoned_after.as_millis()).unwrap_or(u64::MAX);
+        serde_json::json!(Self { abandoned_after_ms }).to_string()
+    }
 }
 
 /// The directory of this process on one share.
@@ -70,7 +78,7 @@ impl ProcessDir {
     /// If the file system is full, the process takes the spare directory, which needs no space. Without a directory it could not delete
     /// the volumes that fill the file system.
     pub(in crate::volume::share) fn make(top: &Dir, abandoned_after: Duration) -> Result<Arc<Self>> {
-        let processes = top.open_or_make_dir(FOLDER, MODE).map_err(explain_denied)?;
+        let processes = top.open_or_make_dir(FOLDER, MODE)?;
         let name = format!("{}.{}", plain(&host_name()), unique_text());
         let own = match Own::make(&processes, &name, abandoned_after) {
             Err(error) if error.is_full() => {
@@ -79,7 +87,7 @@ impl ProcessDir {
             }
             made => made,
         };
-        let own = Arc::new(own.map_err(explain_denied)?);
+        let own = Arc::new(own?);
         let process = Self {
             own,
             signs: Mutex::default(),
@@ -200,10 +208,8 @@ impl Own {
     /// Makes a directory with a sign of life in it, or nothing.
     fn make(processes: &Dir, name: &str, abandoned_after: Duration) -> Result<Self, SysError> {
         processes.make_dir(name, MODE)?;
-        let abandoned_after_ms = u64::try_from(abandoned_after.as_millis()).unwrap_or(u64::MAX);
-        let sign = serde_json::json!(Sign { abandoned_after_ms }).to_string();
         let own = Self::open(processes, name)?;
-        match own.dir.create_file(ALIVE, sign.as_bytes()) {
+        match own.dir.create_file(ALIVE, Sign::for_silence_of(abandoned_after).as_bytes()) {
             Ok(()) => Ok(own),
             Err(error) => {
                 if let Err(failed) = own.end() {
@@ -276,17 +282,15 @@ impl Draft {
     /// Creates the entry as a directory. Two NFS requests: MKDIR and ACCESS.
     pub(in crate::volume) fn make_dir(&self, mode: u32) -> Result<Dir> {
         let opened = self.dir().make_dir(&self.name, mode).and_then(|()| self.dir().open_dir(&self.name));
-        let dir = opened.inspect_err(|error| self.process.note(error)).map_err(explain_denied)?;
+        let dir = opened.inspect_err(|error| self.process.note(error))?;
         let _ = self.inode.set(dir.inode()?);
         Ok(dir)
     }
 
     /// Creates the entry as a file with this content, and keeps the file open.
     pub(in crate::volume::share) fn write(&self, content: &[u8]) -> Result<HeldFile> {
-        self.dir()
-            .create_held(&self.name, content)
-            .inspect_err(|error| self.process.note(error))
-            .map_err(explain_denied)
+        let written = self.dir().create_held(&self.name, content);
+        Ok(written.inspect_err(|error| self.process.note(error))?)
     }
 
     /// Moves the finished directory to its place, with one RENAME. An empty directory in that place is replaced. Fails with [`Error::Busy`]
