@@ -5,17 +5,14 @@
 //! example by SIGKILL, does not look complete and begins again. The change is a job: it continues after its call was answered, and a
 //! retry joins it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
-use crate::linux::{Dir, NfsSource, SysError, group};
+use crate::linux::{Dir, SysError, group};
 
 use crate::volume::error::{Error, Result, refuse_unsafe};
-use crate::volume::jobs::CopyJobs;
+use crate::volume::jobs::{CopyJobs, Way};
 use crate::volume::policy::settings::{FsGroup, ResolvedExport};
 
 /// The group that a volume is to have.
@@ -29,10 +26,14 @@ pub struct GroupWish {
     pub patience: Duration,
 }
 
-/// The changes of groups on this node, by the address of the export. So a server that does not answer delays only the changes of its own
-/// volumes.
-#[derive(Default)]
-pub(super) struct Groups(Mutex<HashMap<Vec<NfsSource>, Arc<CopyJobs>>>);
+/// The changes of groups on this node. A server that does not answer delays only the changes of its own volumes.
+pub(super) struct Groups(Arc<CopyJobs>);
+
+impl Default for Groups {
+    fn default() -> Self {
+        Self(Arc::new(CopyJobs::of_groups()))
+    }
+}
 
 impl Groups {
     /// Gives a volume to a group. Where the top has the group, this needs no NFS request. Otherwise see
@@ -61,15 +62,12 @@ impl Groups {
             return Ok(());
         }
         let dir = volume.open_dir(".").map_err(Error::Sys)?;
-        let jobs = Arc::clone(
-            self.0.lock().entry(export.sources.clone()).or_insert_with(|| Arc::new(CopyJobs::of_groups())),
-        );
         // One change of a volume at a time, whatever its group is.
         let key = volume.label();
-        jobs.check(&key)?;
+        self.0.check(&key)?;
         let own = Arc::new(AtomicBool::new(false));
         let begun = Arc::clone(&own);
-        jobs.run(&key, &[], wish.patience, move |progress| {
+        self.0.run(&key, Way::between(export, export), &[], wish.patience, move |progress| {
             begun.store(true, Ordering::SeqCst);
             group::change_group(&dir, wish.gid, progress).map_err(Error::Sys)
         })?;
