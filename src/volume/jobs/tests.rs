@@ -79,15 +79,15 @@ fn no_more_than_allowed_run_at_once_and_those_that_wait_have_no_thread() {
 fn a_caller_that_waits_for_a_copy_learns_that_it_was_cancelled() {
     let copies = Arc::new(CopyJobs::default());
     copies.set_limits(1, None);
-    let _ = copies.run("running", own(), &from("old"), Duration::ZERO, forever);
     std::thread::scope(|scope| {
         let call = |key| copies.run(key, own(), &from("old"), LONG, forever);
-        let callers = [scope.spawn(move || call("running")), scope.spawn(move || call("waiting"))];
+        // One of them runs, and the other one waits for its turn.
+        let callers = [scope.spawn(move || call("a")), scope.spawn(move || call("b"))];
         while copies.state().jobs.len() < 2 {
             std::thread::yield_now();
         }
-        copies.cancel("waiting").unwrap();
-        copies.cancel("running").unwrap();
+        copies.cancel("a").unwrap();
+        copies.cancel("b").unwrap();
         for caller in callers {
             let told = caller.join().unwrap();
             assert!(matches!(told, Err(Error::Cancelled)), "{told:?}");
