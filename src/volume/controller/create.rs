@@ -95,7 +95,7 @@ impl Volumes {
         })?;
         if let Some(source) = record.source.as_ref().filter(|_| !is_there) {
             let (volumes, own, key) = (Arc::clone(self), new.clone(), handle.key.clone());
-            let way = Way::between(&self.export_of(source)?, &new.export);
+            let way = Way::between(self.export_of(source)?.place(), new.export.place());
             self.copies.run(&job, way, &[source.job_name()], timeout, move |progress| {
                 volumes.fill(&own, &key, progress)
             })?;

@@ -101,7 +101,7 @@ impl Volumes {
         let origins = self.origins(new)?;
         let sources: Vec<String> =
             new.sources.iter().map(|handle| Source::Volume(handle.clone()).job_name()).collect();
-        let way = Way::between(&origins[0].export, &origins[0].export);
+        let way = Way::between(origins[0].export.place(), origins[0].export.place());
         let (volumes, own) = (Arc::clone(self), new.clone());
         self.copies
             .run(&job, way, &sources, timeout, move |progress| volumes.copy_set(&own, &origins, progress))?;

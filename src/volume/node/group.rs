@@ -110,10 +110,16 @@ impl Groups {
         self.jobs.check(&key)?;
         let own = Arc::new(AtomicBool::new(false));
         let begun = Arc::clone(&own);
-        self.jobs.run(&key, Way::between(export, export), &[], wish.patience, move |progress| {
-            begun.store(true, Ordering::SeqCst);
-            group::change_group(&dir, wish.gid, progress).map_err(Error::Sys)
-        })?;
+        self.jobs.run(
+            &key,
+            Way::between(export.place(), export.place()),
+            &[],
+            wish.patience,
+            move |progress| {
+                begun.store(true, Ordering::SeqCst);
+                group::change_group(&dir, wish.gid, progress).map_err(Error::Sys)
+            },
+        )?;
         // The job that was joined may have been for the group of another pod.
         if own.load(Ordering::SeqCst) || belongs(volume, wish.gid).map_err(Error::Sys)? {
             return Ok(());
