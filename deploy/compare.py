@@ -2,7 +2,7 @@
 
 usage: compare.py WANTED GOT [RELEASED]
 
-The order of objects and of keys does not matter. The text of a configuration file is compared as YAML. With RELEASED, the objects of GOT
+The order of objects, of keys, of environment variables and of mounts in a container does not matter. The text of a configuration file is compared as YAML. With RELEASED, the objects of GOT
 are those of a Helm release: it has no Namespace, and labels by which the release is recognised.
 """
 
@@ -34,10 +34,23 @@ def objects(path, released):
         name = f"{document['kind']} {metadata.get('namespace', '')}/{metadata['name']}"
         if name in found:
             sys.exit(f"{path}: two objects are called {name}")
-        found[name] = document
+        found[name] = without_order(document)
     if not found:
         sys.exit(f"{path}: there are no objects")
     return found
+
+
+def without_order(value):
+    """Sorts the environment variables and mounts of containers: kustomize puts those that it has changed first."""
+    if isinstance(value, list):
+        return [without_order(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    value = {key: without_order(part) for key, part in value.items()}
+    for key, by in (("env", "name"), ("volumeMounts", "mountPath")):
+        if isinstance(value.get(key), list):
+            value[key].sort(key=lambda part: part[by])
+    return value
 
 
 def differences(where, wanted, got):
