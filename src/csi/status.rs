@@ -164,7 +164,8 @@ mod tests {
             (Error::from(ClusterError::NoAccess(String::new())).into(), Code::FailedPrecondition),
             (Error::from(ClusterError::Refused(403)).into(), Code::FailedPrecondition),
             (
-                Error::from(ClusterError::Unreachable { server: String::new(), reason: String::new() }).into(),
+                Error::from(ClusterError::Unreachable { server: String::new(), reason: String::new() })
+                    .into(),
                 Code::Unavailable,
             ),
             (Error::BadToken.into(), Code::Aborted),
