@@ -74,7 +74,7 @@ pub struct Publisher {
     pub volumes: Volumes,
     pub(super) mounter: Arc<dyn Mounter>,
     pub(super) targets: Targets,
-    groups: Groups,
+    pub(super) groups: Groups,
     pub(super) ephemeral: Arc<EphemeralVolumes>,
     kubelet_dir: PathBuf,
 }
@@ -208,9 +208,10 @@ impl Publisher {
                 )));
             }
         }
-        if let Some(group) = publish.group.filter(|_| !publish.flags.read_only) {
-            self.groups.give(volume, &publish.export, group)?;
-        }
+        let refusal = match publish.group.filter(|_| !publish.flags.read_only) {
+            Some(group) => self.groups.give(volume, &publish.export, group)?,
+            None => None,
+        };
         let bind = self.mounter.prepare(volume, publish.flags)?;
         let mut bind = Some(bind);
         let placed = attempt.finish(|| {
@@ -223,7 +224,9 @@ impl Publisher {
             let Some(bind) = bind.take() else { return Ok(()) };
             self.mounter.place(bind, target).map_err(|error| {
                 Error::from(error).with_cleanup(if made { remove_target(target) } else { Ok(()) })
-            })
+            })?;
+            self.groups.remember(target, refusal);
+            Ok(())
         });
         // If the bind mount was not placed, the publish was revoked or the target cannot be used.
         let discarded = bind.map_or(Ok(()), |bind| self.mounter.discard(bind).map_err(Error::from));

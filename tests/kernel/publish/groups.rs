@@ -15,7 +15,7 @@ use crate::support::{Service, publish, unpublish};
 
 const CONFIG: &str = "/run/test-groups.yaml";
 
-pub(super) fn for_group(volume: &Volume, target: &Path, group: &str) -> NodePublishVolumeRequest {
+pub(crate) fn for_group(volume: &Volume, target: &Path, group: &str) -> NodePublishVolumeRequest {
     let mut request = publish(volume, target, &[]);
     let capability = request.volume_capability.as_mut().unwrap();
     let Some(AccessType::Mount(mount)) = &mut capability.access_type else { unreachable!() };
