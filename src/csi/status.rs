@@ -101,7 +101,9 @@ fn code_of(error: &Error) -> Code {
         | Error::MountOption(_) => Code::InvalidArgument,
         Error::NotFound(_) => Code::NotFound,
         Error::AlreadyExists(_) => Code::AlreadyExists,
-        Error::Precondition(_) | Error::Denied(_) => Code::FailedPrecondition,
+        Error::Precondition(_)
+        | Error::Denied(_)
+        | Error::Cluster(ClusterError::NoAccess(_) | ClusterError::Refused(_)) => Code::FailedPrecondition,
         Error::OutOfRange(_) => Code::OutOfRange,
         // An invalid starting_token is ABORTED (CSI specification, ListVolumes errors).
         Error::BadToken | Error::Busy(_) | Error::Cancelled => Code::Aborted,
@@ -115,7 +117,6 @@ fn code_of(error: &Error) -> Code {
         },
         // The specification uses PERMISSION_DENIED for identities in secrets. What an NFS server denies is INTERNAL.
         Error::Mount(_) | Error::BadRecord { .. } | Error::Namespace(_) => Code::Internal,
-        Error::Cluster(ClusterError::NoAccess(_) | ClusterError::Refused(_)) => Code::FailedPrecondition,
         // Nothing has been begun.
         Error::Cluster(ClusterError::Unreachable { .. }) => Code::Unavailable,
         Error::Several(errors) => errors.first().map_or(Code::Internal, code_of),
