@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn a_claim_is_read_with_the_token_of_the_service_account() {
         let (server, seen) = answer(
-            "HTTP/1.1 200 OK\r\ncontent-length: 88\r\n\r\n\
+            "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n\
              {\"metadata\":{\"uid\":\"u-1\",\"labels\":{\"app\":\"web\"},\"annotations\":{\"nfs.io/p\":\"x\"}},\"x\":1}",
         );
         let claim = ApiServer::new(&server, account().path()).read("ns", "data").unwrap().unwrap();
