@@ -22,7 +22,8 @@ pub(crate) struct FakeClaims {
 }
 
 impl FakeClaims {
-    fn put(&self, name: &str, uid: &str, team: &str) {
+    /// Adds a claim of the namespace `ns`, with a label and an annotation of this value.
+    pub(crate) fn put(&self, name: &str, uid: &str, team: &str) {
         let claim = Claim {
             uid: uid.to_owned(),
             labels: [("team".to_owned(), team.to_owned())].into(),
