@@ -5,8 +5,8 @@ use super::imports::{Crate, Edge, Target};
 
 /// The layers from the lowest to the highest. A layer may import the layers of the earlier rows in this list, but not the other layers of
 /// its own row.
-const LAYERS: [&[&str]; 16] = [
-    &["linux", "cluster"],
+const LAYERS: [&[&str]; 17] = [
+    &["linux"],
     &["volume/error"],
     &["volume/on_delete", "volume/jobs"],
     &["volume/name"],
@@ -17,6 +17,7 @@ const LAYERS: [&[&str]; 16] = [
     &["volume/controller", "volume/node"],
     &["volume/mod"],
     &["csi"],
+    &["metrics"],
     &["server"],
     &["config", "config_file", "endpoint"],
     &["telemetry", "import"],
@@ -37,11 +38,12 @@ const FORBIDDEN: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates that only some layers may use.
-const CRATES: [(&[&str], &[&str]); 4] = [
-    (&["ureq", "rustls"], &["cluster"]),
+const CRATES: [(&[&str], &[&str]); 5] = [
     (&["tonic", "tonic_prost", "prost", "prost_types"], &["csi", "server"]),
     (&["nix", "rustix", "sys_mount", "libc"], &["linux"]),
     (&["tokio", "tokio_stream"], &["csi", "server", "main"]),
+    (&["hyper", "hyper_util"], &["csi", "server"]),
+    (&["prometheus_client"], &["csi", "metrics"]),
 ];
 
 /// The layer of a file, and the number of its row.

@@ -108,6 +108,12 @@ impl Publisher {
         self.ephemeral.resume()
     }
 
+    /// How often a server has refused to give a volume to the group of a pod since the process began.
+    #[must_use]
+    pub fn refused_groups(&self) -> u64 {
+        self.groups.refused()
+    }
+
     /// Registers a publish at a target path, from the arrival of its call on. The publish may wait for its place and for
     /// the server, and an unpublish of the target revokes it all that time.
     #[must_use]
@@ -295,12 +301,7 @@ mod tests {
         let mounter = Arc::new(FakeMounter::default());
         mounter.serve("nas:/srv", &temporary.join("share"));
         let exports = Arc::new(Exports::new(mounter.clone(), Duration::ZERO));
-        let volumes = Volumes {
-            settings: Arc::default(),
-            exports,
-            copies: Arc::default(),
-            claims: Arc::new(crate::cluster::ApiServer::in_cluster()),
-        };
+        let volumes = Volumes { settings: Arc::default(), exports, copies: Arc::default() };
         let kubelet_dir = temporary.join("kubelet").canonicalize().unwrap();
         (Publisher::new(volumes, mounter.clone(), kubelet_dir, "driver", "node-1"), mounter)
     }
