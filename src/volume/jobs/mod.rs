@@ -4,6 +4,7 @@
 mod job;
 #[cfg(test)]
 mod tests;
+mod totals;
 mod turns;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use crate::linux::copy::Progress;
 use crate::volume::error::{Error, Result};
 
 use job::Job;
+pub use totals::Totals;
 pub use turns::{AT_ONCE, Way};
 use turns::{Route, Turns};
 
@@ -44,6 +46,8 @@ struct State {
     turns: Turns,
     /// How long one copy may run.
     time: Option<Duration>,
+    /// What the copies that have ended have done.
+    ended: Totals,
     /// Why copies failed about which no caller has asked yet. A successful copy leaves no entry here, because a retry finds what
     /// the copy has made.
     failures: HashMap<String, Error>,
@@ -160,6 +164,15 @@ impl CopyJobs {
         }
     }
 
+    /// What the copies have done since the process began.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let state = self.state();
+        let waiting = state.waiting.len();
+        let begin = Totals { running: state.jobs.len() - waiting, waiting, ..state.ended };
+        state.jobs.values().fold(begin, |total, job| total.with_work_of(&job.progress))
+    }
+
     /// Starts the copies whose turn it is.
     fn start_waiting(self: &Arc<Self>, state: &mut State) {
         while let Some(next) = state.turns.next(state.waiting.iter().map(|waiting| &waiting.job.route)) {
@@ -194,6 +207,7 @@ impl State {
     fn end(&mut self, key: &str, job: &Job, result: Result<()>) {
         self.turns.give_back(&job.route);
         self.jobs.remove(key);
+        self.ended = self.ended.with_end_of(&job.progress, result.is_ok());
         let Err(error) = result else { return };
         if self.failures.len() >= MOST_FAILURES {
             self.failures.clear();
@@ -204,8 +218,10 @@ impl State {
     /// Ends a copy that waits for its turn, if `key` is one.
     fn forget_waiting(&mut self, key: &str) {
         if let Some(number) = self.waiting.iter().position(|waiting| waiting.key == key) {
-            self.waiting.remove(number).job.progress.cancel();
+            let job = self.waiting.remove(number).job;
+            job.progress.cancel();
             self.jobs.remove(key);
+            self.ended = self.ended.with_end_of(&job.progress, false);
         }
     }
 }

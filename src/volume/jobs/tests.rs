@@ -68,11 +68,14 @@ fn no_more_than_allowed_run_at_once_and_those_that_wait_have_no_thread() {
     let waiting = copies.run("b", own(), &from("old"), Duration::ZERO, |_| Ok(())).unwrap_err().to_string();
     assert!(waiting.contains("waiting"), "{waiting}");
     assert_eq!(copies.state().waiting.len(), 1, "it is only an entry in a list");
+    let totals = copies.totals();
+    assert_eq!((totals.running, totals.waiting, totals.failed), (1, 1, 0));
     copies.run("c", way("b", "b"), &from("other"), LONG, |_| Ok(())).unwrap();
     copies.cancel("b").unwrap();
     assert!(!copies.is_running("b") && copies.check("b").is_ok(), "the next copy of this name begins anew");
     copies.cancel("a").unwrap();
     copies.run("b", own(), &from("old"), LONG, |_| Ok(())).unwrap();
+    assert_eq!(copies.totals(), Totals { completed: 2, failed: 2, ..Totals::default() });
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -45,11 +45,17 @@ pub(super) struct Groups {
     /// The volumes that were published all the same, by target path. Only for the health of these volumes: a call for that does not
     /// name the group. They are forgotten when this process ends.
     refusals: Mutex<HashMap<PathBuf, Refusal>>,
+    /// How many changes a server has refused since the process began.
+    refused: AtomicU64,
 }
 
 impl Default for Groups {
     fn default() -> Self {
-        Self { jobs: Arc::new(CopyJobs::of_groups()), refusals: Mutex::default() }
+        Self {
+            jobs: Arc::new(CopyJobs::of_groups()),
+            refusals: Mutex::default(),
+            refused: AtomicU64::default(),
+        }
     }
 }
 
@@ -62,7 +68,11 @@ impl Groups {
         export: &ResolvedExport,
         wish: GroupWish,
     ) -> Result<Option<Refusal>> {
-        match self.try_give(volume, export, wish) {
+        let given = self.try_give(volume, export, wish);
+        if matches!(&given, Err(Error::Sys(error)) if error.is_change_refused()) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        match given {
             Err(Error::Sys(error)) if wish.policy == FsGroup::Try && error.is_change_refused() => {
                 tracing::warn!(
                     volume = volume.label(), group = wish.gid, %error,
@@ -74,6 +84,11 @@ impl Groups {
             Err(Error::Sys(error)) => Err(refuse_unsafe(error)),
             given => given.map(|()| None),
         }
+    }
+
+    /// How many changes a server has refused since the process began.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Keeps what [`Self::give`] said, for as long as the volume is at the target.
