@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! main ─► server ─► metrics ─► csi ─► volume ─► linux        arrows never turn back
-//!         config, config_file, endpoint, telemetry: used by main; import ─► volume, linux
+//!         config, config_file, endpoint, telemetry: used by main; import, operate ─► volume, linux
 //! ```
 //!
 //! | folder | what it owns | what it may not know |
 //! |---|---|---|
 //! | [`import`] | the takeover of volumes of other provisioners, a command of its own | gRPC, system calls |
 //! | [`metrics`] | the metrics of a service, as text | HTTP, system calls |
+//! | [`operate`] | the commands for operators: lists, the trash, orphans, usage | gRPC, system calls |
 //! | [`csi`] | the gRPC services, the dispatcher that every call goes through, the table of error codes | system calls |
 //! | [`volume`] | names, parameters, records; what happens to a volume from its creation to its deletion | gRPC, async |
 //! | [`linux`] | directory handles, mounts, the mount table, NFS, copying and removing trees: every system call | volumes |
@@ -35,6 +36,9 @@ pub mod endpoint;
 pub mod import;
 pub mod linux;
 pub mod metrics;
+pub mod operate;
+pub mod quantity;
 pub mod server;
 pub mod telemetry;
+pub mod terminal;
 pub mod volume;

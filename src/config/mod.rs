@@ -1,5 +1,7 @@
 //! The command line. Every flag of the two services can also be given as an environment variable.
 
+pub mod operate;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,6 +37,9 @@ pub enum Command {
         #[arg(long, env = "CSI_ENDPOINT", default_value = ENDPOINT, value_name = "unix:///PATH")]
         endpoint: String,
     },
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    Operate(operate::OperateCommand),
     /// Check configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
