@@ -1,5 +1,6 @@
 //! The command line. Every flag of the two services can also be given as an environment variable.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,9 @@ use crate::volume::on_delete::OnDelete;
 
 /// The socket of a service, if no other one is given.
 const ENDPOINT: &str = "unix:///csi/csi.sock";
+
+/// The longest time after which a call must be answered.
+const LONGEST_CALL: Duration = Duration::from_secs(110);
 
 /// CSI driver that makes volumes out of directories of an NFS export
 #[derive(Debug, Parser)]
@@ -125,7 +129,7 @@ pub struct Common {
     pub export_linger: Duration,
 
     /// The time after which a call that still works is answered "ask again"; it must be less than the timeout of the sidecars
-    #[arg(long, env = "CALL_TIMEOUT", default_value = "90", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, env = "CALL_TIMEOUT", default_value = "90", value_name = "SECONDS", value_parser = call_timeout)]
     pub call_timeout: Duration,
 
     /// How long another process that works on a share may give no sign of life until what it has begun is removed
@@ -137,6 +141,10 @@ pub struct Common {
         value_parser = seconds_above_zero
     )]
     pub abandoned_after: Duration,
+
+    /// Where metrics are served over HTTP, at the path /metrics; without this flag they are not. Whoever can reach the address can read them
+    #[arg(long, env = "METRICS_ADDRESS", value_name = "ADDRESS:PORT", value_parser = metrics_address)]
+    pub metrics_address: Option<SocketAddr>,
 
     /// The form of the log
     #[arg(long, env = "LOG_FORMAT", default_value = "human", value_enum)]
@@ -198,9 +206,31 @@ fn node_id(text: &str) -> Result<String, String> {
     Err("a node id has between 1 and 256 bytes".to_owned())
 }
 
+/// Reads an address and a port. An IPv6 address may stand without brackets, because a pod gets its own address in this form.
+fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    let with_plain_address = || {
+        let (address, port) = text.rsplit_once(':')?;
+        Some(SocketAddr::new(address.parse().ok()?, port.parse().ok()?))
+    };
+    let rule = "an IP address and a port, such as 10.0.0.7:9810 or [fd00::7]:9810";
+    text.parse().ok().or_else(with_plain_address).ok_or_else(|| rule.to_owned())
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.parse::<u32>().map_err(|_| "it must be a whole number of seconds".to_owned())?;
     Ok(Duration::from_secs(number.into()))
+}
+
+/// The sidecars wait 120 s for an answer (deploy/base). A call is answered before that.
+fn call_timeout(text: &str) -> Result<Duration, String> {
+    let time = seconds_above_zero(text)?;
+    if time > LONGEST_CALL {
+        return Err(format!(
+            "at most {}, because the sidecars wait 120 s for an answer",
+            LONGEST_CALL.as_secs()
+        ));
+    }
+    Ok(time)
 }
 
 fn seconds_above_zero(text: &str) -> Result<Duration, String> {
@@ -224,6 +254,28 @@ mod tests {
             {
                 assert!(flag.get_env().is_some(), "{}", flag.get_id());
             }
+        }
+    }
+
+    #[test]
+    fn a_call_is_answered_before_the_sidecars_give_up() {
+        assert_eq!(call_timeout("110"), Ok(LONGEST_CALL));
+        for text in ["0", "111", "120", "x"] {
+            assert!(call_timeout(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_for_metrics_has_a_port_and_needs_no_brackets() {
+        for (text, address) in [
+            ("10.0.0.7:9810", "10.0.0.7:9810"),
+            ("[fd00::7]:9810", "[fd00::7]:9810"),
+            ("fd00::7:9810", "[fd00::7]:9810"),
+        ] {
+            assert_eq!(metrics_address(text).unwrap().to_string(), address);
+        }
+        for text in ["", "9810", ":9810", "10.0.0.7", "nas:9810", "10.0.0.7:http"] {
+            assert!(metrics_address(text).is_err(), "{text}");
         }
     }
 

@@ -1,13 +1,14 @@
 //! A CSI driver that makes volumes out of directories of an NFS export.
 //!
 //! ```text
-//! main ─► server ─► csi ─► volume ─► linux, cluster        arrows never turn back
+//! main ─► server ─► metrics ─► csi ─► volume ─► linux, cluster        arrows never turn back
 //!         config, config_file, endpoint, telemetry: used by main; import ─► volume, linux
 //! ```
 //!
 //! | folder | what it owns | what it may not know |
 //! |---|---|---|
 //! | [`import`] | the takeover of volumes of other provisioners, a command of its own | gRPC, system calls |
+//! | [`metrics`] | the metrics of a service, as text | HTTP, system calls |
 //! | [`csi`] | the gRPC services, the dispatcher that every call goes through, the table of error codes | system calls |
 //! | [`volume`] | names, parameters, records; what happens to a volume from its creation to its deletion | gRPC, async |
 //! | [`cluster`] | the only question to the API server of Kubernetes: labels and annotations of a claim | volumes |
@@ -35,6 +36,7 @@ pub mod csi;
 pub mod endpoint;
 pub mod import;
 pub mod linux;
+pub mod metrics;
 pub mod server;
 pub mod telemetry;
 pub mod volume;

@@ -111,7 +111,7 @@ fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
             });
         }
         let (begin_drain, drain_begun) = tokio::sync::oneshot::channel();
-        let serving = server::run(listener, identity, role, async {
+        let serving = server::run(listener, identity, role, common.metrics_address, async {
             shutdown.await;
             tracing::info!("stopping; calls that are under way are finished");
             let _ = begin_drain.send(());
@@ -177,7 +177,7 @@ fn live_settings(
     let (dispatcher, copies) = (dispatcher.clone(), Arc::clone(copies));
     let apply = move |settings: &Settings| {
         dispatcher.places().set_width(settings.calls_per_export.unwrap_or(WIDTH));
-        copies.set_at_once(settings.copies_at_once.unwrap_or(jobs::AT_ONCE));
+        copies.set_limits(settings.copies_at_once.unwrap_or(jobs::AT_ONCE), settings.copy_time);
     };
     apply(&settings);
     let live = Arc::new(LiveSettings::new(settings));

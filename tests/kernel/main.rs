@@ -12,10 +12,13 @@ mod fixture;
 mod health;
 mod hostile;
 mod limits;
+mod metrics;
 mod options;
 mod overlap;
 mod process;
 mod publish;
+#[path = "../support/scrape.rs"]
+mod scrape;
 mod stale;
 #[path = "../support/mod.rs"]
 mod support;

@@ -5,7 +5,7 @@ use super::imports::{Crate, Edge, Target};
 
 /// The layers from the lowest to the highest. A layer may import the layers of the earlier rows in this list, but not the other layers of
 /// its own row.
-const LAYERS: [&[&str]; 16] = [
+const LAYERS: [&[&str]; 17] = [
     &["linux", "cluster"],
     &["volume/error"],
     &["volume/on_delete", "volume/jobs"],
@@ -17,6 +17,7 @@ const LAYERS: [&[&str]; 16] = [
     &["volume/controller", "volume/node"],
     &["volume/mod"],
     &["csi"],
+    &["metrics"],
     &["server"],
     &["config", "config_file", "endpoint"],
     &["telemetry", "import"],
@@ -37,11 +38,13 @@ const FORBIDDEN: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates that only some layers may use.
-const CRATES: [(&[&str], &[&str]); 4] = [
+const CRATES: [(&[&str], &[&str]); 6] = [
     (&["ureq", "rustls"], &["cluster"]),
     (&["tonic", "tonic_prost", "prost", "prost_types"], &["csi", "server"]),
     (&["nix", "rustix", "sys_mount", "libc"], &["linux"]),
     (&["tokio", "tokio_stream"], &["csi", "server", "main"]),
+    (&["hyper", "hyper_util"], &["csi", "server"]),
+    (&["prometheus_client"], &["csi", "metrics"]),
 ];
 
 /// The layer of a file, and the number of its row.

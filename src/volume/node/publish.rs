@@ -108,6 +108,12 @@ impl Publisher {
         self.ephemeral.resume()
     }
 
+    /// How often a server has refused to give a volume to the group of a pod since the process began.
+    #[must_use]
+    pub fn refused_groups(&self) -> u64 {
+        self.groups.refused()
+    }
+
     /// Registers a publish at a target path, from the arrival of its call on. The publish may wait for its place and for
     /// the server, and an unpublish of the target revokes it all that time.
     #[must_use]
