@@ -16,6 +16,7 @@ mod options;
 mod overlap;
 mod process;
 mod publish;
+mod quota;
 mod stale;
 #[path = "../support/mod.rs"]
 mod support;

@@ -82,6 +82,15 @@ impl Dir {
         Ok(Self { fd, label })
     }
 
+    /// Opens the directory above this one, which is this one at the top of what the process can see. For looking at it only: what is
+    /// above a directory of a tenant does not belong to the tenant.
+    pub(in crate::linux) fn open_above(&self) -> Result<Self> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = nix::fcntl::openat(&self.fd, "..", flags, Mode::empty())
+            .map_err(|errno| self.error("open", "..", errno))?;
+        Ok(Self { fd, label: self.label.join("..") })
+    }
+
     /// Opens the entry `name` of any kind with `O_PATH`. Unlike other ways to open, this has no effect on a device
     /// or a FIFO.
     pub(in crate::linux) fn open_entry(&self, name: &OsStr) -> Result<OwnedFd> {

@@ -1,0 +1,3 @@
+//! Project quotas on the server: the system calls for them, the agent that sets them, and what the driver makes of them.
+
+mod system;
