@@ -1,5 +1,7 @@
 //! The command line. Every flag of the two services can also be given as an environment variable.
 
+pub mod quota;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +30,8 @@ pub enum Command {
     Node(NodeArgs),
     /// Take over volumes of the nfs-client provisioner or of csi-driver-nfs
     Import(ImportArgs),
+    /// Limit volumes to their sizes, on the NFS server itself
+    Quota(quota::QuotaArgs),
     /// Ask a service whether it works: exit code 0 if it does, otherwise 1 and the reason
     Probe {
         /// The socket of the service

@@ -18,7 +18,7 @@ pub struct Watch {
 /// A change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// The entry with this name was created, written, renamed or removed.
+    /// The entry with this name was created, written, renamed or removed, or got other attributes.
     Entry(OsString),
     /// So many changes happened that some were lost.
     Lost,
@@ -30,6 +30,7 @@ impl Watch {
     /// Begins to watch a directory.
     pub fn of(dir: &Dir) -> Result<Self> {
         let events = AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_ATTRIB
             | AddWatchFlags::IN_MODIFY
             | AddWatchFlags::IN_MOVE
             | AddWatchFlags::IN_DELETE

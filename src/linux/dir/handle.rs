@@ -151,6 +151,13 @@ pub(super) fn single(name: &OsStr) -> std::result::Result<&OsStr, Errno> {
     if is_component && CString::new(bytes).is_ok() { Ok(name) } else { Err(Errno::EINVAL) }
 }
 
+/// Opens for reading what is open with `O_PATH`, whatever has its name now. Only for what is known to be a regular file: opening a device
+/// node has effects.
+pub(in crate::linux) fn reopen(entry: impl AsFd) -> std::result::Result<OwnedFd, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    nix::fcntl::open(proc_path(entry).as_str(), flags, Mode::empty())
+}
+
 /// The path of a handle below `/proc/self/fd` (proc(5)), for system calls that take no handle opened with `O_PATH`.
 pub(in crate::linux) fn proc_path(handle: impl AsFd) -> String {
     format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd())

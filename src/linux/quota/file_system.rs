@@ -4,7 +4,6 @@ use std::ffi::CString;
 use std::fs::{File, TryLockError};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -271,6 +270,7 @@ impl std::fmt::Display for Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn the_top_of_a_file_system_is_locked_once_whatever_directory_leads_to_it() {

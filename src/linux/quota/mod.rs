@@ -10,4 +10,4 @@ mod tag_tree;
 
 pub use file_system::{FileSystem, Kind, Limits, ProjectQuotas, Quota, try_lock};
 pub use project::Project;
-pub use tag_tree::{Tagged, is_cancelled, tag_tree};
+pub use tag_tree::{Tagged, tag_tree};

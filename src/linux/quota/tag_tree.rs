@@ -3,15 +3,11 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
-
 use super::project::{Project, project_of, set_project_of};
 use crate::linux::copy::Progress;
 use crate::linux::dir::metadata::{Freshness, Metadata};
-use crate::linux::dir::{Dir, proc_path};
-use crate::linux::error::{Result, SysError};
+use crate::linux::dir::{Dir, reopen};
+use crate::linux::error::Result;
 use crate::linux::raw::FileKind;
 use crate::linux::tree::visit::{Failed, Seen, visit_tree};
 
@@ -81,15 +77,4 @@ pub fn tag_tree(
         foreign: foreign.into_inner(),
         without_project: without_project.into_inner(),
     })
-}
-
-/// Opens for reading what is open with `O_PATH`. It is a regular file, whatever has its name now.
-fn reopen(entry: BorrowedFd<'_>) -> Result<std::os::fd::OwnedFd, Errno> {
-    open(proc_path(entry).as_str(), OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())
-}
-
-/// The name of the operation in [`SysError`] when a walk was cancelled.
-#[must_use]
-pub fn is_cancelled(error: &SysError) -> bool {
-    error.errno() == Some(Errno::ECANCELED)
 }
