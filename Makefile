@@ -36,8 +36,10 @@ check: deps deny manifests workflows versions ## format, clippy, shellcheck, dep
 deny: ## the dependencies' licences, sources and duplicates; their advisories too, if the database is here
 	release/deny
 
-manifests: ## deploy/: the schemas of Kubernetes, and a linter
+manifests: ## deploy/: the schemas of Kubernetes, a linter; the Helm chart makes the same objects
 	deploy/check
+	deploy/check-chart
+	deploy/check-gitops
 
 workflows: ## .github/: actionlint, and the schemas of GitHub
 	.github/check

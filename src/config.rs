@@ -2,6 +2,7 @@
 
 pub mod quota;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -142,6 +143,10 @@ pub struct Common {
     )]
     pub abandoned_after: Duration,
 
+    /// Where metrics are served over HTTP, at the path /metrics; without this flag they are not. Whoever can reach the address can read them
+    #[arg(long, env = "METRICS_ADDRESS", value_name = "ADDRESS:PORT", value_parser = metrics_address)]
+    pub metrics_address: Option<SocketAddr>,
+
     /// The form of the log
     #[arg(long, env = "LOG_FORMAT", default_value = "human", value_enum)]
     pub log_format: LogFormat,
@@ -202,6 +207,16 @@ fn node_id(text: &str) -> Result<String, String> {
     Err("a node id has between 1 and 256 bytes".to_owned())
 }
 
+/// Reads an address and a port. An IPv6 address may stand without brackets, because a pod gets its own address in this form.
+fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    let with_plain_address = || {
+        let (address, port) = text.rsplit_once(':')?;
+        Some(SocketAddr::new(address.parse().ok()?, port.parse().ok()?))
+    };
+    let rule = "an IP address and a port, such as 10.0.0.7:9810 or [fd00::7]:9810";
+    text.parse().ok().or_else(with_plain_address).ok_or_else(|| rule.to_owned())
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.parse::<u32>().map_err(|_| "it must be a whole number of seconds".to_owned())?;
     Ok(Duration::from_secs(number.into()))
@@ -228,6 +243,20 @@ mod tests {
             {
                 assert!(flag.get_env().is_some(), "{}", flag.get_id());
             }
+        }
+    }
+
+    #[test]
+    fn an_address_for_metrics_has_a_port_and_needs_no_brackets() {
+        for (text, address) in [
+            ("10.0.0.7:9810", "10.0.0.7:9810"),
+            ("[fd00::7]:9810", "[fd00::7]:9810"),
+            ("fd00::7:9810", "[fd00::7]:9810"),
+        ] {
+            assert_eq!(metrics_address(text).unwrap().to_string(), address);
+        }
+        for text in ["", "9810", ":9810", "10.0.0.7", "nas:9810", "10.0.0.7:http"] {
+            assert!(metrics_address(text).is_err(), "{text}");
         }
     }
 

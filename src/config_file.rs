@@ -192,16 +192,19 @@ pub fn watch(path: PathBuf, live: Arc<LiveSettings>, changed: impl Fn(&Settings)
             match load(&path) {
                 Ok(settings) => {
                     complaint.clear();
-                    if settings != *live.get() {
+                    let is_new = settings != *live.get();
+                    if is_new {
                         let exports = settings.exports.len();
                         changed(&settings);
                         live.set(settings);
                         // Who reads this line may rely on the new version.
                         tracing::info!(path = %path.display(), exports, "configuration taken up");
                     }
+                    live.reloads.succeed(is_new);
                 }
                 Err(error) => {
                     let text = format!("{error:#}");
+                    live.reloads.fail(text != complaint);
                     if text != complaint {
                         tracing::error!(
                             error = text,
@@ -327,11 +330,18 @@ limits:
         swap("2", "exports: [{name: a\n");
         std::thread::sleep(2 * ROUND);
         assert_eq!(live.get().default_export.as_deref(), Some("a"), "the last good version stays in force");
+        assert_eq!((live.reloads.is_broken(), live.reloads.failures()), (true, 1));
+        let before = live.reloads.taken_up();
         swap("3", "defaultExport: b\nexports: [{name: b, server: h, share: /s}]\n");
         let taken_up = (0..100).any(|_| {
             std::thread::sleep(Duration::from_millis(100));
             live.get().default_export.as_deref() == Some("b")
         });
         assert!(taken_up);
+        let noted = (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            !live.reloads.is_broken()
+        });
+        assert!(noted && live.reloads.taken_up() > before && live.reloads.failures() == 1);
     }
 }

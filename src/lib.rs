@@ -1,7 +1,7 @@
 //! A CSI driver that makes volumes out of directories of an NFS export.
 //!
 //! ```text
-//! main ─► server ─► csi ─► volume ─► linux        arrows never turn back
+//! main ─► server ─► metrics ─► csi ─► volume ─► linux        arrows never turn back
 //!         config, config_file, endpoint, telemetry: used by main; import, quota ─► volume, linux
 //! ```
 //!
@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | [`import`] | the takeover of volumes of other provisioners, a command of its own | gRPC, system calls |
 //! | [`quota`] | the agent beside the NFS server that limits volumes to their sizes, a command of its own | gRPC, system calls |
+//! | [`metrics`] | the metrics of a service, as text | HTTP, system calls |
 //! | [`csi`] | the gRPC services, the dispatcher that every call goes through, the table of error codes | system calls |
 //! | [`volume`] | names, parameters, records; what happens to a volume from its creation to its deletion | gRPC, async |
 //! | [`linux`] | directory handles, mounts, the mount table, NFS, copying and removing trees, project quotas: every system call | volumes |
@@ -34,6 +35,7 @@ pub mod csi;
 pub mod endpoint;
 pub mod import;
 pub mod linux;
+pub mod metrics;
 pub mod quota;
 pub mod server;
 pub mod telemetry;

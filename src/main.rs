@@ -114,7 +114,7 @@ fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
             });
         }
         let (begin_drain, drain_begun) = tokio::sync::oneshot::channel();
-        let serving = server::run(listener, identity, role, async {
+        let serving = server::run(listener, identity, role, common.metrics_address, async {
             shutdown.await;
             tracing::info!("stopping; calls that are under way are finished");
             let _ = begin_drain.send(());

@@ -21,7 +21,7 @@ pub mod watch;
 pub use dir::metadata::{Attributes, Metadata, Time};
 pub use dir::{Dir, revalidate};
 pub use error::{Result, SysError};
-pub use mount::{ExportRoot, MountTable, Mounter, PreparedBind, fake, mountinfo, namespace};
+pub use mount::{ExportRoot, MountTable, Mounter, PreparedBind, fake, mountinfo, mountstats, namespace};
 pub use nfs::options::{self as nfs_options, BindFlags, NfsOptions};
 pub use nfs::{MountError, NfsSource};
 pub use process::{clear_umask, host_name, raise_open_files, unique, unique_text};

@@ -35,11 +35,31 @@ struct State {
     failures: HashMap<String, Error>,
     running: usize,
     at_once: usize,
+    /// What the copies that have ended have done.
+    ended: Totals,
+}
+
+/// What the copies of a process have done since it began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Copies that run now.
+    pub running: usize,
+    /// Copies that wait for others.
+    pub waiting: usize,
+    /// Copies that were completed.
+    pub completed: u64,
+    /// Copies that failed or were cancelled.
+    pub failed: u64,
+    /// Files that were copied, those of running copies included.
+    pub files: u64,
+    /// Bytes that were copied, those of running copies included.
+    pub bytes: u64,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { jobs: HashMap::new(), failures: HashMap::new(), running: 0, at_once: AT_ONCE }
+        let (jobs, failures) = (HashMap::new(), HashMap::new());
+        Self { jobs, failures, running: 0, at_once: AT_ONCE, ended: Totals::default() }
     }
 }
 
@@ -108,6 +128,19 @@ impl CopyJobs {
         }
     }
 
+    /// What the copies have done since the process began.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let state = self.state();
+        let begin =
+            Totals { running: state.running, waiting: state.jobs.len() - state.running, ..state.ended };
+        state.jobs.values().fold(begin, |total, job| Totals {
+            files: total.files + job.progress.files(),
+            bytes: total.bytes + job.progress.bytes(),
+            ..total
+        })
+    }
+
     /// Returns the error with which the copy for `key` failed, unless a caller has received it already.
     pub fn check(&self, key: &str) -> Result<()> {
         self.state().failures.remove(key).map_or(Ok(()), Err)
@@ -174,6 +207,12 @@ impl CopyJobs {
         let mut state = self.state();
         state.running -= usize::from(has_turn);
         state.jobs.remove(key);
+        state.ended.files += job.progress.files();
+        state.ended.bytes += job.progress.bytes();
+        match &result {
+            Ok(()) => state.ended.completed += 1,
+            Err(_) => state.ended.failed += 1,
+        }
         if let Err(error) = result {
             if state.failures.len() >= MOST_FAILURES {
                 state.failures.clear();
@@ -293,8 +332,12 @@ mod tests {
         let _ = copies.run("b", &from("old"), Duration::ZERO, |_| panic!("it had no turn"));
         let waiting = copies.run("b", &from("old"), Duration::ZERO, |_| Ok(())).unwrap_err().to_string();
         assert!(waiting.contains("waiting"), "{waiting}");
+        let totals = copies.totals();
+        assert_eq!((totals.running, totals.waiting, totals.failed), (1, 1, 0));
         copies.cancel("b").unwrap();
         copies.cancel("a").unwrap();
         copies.run("b", &from("old"), LONG, |_| Ok(())).unwrap();
+        let totals = Totals { completed: 1, failed: 2, ..Totals::default() };
+        assert_eq!(copies.totals(), totals);
     }
 }

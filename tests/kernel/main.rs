@@ -12,11 +12,14 @@ mod fixture;
 mod health;
 mod hostile;
 mod limits;
+mod metrics;
 mod options;
 mod overlap;
 mod process;
 mod publish;
 mod quota;
+#[path = "../support/scrape.rs"]
+mod scrape;
 mod stale;
 #[path = "../support/mod.rs"]
 mod support;

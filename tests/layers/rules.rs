@@ -17,6 +17,7 @@ const LAYERS: [&[&str]; 17] = [
     &["volume/controller", "volume/node"],
     &["volume/mod"],
     &["csi"],
+    &["metrics"],
     &["server"],
     &["config", "config_file", "endpoint"],
     &["telemetry"],
@@ -39,10 +40,12 @@ const FORBIDDEN: [(&str, &[&str]); 7] = [
 ];
 
 /// Crates that only some layers may use.
-const CRATES: [(&[&str], &[&str]); 3] = [
+const CRATES: [(&[&str], &[&str]); 5] = [
     (&["tonic", "tonic_prost", "prost", "prost_types"], &["csi", "server"]),
     (&["nix", "rustix", "sys_mount", "libc"], &["linux"]),
     (&["tokio", "tokio_stream"], &["csi", "server", "main"]),
+    (&["hyper", "hyper_util"], &["csi", "server"]),
+    (&["prometheus_client"], &["csi", "metrics"]),
 ];
 
 /// The layer of a file, and the number of its row.

@@ -10,4 +10,5 @@ pub mod snapshot;
 pub mod snapshot_delete;
 pub mod snapshot_list;
 pub mod snapshot_take;
+pub mod survey;
 pub mod validate;

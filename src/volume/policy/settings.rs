@@ -16,6 +16,7 @@ use crate::volume::name::export::{Export, ExportRef};
 use crate::volume::name::reach::Reach;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::on_delete::OnDelete;
+use crate::volume::policy::reloads::Reloads;
 use crate::volume::policy::server_pattern::{InlineServers, ServerPattern};
 
 /// The configuration.
@@ -273,24 +274,28 @@ impl Settings {
 
 /// The settings in use. They can change while the driver runs.
 #[derive(Debug, Default)]
-pub struct LiveSettings(RwLock<Arc<Settings>>);
+pub struct LiveSettings {
+    current: RwLock<Arc<Settings>>,
+    /// How they were read.
+    pub reloads: Reloads,
+}
 
 impl LiveSettings {
     /// Starts with these settings.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self(RwLock::new(Arc::new(settings)))
+        Self { current: RwLock::new(Arc::new(settings)), reloads: Reloads::default() }
     }
 
     /// The present settings. A call asks for them once and uses them until its end.
     #[must_use]
     pub fn get(&self) -> Arc<Settings> {
-        Arc::clone(&self.0.read())
+        Arc::clone(&self.current.read())
     }
 
     /// Replaces the settings.
     pub fn set(&self, settings: Settings) {
-        *self.0.write() = Arc::new(settings);
+        *self.current.write() = Arc::new(settings);
     }
 }
 

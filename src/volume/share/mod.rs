@@ -17,4 +17,5 @@ pub mod record;
 mod records;
 pub mod snapshots;
 pub mod state_dir;
+pub mod survey;
 pub mod whole_share;

@@ -176,6 +176,14 @@ impl Exports {
         self.slots.lock().iter().any(|((sources, _), slot)| sources == &export.sources && in_use(slot))
     }
 
+    /// The addresses and mount points of the exports that are mounted now. Does not wait for those that are being mounted.
+    #[must_use]
+    pub fn mounted(&self) -> Vec<(Vec<NfsSource>, PathBuf)> {
+        let slots = self.slots.lock();
+        let places = slots.iter().filter_map(|(key, slot)| Some((key.0.clone(), mount_point_of(slot)?)));
+        places.collect()
+    }
+
     /// The exports that were named inline and mounted at least once since the process began.
     #[must_use]
     pub fn inline_used(&self) -> BTreeSet<ExportRef> {
