@@ -5,7 +5,7 @@ use super::imports::{Crate, Edge, Target};
 
 /// The layers from the lowest to the highest. A layer may import the layers of the earlier rows in this list, but not the other layers of
 /// its own row.
-const LAYERS: [&[&str]; 17] = [
+const LAYERS: [&[&str]; 18] = [
     &["linux"],
     &["volume/error"],
     &["volume/on_delete", "volume/jobs"],
