@@ -13,6 +13,9 @@ use crate::volume::on_delete::OnDelete;
 /// The socket of a service, if no other one is given.
 const ENDPOINT: &str = "unix:///csi/csi.sock";
 
+/// The longest time after which a call must be answered.
+const LONGEST_CALL: Duration = Duration::from_secs(110);
+
 /// CSI driver that makes volumes out of directories of an NFS export
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
@@ -130,7 +133,7 @@ pub struct Common {
     pub export_linger: Duration,
 
     /// The time after which a call that still works is answered "ask again"; it must be less than the timeout of the sidecars
-    #[arg(long, env = "CALL_TIMEOUT", default_value = "90", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, env = "CALL_TIMEOUT", default_value = "90", value_name = "SECONDS", value_parser = call_timeout)]
     pub call_timeout: Duration,
 
     /// How long another process that works on a share may give no sign of life until what it has begun is removed
@@ -222,6 +225,18 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(number.into()))
 }
 
+/// The sidecars wait 120 s for an answer (deploy/base). A call is answered before that.
+fn call_timeout(text: &str) -> Result<Duration, String> {
+    let time = seconds_above_zero(text)?;
+    if time > LONGEST_CALL {
+        return Err(format!(
+            "at most {}, because the sidecars wait 120 s for an answer",
+            LONGEST_CALL.as_secs()
+        ));
+    }
+    Ok(time)
+}
+
 fn seconds_above_zero(text: &str) -> Result<Duration, String> {
     seconds(text).and_then(|time| if time.is_zero() { Err("at least 1".to_owned()) } else { Ok(time) })
 }
@@ -243,6 +258,14 @@ mod tests {
             {
                 assert!(flag.get_env().is_some(), "{}", flag.get_id());
             }
+        }
+    }
+
+    #[test]
+    fn a_call_is_answered_before_the_sidecars_give_up() {
+        assert_eq!(call_timeout("110"), Ok(LONGEST_CALL));
+        for text in ["0", "111", "120", "x"] {
+            assert!(call_timeout(text).is_err(), "{text}");
         }
     }
 

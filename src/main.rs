@@ -176,7 +176,7 @@ fn live_settings(
     let (dispatcher, copies) = (dispatcher.clone(), Arc::clone(copies));
     let apply = move |settings: &Settings| {
         dispatcher.places().set_width(settings.calls_per_export.unwrap_or(WIDTH));
-        copies.set_at_once(settings.copies_at_once.unwrap_or(jobs::AT_ONCE));
+        copies.set_limits(settings.copies_at_once.unwrap_or(jobs::AT_ONCE), settings.copy_time);
     };
     apply(&settings);
     let live = Arc::new(LiveSettings::new(settings));

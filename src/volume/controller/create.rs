@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::linux::{Dir, NfsOptions};
 
 use crate::volume::error::{Error, Result, several};
+use crate::volume::jobs::Way;
 use crate::volume::name::handle::{VolumeHandle, VolumeKey};
 use crate::volume::name::source::Source;
 use crate::volume::name::source::job_name;
@@ -94,7 +95,8 @@ impl Volumes {
         })?;
         if let Some(source) = record.source.as_ref().filter(|_| !is_there) {
             let (volumes, own, key) = (Arc::clone(self), new.clone(), handle.key.clone());
-            self.copies.run(&job, &[source.job_name()], timeout, move |progress| {
+            let way = Way::between(self.export_of(source)?.place(), new.export.place());
+            self.copies.run(&job, way, &[source.job_name()], timeout, move |progress| {
                 volumes.fill(&own, &key, progress)
             })?;
         }
