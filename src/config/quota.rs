@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{LogFormat, seconds_above_zero};
+use super::values::{LogFormat, seconds_above_zero};
 use crate::volume::share::quota::Mode;
 
 /// The arguments of `quota`.

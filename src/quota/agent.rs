@@ -13,6 +13,7 @@ use crate::volume::error::Error;
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::share::quota::{Agent as Introduction, Mode, State};
 
+use super::event::Event;
 use super::ids::Ids;
 use super::share::Share;
 use super::tagging::{self, Ended, Job};
@@ -25,19 +26,6 @@ const SOON: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How many records are read for one step of the look at all volumes.
 const PAGE: usize = 4096;
-
-/// What the agent is told by its threads.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// The record of a volume has changed.
-    Record(usize, VolumeKey),
-    /// Changes were lost.
-    Lost,
-    /// The state directory of a share is not watched any more.
-    Gone(usize),
-    /// A directory was given to a project.
-    Tagged(Ended),
-}
 
 /// The agent of one file system.
 pub(super) struct Agent {

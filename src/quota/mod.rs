@@ -15,6 +15,7 @@
 
 mod agent;
 mod check;
+mod event;
 mod ids;
 mod share;
 mod status;

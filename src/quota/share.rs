@@ -15,7 +15,7 @@ use crate::volume::share::claims::look::LocalRecords;
 use crate::volume::share::process_dir;
 use crate::volume::share::quota::{Agent, QuotaFolder};
 
-use super::agent::Event;
+use super::event::Event;
 
 /// A share.
 #[derive(Debug)]
