@@ -1,7 +1,7 @@
 //! A CSI driver that makes volumes out of directories of an NFS export.
 //!
 //! ```text
-//! main ─► server ─► metrics ─► csi ─► volume ─► linux        arrows never turn back
+//! main ─► server ─► metrics ─► csi ─► volume ─► linux, cluster        arrows never turn back
 //!         config, config_file, endpoint, telemetry: used by main; import, quota ─► volume, linux
 //! ```
 //!
@@ -12,6 +12,7 @@
 //! | [`metrics`] | the metrics of a service, as text | HTTP, system calls |
 //! | [`csi`] | the gRPC services, the dispatcher that every call goes through, the table of error codes | system calls |
 //! | [`volume`] | names, parameters, records; what happens to a volume from its creation to its deletion | gRPC, async |
+//! | [`cluster`] | the only question to the API server of Kubernetes: labels and annotations of a claim | volumes |
 //! | [`linux`] | directory handles, mounts, the mount table, NFS, copying and removing trees, project quotas: every system call | volumes |
 //!
 //! # Where to begin
@@ -29,6 +30,7 @@
 //! 9. [`volume::controller::delete`]: how DeleteVolume moves the directory away with one rename.
 //! 10. `reaper.rs` in [`volume::share`]: the thread that removes what was deleted.
 
+pub mod cluster;
 pub mod config;
 pub mod config_file;
 pub mod csi;

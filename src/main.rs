@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
+use nfs_subdir_csi::cluster::ApiServer;
 use nfs_subdir_csi::config::{Cli, Command, Common, ConfigCommand, NodeArgs};
 use nfs_subdir_csi::csi::call::dispatcher::Dispatcher;
 use nfs_subdir_csi::csi::call::lane::{THREADS, WIDTH};
@@ -152,8 +153,12 @@ fn compose(common: &Common, node: Option<&NodeArgs>, dispatcher: Dispatcher) -> 
     let copies = Arc::new(CopyJobs::default());
     let settings = live_settings(common, &dispatcher, &copies)?;
     let exports = Exports::new(Arc::clone(&mounter), common.export_linger);
-    let volumes =
-        Volumes { settings, exports: Arc::new(exports.with_abandoned_after(common.abandoned_after)), copies };
+    let volumes = Volumes {
+        settings,
+        exports: Arc::new(exports.with_abandoned_after(common.abandoned_after)),
+        copies,
+        claims: Arc::new(ApiServer::in_cluster()),
+    };
     Ok(match node {
         None => Role::Controller(Controller { dispatcher, volumes: Arc::new(volumes) }),
         Some(args) => {

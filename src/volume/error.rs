@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::cluster::ClusterError;
 use crate::linux::namespace::NamespaceError;
 use crate::linux::nfs_options::OptionError;
 use crate::linux::{MountError, SysError};
@@ -77,6 +78,9 @@ pub enum Error {
     /// The driver has no mount namespace of its own.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
+    /// The labels and annotations of the claim could not be read.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// Several steps failed.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; and "))]
     Several(Vec<Error>),

@@ -6,7 +6,7 @@ use super::imports::{Crate, Edge, Target};
 /// The layers from the lowest to the highest. A layer may import the layers of the earlier rows in this list, but not the other layers of
 /// its own row.
 const LAYERS: [&[&str]; 18] = [
-    &["linux"],
+    &["linux", "cluster"],
     &["volume/error"],
     &["volume/on_delete", "volume/jobs"],
     &["volume/name"],
@@ -40,7 +40,8 @@ const FORBIDDEN: [(&str, &[&str]); 7] = [
 ];
 
 /// Crates that only some layers may use.
-const CRATES: [(&[&str], &[&str]); 5] = [
+const CRATES: [(&[&str], &[&str]); 6] = [
+    (&["ureq", "rustls"], &["cluster"]),
     (&["tonic", "tonic_prost", "prost", "prost_types"], &["csi", "server"]),
     (&["nix", "rustix", "sys_mount", "libc"], &["linux"]),
     (&["tokio", "tokio_stream"], &["csi", "server", "main"]),
