@@ -2,17 +2,18 @@
 //!
 //! ```text
 //! main ─► server ─► metrics ─► csi ─► volume ─► linux, cluster        arrows never turn back
-//!         config, config_file, endpoint, telemetry: used by main; import ─► volume, linux
+//!         config, config_file, endpoint, telemetry: used by main; import, quota ─► volume, linux
 //! ```
 //!
 //! | folder | what it owns | what it may not know |
 //! |---|---|---|
 //! | [`import`] | the takeover of volumes of other provisioners, a command of its own | gRPC, system calls |
+//! | [`quota`] | the agent beside the NFS server that limits volumes to their sizes, a command of its own | gRPC, system calls |
 //! | [`metrics`] | the metrics of a service, as text | HTTP, system calls |
 //! | [`csi`] | the gRPC services, the dispatcher that every call goes through, the table of error codes | system calls |
 //! | [`volume`] | names, parameters, records; what happens to a volume from its creation to its deletion | gRPC, async |
 //! | [`cluster`] | the only question to the API server of Kubernetes: labels and annotations of a claim | volumes |
-//! | [`linux`] | directory handles, mounts, the mount table, NFS, copying and removing trees: every system call | volumes |
+//! | [`linux`] | directory handles, mounts, the mount table, NFS, copying and removing trees, project quotas: every system call | volumes |
 //!
 //! # Where to begin
 //!
@@ -37,6 +38,7 @@ pub mod endpoint;
 pub mod import;
 pub mod linux;
 pub mod metrics;
+pub mod quota;
 pub mod server;
 pub mod telemetry;
 pub mod volume;

@@ -48,6 +48,10 @@ fn run() -> anyhow::Result<()> {
         Command::Probe { endpoint } => ask_whether_it_works(&endpoint::parse(endpoint)?),
         Command::Config(ConfigCommand::Check { file }) => check_config(file),
         Command::Import(args) => nfs_subdir_csi::import::run(args),
+        Command::Quota(args) => {
+            end_at_signals()?;
+            nfs_subdir_csi::quota::run(args)
+        }
         Command::Controller(common) => serve(common, None),
         Command::Node(args) => serve(&args.common, Some(args)),
     }
@@ -188,6 +192,22 @@ fn live_settings(
 /// The path of a directory without symbolic links, as the mount table writes it.
 fn resolve(dir: &Path) -> anyhow::Result<PathBuf> {
     dir.canonicalize().with_context(|| format!("resolve {}", dir.display()))
+}
+
+/// Ends the process at SIGTERM or SIGINT. The first process of a container ignores them by default. For commands that can be killed at any
+/// instruction.
+fn end_at_signals() -> anyhow::Result<()> {
+    let runtime = runtime()?;
+    let signal = runtime.block_on(async { stop_signal() })?;
+    let wait = move || {
+        runtime.block_on(signal);
+        std::process::exit(0);
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait)
+        .context("start a thread for signals")?;
+    Ok(())
 }
 
 /// A future that ends at SIGTERM or SIGINT. The signal handlers are installed when this function returns.

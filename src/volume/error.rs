@@ -156,7 +156,8 @@ impl From<MountError> for Error {
 }
 
 /// The error for a path on the share with a component that is not a directory.
-pub(in crate::volume) fn unsafe_path(path: &str) -> Error {
+#[must_use]
+pub fn unsafe_path(path: &str) -> Error {
     Error::Precondition(format!(
         "{path}: a part of this path is a symbolic link or is not a directory, so the driver does not use the path; nothing \
          was changed"
@@ -164,7 +165,8 @@ pub(in crate::volume) fn unsafe_path(path: &str) -> Error {
 }
 
 /// Translates a failed system call. A path with a symbolic link in it gets the message of [`unsafe_path`].
-pub(in crate::volume) fn refuse_unsafe(error: SysError) -> Error {
+#[must_use]
+pub fn refuse_unsafe(error: SysError) -> Error {
     if error.is_unsafe_path() { unsafe_path(&error.path) } else { error.into() }
 }
 

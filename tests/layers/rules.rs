@@ -5,7 +5,7 @@ use super::imports::{Crate, Edge, Target};
 
 /// The layers from the lowest to the highest. A layer may import the layers of the earlier rows in this list, but not the other layers of
 /// its own row.
-const LAYERS: [&[&str]; 17] = [
+const LAYERS: [&[&str]; 18] = [
     &["linux", "cluster"],
     &["volume/error"],
     &["volume/on_delete", "volume/jobs"],
@@ -20,15 +20,17 @@ const LAYERS: [&[&str]; 17] = [
     &["metrics"],
     &["server"],
     &["config", "config_file", "endpoint"],
-    &["telemetry", "import"],
+    &["telemetry"],
+    &["import", "quota"],
     &["lib"],
     &["main"],
 ];
 
 /// What a layer may not import, although it is a lower layer.
-const FORBIDDEN: [(&str, &[&str]); 6] = [
+const FORBIDDEN: [(&str, &[&str]); 7] = [
     // Commands, and the code that runs before a service starts, do not need gRPC or the server.
     ("import", &["csi", "server"]),
+    ("quota", &["csi", "server"]),
     ("config", &["csi", "server"]),
     ("config_file", &["csi", "server"]),
     ("endpoint", &["csi", "server", "volume", "linux"]),

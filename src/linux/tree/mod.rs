@@ -6,3 +6,4 @@ mod keyed_lock;
 mod queue;
 pub mod remove;
 pub mod unpack;
+pub(in crate::linux) mod visit;
