@@ -81,7 +81,13 @@ struct FileInlineOptions {
 struct FileLimits {
     calls_per_export: Option<usize>,
     copies_at_once: Option<usize>,
+    #[serde(deserialize_with = "some_duration")]
+    copy_time: Option<Duration>,
     removals_per_second: Option<u32>,
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    duration(from).map(Some)
 }
 
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
@@ -114,8 +120,12 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
     if file.installation.as_ref().is_some_and(|name| !(1..=63).contains(&name.len())) {
         bail!("installation: a name has between 1 and 63 bytes");
     }
-    let FileLimits { calls_per_export, copies_at_once, removals_per_second } = file.limits;
-    if calls_per_export == Some(0) || copies_at_once == Some(0) || removals_per_second == Some(0) {
+    let FileLimits { calls_per_export, copies_at_once, copy_time, removals_per_second } = file.limits;
+    if calls_per_export == Some(0)
+        || copies_at_once == Some(0)
+        || copy_time == Some(Duration::ZERO)
+        || removals_per_second == Some(0)
+    {
         bail!("limits: with 0 the driver could do nothing; to have no limit, leave the key out");
     }
     if let Some(calls) = calls_per_export.filter(|calls| *calls > MOST_CALLS) {
@@ -150,6 +160,7 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
         ephemeral_volumes: file.ephemeral_volumes,
         calls_per_export,
         copies_at_once,
+        copy_time,
         device_nodes: file.device_nodes,
         fs_group: file.fs_group,
         whole_shares: Vec::new(),
@@ -253,6 +264,7 @@ deviceNodes: skip
 fsGroup: require
 limits:
   copiesAtOnce: 2
+  copyTime: 12h
   callsPerExport: 4
   removalsPerSecond: 500
 ";
@@ -277,6 +289,7 @@ limits:
         );
         assert_eq!(settings.fs_group, FsGroup::Require);
         assert_eq!((settings.copies_at_once, settings.device_nodes), (Some(2), DeviceNodes::Skip));
+        assert_eq!(settings.copy_time, Some(Duration::from_hours(12)));
         assert_eq!((settings.calls_per_export, fast.policy.removals_per_second), (Some(4), Some(500)));
     }
 

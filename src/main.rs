@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
+use nfs_subdir_csi::cluster::ApiServer;
 use nfs_subdir_csi::config::{Cli, Command, Common, ConfigCommand, LogFormat, NodeArgs};
 use nfs_subdir_csi::csi::call::dispatcher::Dispatcher;
 use nfs_subdir_csi::csi::call::lane::{THREADS, WIDTH};
@@ -51,6 +52,10 @@ fn run() -> anyhow::Result<ExitCode> {
             return Ok(operate::run(command)?.into());
         }
         Command::Import(args) => nfs_subdir_csi::import::run(args),
+        Command::Quota(args) => {
+            end_at_signals()?;
+            nfs_subdir_csi::quota::run(args)
+        }
         Command::Controller(common) => serve(common, None),
         Command::Node(args) => serve(&args.common, Some(args)),
     }?;
@@ -153,8 +158,12 @@ fn compose(common: &Common, node: Option<&NodeArgs>, dispatcher: Dispatcher) -> 
     let copies = Arc::new(CopyJobs::default());
     let settings = live_settings(common, &dispatcher, &copies)?;
     let exports = Exports::new(Arc::clone(&mounter), common.export_linger);
-    let volumes =
-        Volumes { settings, exports: Arc::new(exports.with_abandoned_after(common.abandoned_after)), copies };
+    let volumes = Volumes {
+        settings,
+        exports: Arc::new(exports.with_abandoned_after(common.abandoned_after)),
+        copies,
+        claims: Arc::new(ApiServer::in_cluster()),
+    };
     Ok(match node {
         None => Role::Controller(Controller { dispatcher, volumes: Arc::new(volumes) }),
         Some(args) => {
@@ -177,7 +186,7 @@ fn live_settings(
     let (dispatcher, copies) = (dispatcher.clone(), Arc::clone(copies));
     let apply = move |settings: &Settings| {
         dispatcher.places().set_width(settings.calls_per_export.unwrap_or(WIDTH));
-        copies.set_at_once(settings.copies_at_once.unwrap_or(jobs::AT_ONCE));
+        copies.set_limits(settings.copies_at_once.unwrap_or(jobs::AT_ONCE), settings.copy_time);
     };
     apply(&settings);
     let live = Arc::new(LiveSettings::new(settings));
@@ -188,6 +197,22 @@ fn live_settings(
 /// The path of a directory without symbolic links, as the mount table writes it.
 fn resolve(dir: &Path) -> anyhow::Result<PathBuf> {
     dir.canonicalize().with_context(|| format!("resolve {}", dir.display()))
+}
+
+/// Ends the process at SIGTERM or SIGINT. The first process of a container ignores them by default. For commands that can be killed at any
+/// instruction.
+fn end_at_signals() -> anyhow::Result<()> {
+    let runtime = runtime()?;
+    let signal = runtime.block_on(async { stop_signal() })?;
+    let wait = move || {
+        runtime.block_on(signal);
+        std::process::exit(0);
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait)
+        .context("start a thread for signals")?;
+    Ok(())
 }
 
 /// A future that ends at SIGTERM or SIGINT. The signal handlers are installed when this function returns.

@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 
+use crate::cluster::ApiServer;
 use crate::config::operate::{OnExports, OperateCommand, TrashCommand};
 use crate::config_file;
 use crate::linux::mount::SysMounter;
@@ -109,6 +110,7 @@ impl Session {
             settings: Arc::new(LiveSettings::new(settings)),
             exports: Arc::new(Exports::new(mounter, Duration::from_mins(1))),
             copies: Arc::default(),
+            claims: Arc::new(ApiServer::in_cluster()),
         };
         Self { volumes: Arc::new(volumes), exports, json }
     }

@@ -33,7 +33,7 @@ pub(super) fn run(session: &Session, args: &UsageArgs) -> anyhow::Result<Outcome
     output.end()?;
     if counted.left_out > 0 {
         eprintln!(
-            "nfs-subdir-csi: {} directories are left out, because they are on another file system or too deep",
+            "nfs-subdir-csi: {} entries are left out, because they are on another file system",
             counted.left_out
         );
     }

@@ -48,6 +48,8 @@ const RELEASE_ROUND: Duration = Duration::from_secs(5);
 const SWEEP_ROUND: Duration = Duration::from_hours(1);
 /// How often it looks for exports that do not answer.
 const SILENCE_ROUND: Duration = Duration::from_secs(1);
+/// How long the server waits after a connection could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 /// The largest request, in bytes. Requests have a few kilobytes; a larger one would only take up memory.
 const LARGEST_REQUEST: usize = 1 << 20;
 
@@ -60,8 +62,14 @@ pub async fn run(
     metrics: MetricsAddress,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?)
-        .map(|stream| stream.map(AnyAuthority::new));
+    let incoming =
+        UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?).then(async |stream| {
+            if stream.is_err() {
+                // Without a pause, a process that has no file descriptor left would try again all the time.
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+            }
+            stream.map(AnyAuthority::new)
+        });
     let (exports, dispatcher) = match &role {
         Role::Controller(controller) => (&controller.volumes.exports, &controller.dispatcher),
         Role::Node(node) => (&node.publisher.volumes.exports, &node.dispatcher),

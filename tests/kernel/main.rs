@@ -18,6 +18,7 @@ mod options;
 mod overlap;
 mod process;
 mod publish;
+mod quota;
 #[path = "../support/scrape.rs"]
 mod scrape;
 mod stale;

@@ -220,7 +220,7 @@ fn measure(arguments: &[&str], rows: usize) -> (f64, u64) {
     let begun = Instant::now();
     let output = command.output().unwrap();
     let seconds = begun.elapsed().as_secs_f64();
-    let lines = output.stdout.iter().filter(|byte| **byte == b'\n').count();
+    let lines = String::from_utf8_lossy(&output.stdout).lines().count();
     assert!(lines >= rows, "{arguments:?}: {lines} rows: {}", String::from_utf8_lossy(&output.stderr));
     let peak = fs::read_to_string(time).unwrap();
     (seconds, peak.split_whitespace().nth(1).unwrap().parse().unwrap())

@@ -7,3 +7,4 @@ mod queue;
 pub mod remove;
 pub mod unpack;
 pub mod usage;
+pub(in crate::linux) mod visit;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::linux::{Dir, NfsOptions};
 
 use crate::volume::error::{Error, Result, several};
+use crate::volume::jobs::Way;
 use crate::volume::name::handle::{VolumeHandle, VolumeKey};
 use crate::volume::name::source::Source;
 use crate::volume::name::source::job_name;
@@ -77,13 +78,18 @@ impl Volumes {
     /// meanwhile, and CLOSE and REMOVE for the draft. The server usually also asks for one DELEGRETURN.
     pub fn create(self: &Arc<Self>, new: &NewVolume, timeout: Duration) -> Result<Volume> {
         let handle = new.handle()?;
-        let sub_dir = new.parameters.sub_dir_of(&new.name)?;
+        let needs_claim = new.parameters.needs_claim()?;
+        let by_name = (!needs_claim).then(|| new.parameters.sub_dir_of(&new.name, None)).transpose()?;
         let job = job_name(&handle);
         self.copies.check(&job)?;
         let (record, is_there) = self.exports.with(&new.export, &new.options, |mounted| {
             let state = mounted.state()?;
             mounted.reap_once(&state, self.settings.get().strictest_policy());
             state.complete_claims()?;
+            let sub_dir = match &by_name {
+                Some(sub_dir) => sub_dir.clone(),
+                None => self.sub_dir_by_claim(&state, &handle.key, new)?,
+            };
             let held = self.hold_or_reserve(mounted, &state, &handle.key, new, &sub_dir)?;
             let is_there = finish(mounted.share(), &state, &held, new, &sub_dir);
             let kept = state.keep(&held);
@@ -94,7 +100,8 @@ impl Volumes {
         })?;
         if let Some(source) = record.source.as_ref().filter(|_| !is_there) {
             let (volumes, own, key) = (Arc::clone(self), new.clone(), handle.key.clone());
-            self.copies.run(&job, &[source.job_name()], timeout, move |progress| {
+            let way = Way::between(self.export_of(source)?.place(), new.export.place());
+            self.copies.run(&job, way, &[source.job_name()], timeout, move |progress| {
                 volumes.fill(&own, &key, progress)
             })?;
         }

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::linux::{Dir, NfsSource, SysError, group};
+use crate::linux::{Dir, SysError, group};
 
 use crate::volume::error::{Error, Result, refuse_unsafe};
-use crate::volume::jobs::CopyJobs;
+use crate::volume::jobs::{CopyJobs, Way};
 use crate::volume::policy::settings::{FsGroup, ResolvedExport};
 use crate::volume::share::health::{Finding, Trouble};
 
@@ -39,15 +39,24 @@ pub(super) struct Refusal {
 }
 
 /// The changes of groups on this node, and what became of them.
-#[derive(Default)]
 pub(super) struct Groups {
-    /// By the address of the export. So a server that does not answer delays only the changes of its own volumes.
-    jobs: Mutex<HashMap<Vec<NfsSource>, Arc<CopyJobs>>>,
+    /// A server that does not answer delays only the changes of its own volumes.
+    jobs: Arc<CopyJobs>,
     /// The volumes that were published all the same, by target path. Only for the health of these volumes: a call for that does not
     /// name the group. They are forgotten when this process ends.
     refusals: Mutex<HashMap<PathBuf, Refusal>>,
     /// How many changes a server has refused since the process began.
     refused: AtomicU64,
+}
+
+impl Default for Groups {
+    fn default() -> Self {
+        Self {
+            jobs: Arc::new(CopyJobs::of_groups()),
+            refusals: Mutex::default(),
+            refused: AtomicU64::default(),
+        }
+    }
 }
 
 impl Groups {
@@ -111,18 +120,21 @@ impl Groups {
             return Ok(());
         }
         let dir = volume.open_dir(".").map_err(Error::Sys)?;
-        let jobs = Arc::clone(
-            self.jobs.lock().entry(export.sources.clone()).or_insert_with(|| Arc::new(CopyJobs::of_groups())),
-        );
         // One change of a volume at a time, whatever its group is.
         let key = volume.label();
-        jobs.check(&key)?;
+        self.jobs.check(&key)?;
         let own = Arc::new(AtomicBool::new(false));
         let begun = Arc::clone(&own);
-        jobs.run(&key, &[], wish.patience, move |progress| {
-            begun.store(true, Ordering::SeqCst);
-            group::change_group(&dir, wish.gid, progress).map_err(Error::Sys)
-        })?;
+        self.jobs.run(
+            &key,
+            Way::between(export.place(), export.place()),
+            &[],
+            wish.patience,
+            move |progress| {
+                begun.store(true, Ordering::SeqCst);
+                group::change_group(&dir, wish.gid, progress).map_err(Error::Sys)
+            },
+        )?;
         // The job that was joined may have been for the group of another pod.
         if own.load(Ordering::SeqCst) || belongs(volume, wish.gid).map_err(Error::Sys)? {
             return Ok(());

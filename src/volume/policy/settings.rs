@@ -45,6 +45,8 @@ pub struct Settings {
     pub calls_per_export: Option<usize>,
     /// How many copy jobs can run at the same time; `None` for the default.
     pub copies_at_once: Option<usize>,
+    /// How long a copy may take; `None` for no limit.
+    pub copy_time: Option<Duration>,
     /// Whether a volume that cannot be given to the group of a pod is published.
     pub fs_group: FsGroup,
     /// What happens to device nodes in a tree that is copied.
@@ -138,6 +140,14 @@ impl ResolvedExport {
             policy: ExportPolicy::default(),
             mount_options: PrivateOptions::default(),
         }
+    }
+
+    /// Where the export is, however it is named: its first server and share. Upper and lower case make no difference in the name of a
+    /// server.
+    #[must_use]
+    pub fn place(&self) -> Option<NfsSource> {
+        let NfsSource { server, share } = self.sources.first()?;
+        Some(NfsSource { server: server.to_ascii_lowercase(), share: share.clone() })
     }
 
     /// The sources for mounting the directory of a volume itself: the same servers, with the directory as the share.

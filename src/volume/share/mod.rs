@@ -11,6 +11,7 @@ mod legacy;
 pub mod mounts;
 pub mod nodes;
 pub mod process_dir;
+pub mod quota;
 mod reaper;
 pub mod record;
 mod records;
