@@ -50,6 +50,7 @@ struct Driver {
     temporary: tempfile::TempDir,
     mounter: Arc<FakeMounter>,
     settings: Arc<LiveSettings>,
+    claims: Arc<controller::claims::FakeClaims>,
     controller: Client,
     node: Client,
     _stop: Vec<oneshot::Sender<()>>,
@@ -77,10 +78,12 @@ impl Driver {
         let exports = Arc::new(Exports::new(mounter.clone(), Duration::from_mins(1)));
         let dispatcher = Dispatcher::new(Duration::from_secs(10));
         let settings = Arc::new(LiveSettings::new(settings));
+        let claims = Arc::new(controller::claims::FakeClaims::default());
         let volumes = || Volumes {
             settings: Arc::clone(&settings),
             exports: Arc::clone(&exports),
             copies: Arc::default(),
+            claims: claims.clone(),
         };
         let controller =
             Role::Controller(Controller { dispatcher: dispatcher.clone(), volumes: Arc::new(volumes()) });
@@ -98,7 +101,7 @@ impl Driver {
         let (node, stop_node) =
             serve(&temporary.path().join("node.sock"), node, &dispatcher, metrics[1]).await;
         let stop = vec![stop_controller, stop_node];
-        Self { _canary: canary, temporary, mounter, settings, controller, node, _stop: stop }
+        Self { _canary: canary, temporary, mounter, settings, claims, controller, node, _stop: stop }
     }
 
     fn share(&self) -> PathBuf {

@@ -120,6 +120,7 @@ async fn a_survey_counts_what_lies_on_an_export() {
         settings: Arc::clone(&earlier.settings),
         exports: Arc::new(Exports::new(earlier.mounter.clone(), Duration::from_mins(1))),
         copies: Arc::default(),
+        claims: earlier.claims.clone(),
     };
     let role = Role::Controller(Controller { dispatcher: dispatcher.clone(), volumes: Arc::new(volumes) });
     let socket = earlier.temporary.path().join("later.sock");

@@ -13,10 +13,12 @@ mod health;
 mod hostile;
 mod limits;
 mod metrics;
+mod operate;
 mod options;
 mod overlap;
 mod process;
 mod publish;
+mod quota;
 #[path = "../support/scrape.rs"]
 mod scrape;
 mod stale;

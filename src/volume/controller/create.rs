@@ -78,13 +78,18 @@ impl Volumes {
     /// meanwhile, and CLOSE and REMOVE for the draft. The server usually also asks for one DELEGRETURN.
     pub fn create(self: &Arc<Self>, new: &NewVolume, timeout: Duration) -> Result<Volume> {
         let handle = new.handle()?;
-        let sub_dir = new.parameters.sub_dir_of(&new.name)?;
+        let needs_claim = new.parameters.needs_claim()?;
+        let by_name = (!needs_claim).then(|| new.parameters.sub_dir_of(&new.name, None)).transpose()?;
         let job = job_name(&handle);
         self.copies.check(&job)?;
         let (record, is_there) = self.exports.with(&new.export, &new.options, |mounted| {
             let state = mounted.state()?;
             mounted.reap_once(&state, self.settings.get().strictest_policy());
             state.complete_claims()?;
+            let sub_dir = match &by_name {
+                Some(sub_dir) => sub_dir.clone(),
+                None => self.sub_dir_by_claim(&state, &handle.key, new)?,
+            };
             let held = self.hold_or_reserve(mounted, &state, &handle.key, new, &sub_dir)?;
             let is_there = finish(mounted.share(), &state, &held, new, &sub_dir);
             let kept = state.keep(&held);
@@ -185,6 +190,7 @@ impl Volumes {
             reach: new.parameters.export.reach(),
             source: new.source.clone(),
             found,
+            installation: self.settings.get().installation.clone(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
             later: serde_json::Map::new(),
         };

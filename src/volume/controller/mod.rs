@@ -1,5 +1,6 @@
 //! What happens at each call of the controller, one file a call.
 
+mod claim;
 pub mod create;
 pub mod delete;
 pub mod fill;

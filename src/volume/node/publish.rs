@@ -301,7 +301,12 @@ mod tests {
         let mounter = Arc::new(FakeMounter::default());
         mounter.serve("nas:/srv", &temporary.join("share"));
         let exports = Arc::new(Exports::new(mounter.clone(), Duration::ZERO));
-        let volumes = Volumes { settings: Arc::default(), exports, copies: Arc::default() };
+        let volumes = Volumes {
+            settings: Arc::default(),
+            exports,
+            copies: Arc::default(),
+            claims: Arc::new(crate::cluster::ApiServer::in_cluster()),
+        };
         let kubelet_dir = temporary.join("kubelet").canonicalize().unwrap();
         (Publisher::new(volumes, mounter.clone(), kubelet_dir, "driver", "node-1"), mounter)
     }

@@ -1,6 +1,7 @@
 //! Reading the records of volumes.
 
 use std::collections::BinaryHeap;
+use std::ffi::OsStr;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +13,7 @@ use crate::volume::share::record::{LONGEST_RECORD, Record};
 use crate::volume::share::state_dir::StateDir;
 
 /// The ending of the file name of a record.
-const SUFFIX: &str = ".json";
+pub(super) const SUFFIX: &str = ".json";
 /// How many threads read the records for a list.
 const READERS: usize = 8;
 /// How many records are in memory at the same time when all are read.
@@ -148,7 +149,7 @@ pub(in crate::volume) fn first_keys(
 ) -> Result<Vec<VolumeKey>> {
     let mut smallest = BinaryHeap::new();
     dir.for_each_entry(|entry| {
-        let key = entry.name.to_str().and_then(|name| name.strip_suffix(suffix)).and_then(VolumeKey::parse);
+        let key = key_in(&entry.name, suffix);
         if let Some(key) = key.filter(|key| after.is_none_or(|after| key > after)) {
             smallest.push(key);
             if smallest.len() > limit {
@@ -157,6 +158,15 @@ pub(in crate::volume) fn first_keys(
         }
     })?;
     Ok(smallest.into_sorted_vec())
+}
+
+fn key_in(name: &OsStr, suffix: &str) -> Option<VolumeKey> {
+    name.to_str().and_then(|name| name.strip_suffix(suffix)).and_then(VolumeKey::parse)
+}
+
+/// The key of the volume whose record has this file name.
+pub(super) fn key_of(name: &OsStr) -> Option<VolumeKey> {
+    key_in(name, SUFFIX)
 }
 
 /// The file name of the record of a volume.

@@ -7,6 +7,7 @@
 //! snapshots/   snapshots, each with its record and its tree    share/snapshots/
 //! groups/      groups of snapshots
 //! nodes/       volumes that exist as long as their pod         nodes/
+//! quota/       what the quota agent has done              share/quota.rs
 //! processes/   what each process is creating or removing       share/process_dir.rs
 //! deleted/     what the reaper removes, and when               share/deleted.rs
 //! ```
@@ -33,7 +34,7 @@ use crate::volume::share::process_dir::{ABANDONED_AFTER, Draft, ProcessDir};
 use crate::volume::share::record::Record;
 
 /// The folder of the records of volumes.
-const VOLUMES: &str = "volumes";
+pub(super) const VOLUMES: &str = "volumes";
 /// Only the driver may use the directory, because it contains the data of deleted volumes.
 const MODE: u32 = 0o700;
 
@@ -132,6 +133,11 @@ impl StateDir {
 
     /// Removes the directory of this process. A command calls this before it ends.
     pub fn close(self) -> Result<()> {
+        self.leave()
+    }
+
+    /// Removes the directory of this process, if it has one. It is created again when it is needed.
+    pub fn leave(&self) -> Result<()> {
         self.process.lock().take().map_or(Ok(()), |process| process.remove())
     }
 

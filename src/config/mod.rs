@@ -1,12 +1,18 @@
 //! The command line. Every flag of the two services can also be given as an environment variable.
 
+pub mod operate;
+pub mod quota;
+mod values;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::volume::on_delete::OnDelete;
+pub use values::LogFormat;
+use values::{seconds, seconds_above_zero};
 
 /// The socket of a service, if no other one is given.
 const ENDPOINT: &str = "unix:///csi/csi.sock";
@@ -32,12 +38,17 @@ pub enum Command {
     Node(NodeArgs),
     /// Take over volumes of the nfs-client provisioner or of csi-driver-nfs
     Import(ImportArgs),
+    /// Limit volumes to their sizes, on the NFS server itself
+    Quota(quota::QuotaArgs),
     /// Ask a service whether it works: exit code 0 if it does, otherwise 1 and the reason
     Probe {
         /// The socket of the service
         #[arg(long, env = "CSI_ENDPOINT", default_value = ENDPOINT, value_name = "unix:///PATH")]
         endpoint: String,
     },
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    Operate(operate::OperateCommand),
     /// Check configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -176,15 +187,6 @@ pub struct NodeArgs {
     pub register: bool,
 }
 
-/// The form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For a person at a terminal.
-    Human,
-    /// One JSON object in each line.
-    Json,
-}
-
 /// Checks the name of a driver (CSI specification, GetPluginInfoResponse): at most 63 bytes, which are letters, digits,
 /// dashes and dots, with a letter or digit at the beginning and at the end.
 fn driver_name(text: &str) -> Result<String, String> {
@@ -216,11 +218,6 @@ fn metrics_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().ok().or_else(with_plain_address).ok_or_else(|| rule.to_owned())
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text.parse::<u32>().map_err(|_| "it must be a whole number of seconds".to_owned())?;
-    Ok(Duration::from_secs(number.into()))
-}
-
 /// The sidecars wait 120 s for an answer (deploy/base). A call is answered before that.
 fn call_timeout(text: &str) -> Result<Duration, String> {
     let time = seconds_above_zero(text)?;
@@ -231,10 +228,6 @@ fn call_timeout(text: &str) -> Result<Duration, String> {
         ));
     }
     Ok(time)
-}
-
-fn seconds_above_zero(text: &str) -> Result<Duration, String> {
-    seconds(text).and_then(|time| if time.is_zero() { Err("at least 1".to_owned()) } else { Ok(time) })
 }
 
 #[cfg(test)]
