@@ -82,3 +82,15 @@ volumeMounts:
     secretName: nfs-subdir-csi
     optional: true
 {{- end -}}
+
+{{- /* usage: include "metrics" (list . PORT): on the network of the host, the address of the pod is that of the host. */ -}}
+{{- define "metrics" -}}
+{{- if (index . 0).Values.metrics.enabled }}
+- name: POD_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
+- name: METRICS_ADDRESS
+  value: $(POD_IP):{{ index . 1 }}
+{{- end }}
+{{- end -}}
