@@ -1,6 +1,7 @@
 //! Project quotas on the server: the system calls for them, the agent that sets them, and what the driver makes of them.
 
 mod agent;
+mod document;
 mod driver;
 mod forged;
 mod scale;
