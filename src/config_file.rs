@@ -30,6 +30,7 @@ const MOST_CALLS: usize = 256;
 struct File {
     exports: Vec<FileExport>,
     default_export: Option<String>,
+    installation: Option<String>,
     on_delete: OnDelete,
     inline: FileInline,
     whole_shares: Vec<String>,
@@ -119,6 +120,9 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
     {
         bail!("defaultExport: there is no export `{name}`");
     }
+    if file.installation.as_ref().is_some_and(|name| !(1..=63).contains(&name.len())) {
+        bail!("installation: a name has between 1 and 63 bytes");
+    }
     let FileLimits { calls_per_export, copies_at_once, copy_time, removals_per_second } = file.limits;
     if calls_per_export == Some(0)
         || copies_at_once == Some(0)
@@ -148,6 +152,7 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
     let mut settings = Settings {
         exports,
         default_export: file.default_export,
+        installation: file.installation,
         inline_servers,
         inline_policy: ExportPolicy {
             trash_retention: file.inline.trash_retention,
@@ -254,6 +259,7 @@ exports:
     server: nas.example
     share: /slow
 defaultExport: fast
+installation: blue
 onDelete: archive
 inline:
   servers: ['*.example', 10.0.0.0/8]
@@ -285,6 +291,7 @@ limits:
         assert_eq!(settings.inline_policy.quota, QuotaPolicy::None);
         assert_eq!(settings.exports["slow"].policy.trash_retention, Duration::ZERO);
         assert_eq!(settings.on_delete, OnDelete::Archive);
+        assert_eq!(settings.installation.as_deref(), Some("blue"));
         let whole: Vec<_> = settings.whole_shares.iter().map(ToString::to_string).collect();
         assert_eq!(whole, ["nas.example:/slow", "10.0.0.7:/media"]);
         assert!(
@@ -321,6 +328,7 @@ limits:
                 "mountOptionsFile",
             ),
             ("defaultExport: b", "no export `b`"),
+            ("installation: ''", "between 1 and 63"),
             (
                 "{inline: {mountOptions: [{servers: [h], options: [addr=1.2.3.4]}]}}",
                 "inline.mountOptions for h",

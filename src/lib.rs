@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! main ─► server ─► metrics ─► csi ─► volume ─► linux, cluster        arrows never turn back
-//!         config, config_file, endpoint, telemetry: used by main; import, quota ─► volume, linux
+//!         config, config_file, endpoint, telemetry: used by main; import, operate, quota ─► volume, linux
 //! ```
 //!
 //! | folder | what it owns | what it may not know |
@@ -10,6 +10,7 @@
 //! | [`import`] | the takeover of volumes of other provisioners, a command of its own | gRPC, system calls |
 //! | [`quota`] | the agent beside the NFS server that limits volumes to their sizes, a command of its own | gRPC, system calls |
 //! | [`metrics`] | the metrics of a service, as text | HTTP, system calls |
+//! | [`operate`] | the commands for operators: lists, the trash, orphans, usage | gRPC, system calls |
 //! | [`csi`] | the gRPC services, the dispatcher that every call goes through, the table of error codes | system calls |
 //! | [`volume`] | names, parameters, records; what happens to a volume from its creation to its deletion | gRPC, async |
 //! | [`cluster`] | the only question to the API server of Kubernetes: labels and annotations of a claim | volumes |
@@ -38,7 +39,10 @@ pub mod endpoint;
 pub mod import;
 pub mod linux;
 pub mod metrics;
+pub mod operate;
+pub mod quantity;
 pub mod quota;
 pub mod server;
 pub mod telemetry;
+pub mod terminal;
 pub mod volume;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use nfs_subdir_csi::cluster::ApiServer;
-use nfs_subdir_csi::config::{Cli, Command, Common, ConfigCommand, NodeArgs};
+use nfs_subdir_csi::config::{Cli, Command, Common, ConfigCommand, LogFormat, NodeArgs};
 use nfs_subdir_csi::csi::call::dispatcher::Dispatcher;
 use nfs_subdir_csi::csi::call::lane::{THREADS, WIDTH};
 use nfs_subdir_csi::csi::controller::Controller;
@@ -25,7 +25,7 @@ use nfs_subdir_csi::volume::node::publish;
 use nfs_subdir_csi::volume::policy::settings::{LiveSettings, Settings};
 use nfs_subdir_csi::volume::share::mounts::Exports;
 use nfs_subdir_csi::volume::volumes::Volumes;
-use nfs_subdir_csi::{config_file, endpoint, telemetry};
+use nfs_subdir_csi::{config_file, endpoint, operate, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long calls that are under way may take after SIGTERM. Kubernetes sends SIGKILL after 30 s.
@@ -35,7 +35,7 @@ const THREAD_KEEP_ALIVE: Duration = Duration::from_hours(24);
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("nfs-subdir-csi: {}", telemetry::chain(&error));
             ExitCode::FAILURE
@@ -43,10 +43,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> anyhow::Result<()> {
+fn run() -> anyhow::Result<ExitCode> {
     match &Cli::parse().command {
         Command::Probe { endpoint } => ask_whether_it_works(&endpoint::parse(endpoint)?),
         Command::Config(ConfigCommand::Check { file }) => check_config(file),
+        Command::Operate(command) => {
+            telemetry::start(LogFormat::Human, "warn")?;
+            return Ok(operate::run(command)?.into());
+        }
         Command::Import(args) => nfs_subdir_csi::import::run(args),
         Command::Quota(args) => {
             end_at_signals()?;
@@ -54,7 +58,8 @@ fn run() -> anyhow::Result<()> {
         }
         Command::Controller(common) => serve(common, None),
         Command::Node(args) => serve(&args.common, Some(args)),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn check_config(file: &Path) -> anyhow::Result<()> {

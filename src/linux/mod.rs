@@ -26,4 +26,4 @@ pub use nfs::options::{self as nfs_options, BindFlags, NfsOptions};
 pub use nfs::{MountError, NfsSource};
 pub use process::{clear_umask, host_name, raise_open_files, unique, unique_text};
 pub use raw::FileKind;
-pub use tree::{copy, group, remove, unpack};
+pub use tree::{copy, group, remove, unpack, usage};

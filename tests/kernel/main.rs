@@ -13,6 +13,7 @@ mod health;
 mod hostile;
 mod limits;
 mod metrics;
+mod operate;
 mod options;
 mod overlap;
 mod process;

@@ -5,7 +5,7 @@ use super::imports::{Crate, Edge, Target};
 
 /// The layers from the lowest to the highest. A layer may import the layers of the earlier rows in this list, but not the other layers of
 /// its own row.
-const LAYERS: [&[&str]; 18] = [
+const LAYERS: [&[&str]; 19] = [
     &["linux", "cluster"],
     &["volume/error"],
     &["volume/on_delete", "volume/jobs"],
@@ -15,22 +15,25 @@ const LAYERS: [&[&str]; 18] = [
     &["volume/volumes"],
     &["volume/copy"],
     &["volume/controller", "volume/node"],
+    &["volume/operate"],
     &["volume/mod"],
     &["csi"],
     &["metrics"],
     &["server"],
-    &["config", "config_file", "endpoint"],
+    &["config", "config_file", "endpoint", "quantity", "terminal"],
     &["telemetry"],
-    &["import", "quota"],
+    &["import", "operate", "quota"],
     &["lib"],
     &["main"],
 ];
 
 /// What a layer may not import, although it is a lower layer.
-const FORBIDDEN: [(&str, &[&str]); 7] = [
+const FORBIDDEN: [(&str, &[&str]); 9] = [
     // Commands, and the code that runs before a service starts, do not need gRPC or the server.
     ("import", &["csi", "server"]),
+    ("operate", &["csi", "server"]),
     ("quota", &["csi", "server"]),
+    ("terminal", &["csi", "server", "volume", "linux"]),
     ("config", &["csi", "server"]),
     ("config_file", &["csi", "server"]),
     ("endpoint", &["csi", "server", "volume", "linux"]),

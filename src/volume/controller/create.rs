@@ -209,6 +209,7 @@ impl Volumes {
             reach: new.parameters.export.reach(),
             source: new.source.clone(),
             found,
+            installation: self.settings.get().installation.clone(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
             later: serde_json::Map::new(),
         };

@@ -24,6 +24,8 @@ use crate::volume::policy::server_pattern::{InlineServers, ServerPattern};
 pub struct Settings {
     /// The exports that have a name.
     pub exports: BTreeMap<String, NamedExport>,
+    /// The name of this installation of the driver, which the records of its volumes get.
+    pub installation: Option<String>,
     /// The export for a StorageClass that names none.
     pub default_export: Option<String>,
     /// The servers that a StorageClass or a PersistentVolume can name without a name in this configuration.

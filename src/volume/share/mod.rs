@@ -18,4 +18,5 @@ mod records;
 pub mod snapshots;
 pub mod state_dir;
 pub mod survey;
+pub mod trash;
 pub mod whole_share;

@@ -133,6 +133,11 @@ impl StateDir {
 
     /// Removes the directory of this process. A command calls this before it ends.
     pub fn close(self) -> Result<()> {
+        self.leave()
+    }
+
+    /// Removes the directory of this process, if it has one. It is created again when it is needed.
+    pub fn leave(&self) -> Result<()> {
         self.process.lock().take().map_or(Ok(()), |process| process.remove())
     }
 

@@ -1,5 +1,6 @@
 //! The command line. Every flag of the two services can also be given as an environment variable.
 
+pub mod operate;
 pub mod quota;
 mod values;
 
@@ -45,6 +46,9 @@ pub enum Command {
         #[arg(long, env = "CSI_ENDPOINT", default_value = ENDPOINT, value_name = "unix:///PATH")]
         endpoint: String,
     },
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    Operate(operate::OperateCommand),
     /// Check configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
