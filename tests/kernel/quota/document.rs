@@ -76,9 +76,9 @@ async fn the_capabilities_of_the_unit_file_are_enough() {
     for name in ["dir", "dir/file"] {
         let path = directory.join(name);
         if name == "dir" {
-            fs::create_dir(&path).unwrap()
+            fs::create_dir(&path).unwrap();
         } else {
-            fs::write(&path, "1").unwrap()
+            fs::write(&path, "1").unwrap();
         }
         std::os::unix::fs::chown(&path, Some(1000), Some(1000)).unwrap();
         server::run(Command::new("chmod").arg("0700").arg(&path));
