@@ -14,7 +14,7 @@ use crate::volume::name::export::{Export, ExportRef};
 use crate::volume::on_delete::OnDelete;
 use crate::volume::policy::server_pattern::{InlineServers, ServerPattern};
 use crate::volume::policy::settings::{
-    CapacityPolicy, ExportPolicy, FsGroup, LiveSettings, NamedExport, PrivateOptions, Settings,
+    CapacityPolicy, ExportPolicy, FsGroup, LiveSettings, NamedExport, PrivateOptions, QuotaPolicy, Settings,
 };
 
 /// How often the file is read. Kubernetes changes a mounted ConfigMap by replacing a symbolic link, which a watch on the file
@@ -55,6 +55,8 @@ struct FileExport {
     trash_retention: Duration,
     #[serde(default)]
     capacity_policy: CapacityPolicy,
+    #[serde(default)]
+    quota: QuotaPolicy,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -66,6 +68,7 @@ struct FileInline {
     #[serde(deserialize_with = "duration")]
     trash_retention: Duration,
     capacity_policy: CapacityPolicy,
+    quota: QuotaPolicy,
 }
 
 /// Mount options for some of the servers.
@@ -154,6 +157,7 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
         inline_policy: ExportPolicy {
             trash_retention: file.inline.trash_retention,
             capacity: file.inline.capacity_policy,
+            quota: file.inline.quota,
             removals_per_second,
         },
         on_delete: file.on_delete,
@@ -193,6 +197,7 @@ fn check_export(file: FileExport, limits: &FileLimits) -> anyhow::Result<NamedEx
     let policy = ExportPolicy {
         trash_retention: file.trash_retention,
         capacity: file.capacity_policy,
+        quota: file.quota,
         removals_per_second: limits.removals_per_second,
     };
     Ok(NamedExport { sources, mount_options: PrivateOptions(mount_options), policy })
@@ -249,6 +254,7 @@ exports:
     mountOptions: [nfsvers=4.2, 'hard,timeo=300']
     trashRetention: 24h
     capacityPolicy: reserve
+    quota: required
   - name: slow
     server: nas.example
     share: /slow
@@ -278,7 +284,11 @@ limits:
             ["10.0.0.5:/srv/k8s", "10.0.0.6:/srv/k8s"]
         );
         assert_eq!(fast.policy.trash_retention, Duration::from_hours(24));
-        assert_eq!(fast.policy.capacity, CapacityPolicy::Reserve);
+        assert_eq!(
+            (fast.policy.capacity, fast.policy.quota),
+            (CapacityPolicy::Reserve, QuotaPolicy::Required)
+        );
+        assert_eq!(settings.inline_policy.quota, QuotaPolicy::None);
         assert_eq!(settings.exports["slow"].policy.trash_retention, Duration::ZERO);
         assert_eq!(settings.on_delete, OnDelete::Archive);
         assert_eq!(settings.installation.as_deref(), Some("blue"));

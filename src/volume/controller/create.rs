@@ -20,6 +20,7 @@ use crate::volume::share::claims::{Added, HeldRecord};
 use crate::volume::share::directory::find_now;
 use crate::volume::share::directory::{require_directory, require_own_file_system};
 use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::quota::limit::Limit;
 use crate::volume::share::record::Record;
 use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::Volume;
@@ -105,7 +106,25 @@ impl Volumes {
                 volumes.fill(&own, &key, progress)
             })?;
         }
+        self.await_limit(&new.export, &new.options, (&handle.key, &record))?;
         Ok(Volume::new(handle, &record))
+    }
+
+    /// Waits until a volume that has its directory is limited to its size, if its export expects that. The record stays if that takes too long, so that
+    /// a retry waits for the same. NFS requests: none if the export expects no limits; otherwise GETATTR and LOOKUP for the directory, and those of
+    /// [`Limit::wait`].
+    pub(in crate::volume) fn await_limit(
+        &self,
+        export: &ResolvedExport,
+        options: &NfsOptions,
+        (key, record): (&VolumeKey, &Record),
+    ) -> Result<()> {
+        let Some(limit) = Limit::of(key, record, export.policy.quota) else { return Ok(()) };
+        self.exports.with_any(export, options, |mounted| {
+            let found =
+                find_now(mounted.share(), &record.sub_dir)?.ok_or_else(|| deleted_meanwhile(&record.name))?;
+            limit.wait(mounted.share(), &*mounted.state()?, &found.dir, export.policy.quota)
+        })
     }
 
     /// The record of the volume. If there is none, it is written.

@@ -12,6 +12,7 @@ use crate::volume::share::claims::HeldRecord;
 use crate::volume::share::directory::find_now;
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::process_dir::{Draft, draft_of_volume};
+use crate::volume::share::quota::limit::Limit;
 use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::Volumes;
 
@@ -28,6 +29,12 @@ impl Volumes {
             // Without a record the volume was deleted meanwhile.
             let held = state.hold(key)?.ok_or(Error::Cancelled)?;
             let (draft, dir) = state.draft_dir(&draft_of_volume(key), 0o700)?;
+            // What is written before the directory has its limit would not be counted.
+            if let Some(limit) = Limit::of(key, &held.record, new.export.policy.quota)
+                && let Err(reason) = limit.wait(mounted.share(), &state, &dir, new.export.policy.quota)
+            {
+                return Err(reason.with_cleanup(draft.remove()));
+            }
             let filled = self.fill_draft(new, &held, mounted, (&draft, &dir), progress);
             let Err(reason) = filled else { return Ok(()) };
             if reason.is_stale() {

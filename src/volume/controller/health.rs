@@ -9,6 +9,7 @@ use crate::volume::name::handle::{VolumeHandle, VolumeKey};
 use crate::volume::name::source::job_name;
 use crate::volume::share::health::{self, Finding};
 use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::quota::limit::look_for_limit;
 use crate::volume::share::record::Record;
 use crate::volume::volumes::Volumes;
 
@@ -30,11 +31,15 @@ pub struct SickVolumes {
 
 impl Volumes {
     /// What is wrong with a volume. NFS requests on a mounted export: those of [`health::look`], and those of reading the record
-    /// and of finding the directory.
+    /// and of finding the directory, and those of [`look_for_limit`].
     pub fn health(&self, text: &str, secret: Option<&str>) -> Result<Vec<Finding>> {
         health::findings(self.with_record(text, secret, |mounted, located, record| {
             let mut found = health::look(mounted)?;
             found.extend(self.look_for_directory(mounted, &located.handle, &record)?);
+            if let Some(state) = mounted.existing_state()? {
+                let limit = (&located.handle.key, &record);
+                found.extend(look_for_limit(mounted.share(), &state, limit, located.export.policy.quota)?);
+            }
             Ok(found)
         }))
     }
@@ -49,7 +54,7 @@ impl Volumes {
         time: Duration,
     ) -> Result<SickVolumes> {
         let begun = Instant::now();
-        self.on_export(id, None, |_, mounted| {
+        self.on_export(id, None, |export, mounted| {
             let mut sick = SickVolumes::default();
             let Some(state) = mounted.existing_state()? else { return Ok(sick) };
             let of_export = health::look(mounted)?;
@@ -59,7 +64,10 @@ impl Volumes {
                 for (key, record) in state.readable_records(&keys)? {
                     let handle = handle_of(id, key, &record)?;
                     let gone = self.look_for_directory(mounted, &handle, &record)?;
-                    let found: Vec<Finding> = of_export.iter().cloned().chain(gone).collect();
+                    let volume = (&handle.key, &record);
+                    let unlimited = look_for_limit(mounted.share(), &state, volume, export.policy.quota)?;
+                    let found: Vec<Finding> =
+                        of_export.iter().cloned().chain(gone).chain(unlimited).collect();
                     sick.last = Some(handle.clone());
                     if !found.is_empty() {
                         sick.volumes.push((handle, found));

@@ -12,12 +12,14 @@ use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::{ResolvedVolume, Volumes, alias};
 
 impl Volumes {
-    /// Gives a volume more capacity, and returns the new capacity in bytes. If the volume has enough already, nothing changes.
+    /// Gives a volume more capacity, and returns the new capacity in bytes. If the volume has enough already, nothing changes. Where limits are
+    /// expected, waits until the new one is in force.
     pub fn expand(&self, handle: &str, range: CapacityRange, secret: Option<&str>) -> Result<u64> {
-        self.with_record(handle, secret, |mounted, located, record| {
+        let located = self.existing(handle, secret)?;
+        let record = self.with_record_of(&located, |mounted, located, record| {
             if record.capacity_bytes >= range.required {
                 return if range.admits(record.capacity_bytes) {
-                    Ok(record.capacity_bytes)
+                    Ok(record)
                 } else {
                     Err(too_large(&record, range))
                 };
@@ -28,8 +30,10 @@ impl Volumes {
             let changed = Record { capacity_bytes: range.required, ..record.clone() };
             save(&state, located, &record, &changed)?;
             reservation.keep();
-            Ok(range.required)
-        })
+            Ok(changed)
+        })?;
+        self.await_limit(&located.export, &located.options, (&located.handle.key, &record))?;
+        Ok(record.capacity_bytes)
     }
 
     /// Changes `onDelete`, owner and mode of a volume. Owner and mode are set on the directory before they are written to the record, so that

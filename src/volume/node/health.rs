@@ -8,8 +8,12 @@ use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeHandle;
 use crate::volume::node::publish::Publisher;
 use crate::volume::node::stale;
-use crate::volume::policy::settings::ResolvedExport;
+use crate::volume::policy::settings::{QuotaPolicy, ResolvedExport};
 use crate::volume::share::health::{self, Finding, Trouble};
+use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::quota::limit::look_for_limit;
+use crate::volume::share::record::Record;
+use crate::volume::volumes::ResolvedVolume;
 
 impl Publisher {
     /// The problems of the volume that is published at `path`. `None`: nothing is published there, so that only the export can be
@@ -38,6 +42,7 @@ impl Publisher {
             && self.volumes.exports.has_mounted(&export)
         {
             found.extend(self.health_of_export(&export)?);
+            found.extend(self.limit_at(volume_id, &export)?);
         }
         health::findings(Ok(found)).map(Some)
     }
@@ -46,11 +51,26 @@ impl Publisher {
     /// [`Error::NotFound`] if there is no such volume. NFS requests on a mounted export: those of [`health::look`], and those of
     /// reading the record and of finding the directory.
     pub fn health_of(&self, volume_id: &str) -> Result<Vec<Finding>> {
-        health::findings(self.volumes.with_record(volume_id, None, |mounted, _, record| {
+        health::findings(self.volumes.with_record(volume_id, None, |mounted, located, record| {
             let mut found = health::look(mounted)?;
             found.extend(health::look_for_directory(mounted.share(), &record.sub_dir)?);
+            found.extend(limit_of(mounted, located, &record)?);
             Ok(found)
         }))
+    }
+
+    /// Whether a volume that is published is limited to its size. If that cannot be found out, because the volume has no record, nothing is said.
+    fn limit_at(&self, volume_id: &str, export: &ResolvedExport) -> Result<Option<Finding>> {
+        if export.policy.quota == QuotaPolicy::None {
+            return Ok(None);
+        }
+        let looked = self
+            .volumes
+            .with_record(volume_id, None, |mounted, located, record| limit_of(mounted, located, &record));
+        match looked {
+            Err(Error::NotFound(_)) => Ok(None),
+            looked => looked,
+        }
     }
 
     /// The problems of an export. It is mounted first if it is not mounted yet.
@@ -58,4 +78,10 @@ impl Publisher {
         let (options, _) = export.options::<&str>(&[])?;
         health::findings(self.volumes.exports.with_any(export, &options, health::look))
     }
+}
+
+/// What is wrong with the limit of a volume.
+fn limit_of(mounted: &MountedExport, located: &ResolvedVolume, record: &Record) -> Result<Option<Finding>> {
+    let Some(state) = mounted.existing_state()? else { return Ok(None) };
+    look_for_limit(mounted.share(), &state, (&located.handle.key, record), located.export.policy.quota)
 }

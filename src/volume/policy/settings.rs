@@ -101,6 +101,8 @@ pub struct ExportPolicy {
     pub trash_retention: Duration,
     /// The meaning of a volume's capacity.
     pub capacity: CapacityPolicy,
+    /// Whether volumes are limited to their sizes by a quota agent on the server.
+    pub quota: QuotaPolicy,
     /// The most entries of deleted volumes that are removed in a second; `None` for no limit.
     pub removals_per_second: Option<u32>,
 }
@@ -116,6 +118,19 @@ pub enum CapacityPolicy {
     Reserve,
     /// The capacity is only recorded.
     Ignore,
+}
+
+/// Whether volumes are limited to their sizes by a quota agent on the server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QuotaPolicy {
+    /// Nobody expects limits.
+    #[default]
+    None,
+    /// A new volume waits a moment for its limit, and is used without one if there is none.
+    Preferred,
+    /// A volume is ready when its limit is in force.
+    Required,
 }
 
 /// An export with everything that is needed to mount it.

@@ -34,6 +34,10 @@ pub enum Trouble {
     NotWritable,
     /// The file system or a quota is full.
     Full,
+    /// A volume has used nearly all of its size.
+    NearlyFull,
+    /// A volume is not limited to its size, although its export expects it.
+    QuotaNotInForce,
     /// A volume has no directory.
     DirectoryGone,
     /// A directory is mounted for a pod, and the server does not know it any more.
@@ -61,6 +65,8 @@ impl Trouble {
             Self::ExportStale => "ExportStale",
             Self::NotWritable => "NotWritable",
             Self::Full => "Full",
+            Self::NearlyFull => "NearlyFull",
+            Self::QuotaNotInForce => "QuotaNotInForce",
             Self::DirectoryGone => "DirectoryGone",
             Self::StaleMount => "StaleMount",
             Self::GroupRefused => "GroupRefused",
@@ -77,7 +83,11 @@ impl Trouble {
     #[must_use]
     pub fn for_this_node(self) -> Severity {
         match self {
-            Self::NotWritable | Self::Full | Self::GroupRefused => Severity::Degraded,
+            Self::NotWritable
+            | Self::Full
+            | Self::GroupRefused
+            | Self::NearlyFull
+            | Self::QuotaNotInForce => Severity::Degraded,
             Self::ExportSilent
             | Self::ExportNotMountable
             | Self::ExportStale

@@ -27,6 +27,15 @@ impl StateDir {
         self.read_now(key)
     }
 
+    /// Gives the record of a volume the present time, so that who watches the folder looks at the volume. NFS request: SETATTR.
+    pub(in crate::volume) fn touch_record(&self, key: &VolumeKey) -> Result<()> {
+        match self.volumes.touch(file_of(key)) {
+            // It was deleted meanwhile.
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     fn read_now(&self, key: &VolumeKey) -> Result<Option<Record>> {
         let file = file_of(key);
         let Some(json) = self.volumes.read_file(&file, LONGEST_RECORD)? else { return Ok(None) };

@@ -159,6 +159,7 @@ mod tests {
     const KEPT: ExportPolicy = ExportPolicy {
         trash_retention: Duration::from_hours(1),
         capacity: crate::volume::policy::settings::CapacityPolicy::Thin,
+        quota: crate::volume::policy::settings::QuotaPolicy::None,
         removals_per_second: None,
     };
 

@@ -13,7 +13,7 @@ use super::server::{
 use crate::fixture::{Driver, Setup, answer, server, text, until};
 
 /// Every file system, and the oldest and the newest version of NFS.
-const PLACES: [(&str, &[&str]); 4] =
+pub(crate) const PLACES: [(&str, &[&str]); 4] =
     [("/share", &["4.2"]), ("/share", &["3"]), ("/limited", &["4.2"]), ("/limited", &["3"])];
 
 async fn expand(driver: &Driver, volume: &Volume, bytes: u64) -> Result<i64, tonic::Status> {

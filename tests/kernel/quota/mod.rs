@@ -1,6 +1,8 @@
 //! Project quotas on the server: the system calls for them, the agent that sets them, and what the driver makes of them.
 
 mod agent;
+mod document;
+mod driver;
 mod forged;
 mod scale;
 pub(crate) mod server;

@@ -1,7 +1,7 @@
 //! An agent that is killed, and an agent with many volumes.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,12 @@ use crate::fixture::{Place, say, server};
 
 /// Makes volumes on the server, as a controller would.
 fn make(share: &str, names: impl Iterator<Item = String>, bytes: u64, files: usize) {
-    let top = server::exported(share);
-    let state = StateDir::create(&Dir::open(&top).unwrap()).unwrap();
+    make_in(&server::exported(share), names, bytes, files);
+}
+
+/// The same in any directory.
+pub(crate) fn make_in(top: &Path, names: impl Iterator<Item = String>, bytes: u64, files: usize) {
+    let state = StateDir::create(&Dir::open(top).unwrap()).unwrap();
     for name in names {
         let record =
             Record { capacity_bytes: bytes, ..Record::new(name.clone(), SubDir::parse(&name).unwrap()) };

@@ -118,6 +118,30 @@ async fn a_tree_gets_a_project_and_what_does_not_belong_to_it_does_not() {
 }
 
 #[tokio::test]
+async fn a_file_without_the_project_cannot_be_renamed_into_a_directory_that_has_it() {
+    let _place = Place::take(&[]).await;
+    for (share, _) in SHARES {
+        let top = made(share, "v");
+        fs::create_dir(top.join("new")).unwrap();
+        fs::create_dir(top.join("old")).unwrap();
+        // During a walk: one directory has the flag already, and a file in another one was made after the first walk.
+        open(&top.join("new")).set_project(Project { id: ID, inherits: true }).unwrap();
+        for name in ["one", "two", "three"] {
+            fs::write(top.join("old").join(name), name).unwrap();
+        }
+        let refused = fs::rename(top.join("old/one"), top.join("new/one")).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::CrossesDevices);
+        let refused = fs::hard_link(top.join("old/one"), top.join("new/one")).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::CrossesDevices);
+        server::run(Command::new("mv").arg(top.join("old/two")).arg(top.join("new/two")));
+        assert_eq!(fs::read_to_string(top.join("new/two")).unwrap(), "two");
+        tag(&top, true);
+        fs::rename(top.join("old/one"), top.join("new/one")).unwrap();
+        fs::hard_link(top.join("old/three"), top.join("new/three")).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_file_system_whose_quotas_are_off_is_told() {
     let place = Place::take(&[]).await;
     for (name, make, mount, expected) in [

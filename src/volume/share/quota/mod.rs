@@ -7,6 +7,8 @@
 //! A root client of the export can write here, too. So this is never a reason to touch anything, and the driver believes a limit only if
 //! the server's statfs shows it.
 
+pub mod limit;
+
 use serde::{Deserialize, Serialize};
 
 use crate::linux::Dir;
@@ -122,10 +124,17 @@ impl QuotaFolder {
 
     /// Opens the folder in the state directory, if an agent was ever there.
     pub fn open(state: &Dir) -> Result<Option<Self>> {
-        match state.open_dir(FOLDER).and_then(|top| Ok((top.open_dir(REPORTS)?, top))) {
+        match state.open_dir(FOLDER) {
             Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error.into()),
-            Ok((reports, top)) => Ok(Some(Self { top, reports, owner: None })),
+            opened => Self::within(opened?),
+        }
+    }
+
+    /// The folder with this handle, if an agent has completed it.
+    pub fn within(top: Dir) -> Result<Option<Self>> {
+        match top.open_dir(REPORTS) {
+            Err(error) if error.is_not_found() => Ok(None),
+            opened => Ok(Some(Self { reports: opened?, top, owner: None })),
         }
     }
 
@@ -151,6 +160,13 @@ impl QuotaFolder {
         Ok(format::parse(&content).ok())
     }
 
+    /// What the agent says of itself, and the time of its last sign of life by the clock of the server, in seconds since 1970. `None` if there is no
+    /// agent. NFS requests: GETATTR and LOOKUP or GETATTR for the time, and OPEN and READ.
+    pub fn last_sign(&self) -> Result<Option<(Agent, i64)>> {
+        let Some(status) = self.top.fresh_entry(AGENT)? else { return Ok(None) };
+        Ok(self.agent()?.map(|agent| (agent, status.attributes.mtime.seconds)))
+    }
+
     /// Writes the report of a volume if it differs from the last one. Three system calls if nothing has changed, and five more otherwise.
     pub fn write(&self, key: &VolumeKey, report: &Report) -> Result<()> {
         let (name, content) = (file_of(key), content_of(report));
@@ -160,8 +176,10 @@ impl QuotaFolder {
         }
     }
 
-    /// The report of a volume, if there is one that can be read.
+    /// The report of a volume, if there is one that can be read. NFS requests: GETATTR, LOOKUP, OPEN and READ.
     pub fn read(&self, key: &VolumeKey) -> Result<Option<Report>> {
+        // Without this, the client may remember that there was no report.
+        self.reports.fresh()?;
         let Some((_, content)) = self.reports.read_regular(file_of(key), LONGEST)? else { return Ok(None) };
         Ok(format::parse(&content).ok())
     }
