@@ -23,7 +23,7 @@ pub use dir::{Dir, revalidate};
 pub use error::{Result, SysError};
 pub use mount::{ExportRoot, MountTable, Mounter, PreparedBind, fake, mountinfo, mountstats, namespace};
 pub use nfs::options::{self as nfs_options, BindFlags, NfsOptions};
-pub use nfs::{MountError, NfsSource};
+pub use nfs::{Asker, MountError, NfsSource};
 pub use process::{clear_umask, host_name, raise_open_files, unique, unique_text};
 pub use raw::FileKind;
 pub use tree::{copy, group, remove, unpack, usage};

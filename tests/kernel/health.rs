@@ -128,10 +128,10 @@ async fn a_volume_that_could_not_be_given_to_the_group_of_its_pod_is_degraded_wh
 }
 
 /// The export that `/share` belongs to has these options until this is dropped.
-struct Exported;
+pub(crate) struct Exported;
 
 impl Exported {
-    fn with(options: &str) -> Self {
+    pub(crate) fn with(options: &str) -> Self {
         let all = format!("{options},insecure,no_subtree_check,fsid=0");
         server::run(Command::new("exportfs").args(["-o", &all, "*:/export"]));
         Self

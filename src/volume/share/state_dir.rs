@@ -228,14 +228,3 @@ impl StateDir {
         })
     }
 }
-
-/// Has the client ask the server again who may use the state directory of a share. The client keeps what the server once said until
-/// the directory changes, also after the export has got other options. NFS requests: a SETATTR for the state directory and for each
-/// folder in it. If the server still denies everything, the first one fails.
-pub(super) fn ask_again_for_access(share: &Dir) -> Result<()> {
-    share.touch(STATE_DIR)?;
-    let top = share.open_dir(STATE_DIR)?;
-    let mut folders = Vec::new();
-    top.for_each_entry(|entry| folders.push(entry.name))?;
-    folders.iter().try_for_each(|folder| Ok(top.touch(folder)?))
-}
