@@ -159,7 +159,8 @@ async fn clones_and_restored_volumes_are_limited_before_they_are_filled_and_snap
             answer(driver.controller_client().create_snapshot(request)).await.unwrap().snapshot.unwrap();
         let tree = server::exported(share).join(".nfs-subdir-csi/snapshots/snap/0");
         assert_eq!((project_of(&tree), project_of(&tree.join("file"))), (0, 0));
-        assert_eq!(used(), before, "the volume does not pay for its snapshot");
+        // It can only become less: XFS gives back what it has allocated beyond the end of a file.
+        assert!(used() <= before, "the volume does not pay for its snapshot: {before}, then {}", used());
 
         let clone = proto::CreateVolumeRequest {
             volume_content_source: Some(from(Type::Volume(VolumeSource {

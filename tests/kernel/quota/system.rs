@@ -12,7 +12,8 @@ use nfs_subdir_csi::linux::quota::{FileSystem, Kind, Limits, Project, ProjectQuo
 use crate::fixture::{Place, server, until};
 
 const MIB: u64 = 1 << 20;
-const ID: u32 = 1_500_000_001;
+/// After all ids that agents of other tests have used, whose limits may be left on the file systems.
+const ID: u32 = 1_900_000_001;
 
 /// The shares with project quotas, and their file systems.
 pub(crate) const SHARES: [(&str, Kind); 2] = [("/share", Kind::Xfs), ("/limited", Kind::Ext4)];
