@@ -19,6 +19,7 @@ pub(in crate::volume) fn find_directory(share: &Dir, sub_dir: &SubDir) -> Result
 }
 
 /// The directory of a volume that exists.
+#[derive(Debug)]
 pub(in crate::volume) struct Found {
     /// Its parent directory.
     pub(in crate::volume) parent: Dir,
@@ -42,6 +43,18 @@ pub(in crate::volume) fn find_now(share: &Dir, sub_dir: &SubDir) -> Result<Optio
             let dir = opened.map_err(refuse_unsafe)?;
             Ok(Some(Found { inode: dir.inode()?, dir, parent }))
         }
+    }
+}
+
+/// As [`find_now`], but a directory that the client remembers is not looked up again. So the name may belong to another directory by now. NFS
+/// requests: none or one LOOKUP if the directory exists.
+pub(in crate::volume) fn find_known(share: &Dir, sub_dir: &SubDir) -> Result<Option<Found>> {
+    let (parent, name) = sub_dir.split();
+    let parent = share.open_place(parent.unwrap_or("."));
+    match parent.and_then(|parent| Ok((parent.open_place(name)?, parent))) {
+        Ok((dir, parent)) => Ok(Some(Found { inode: dir.inode()?, dir, parent })),
+        // The client may remember that the name did not exist, or what it was before.
+        Err(_) => find_now(share, sub_dir),
     }
 }
 

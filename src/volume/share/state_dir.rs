@@ -29,7 +29,7 @@ use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::sub_dir::STATE_DIR;
 use crate::volume::policy::settings::ExportPolicy;
 use crate::volume::share::deleted::{self, Terms};
-use crate::volume::share::process_dir::{ABANDONED_AFTER, Draft, ProcessDir};
+use crate::volume::share::process_dir::{ABANDONED_AFTER, Draft, ProcessDir, ProcessDirs, Turn};
 use crate::volume::share::record::Record;
 
 /// The folder of the records of volumes.
@@ -37,17 +37,17 @@ const VOLUMES: &str = "volumes";
 /// Only the driver may use the directory, because it contains the data of deleted volumes.
 const MODE: u32 = 0o700;
 
-/// The handles of the folders in the state directory, and the directory of this process in it.
+/// The handles of the folders in the state directory, and the directories of this process in it.
 #[derive(Debug)]
 pub struct StateDir {
     top: Dir,
     pub(super) share: Dir,
-    pub(super) volumes: Dir,
+    pub(super) volumes: Arc<Dir>,
     /// The other folders that have been used, by name.
     parts: Mutex<HashMap<&'static str, Arc<Dir>>>,
     /// Whether all records are known to have claims.
     pub(super) claims_complete: AtomicBool,
-    process: Mutex<Option<Arc<ProcessDir>>>,
+    processes: ProcessDirs,
     abandoned_after: Duration,
 }
 
@@ -75,9 +75,9 @@ impl StateDir {
 
     fn new(share: &Dir, top: Dir, volumes: Dir) -> Result<Self> {
         let share = share.open_place(".")?.with_label(share.label());
-        let (parts, process) = (Mutex::default(), Mutex::default());
+        let (volumes, parts, processes) = (Arc::new(volumes), Mutex::default(), ProcessDirs::default());
         let claims_complete = AtomicBool::new(false);
-        Ok(Self { top, share, volumes, parts, claims_complete, process, abandoned_after: ABANDONED_AFTER })
+        Ok(Self { top, share, volumes, parts, claims_complete, processes, abandoned_after: ABANDONED_AFTER })
     }
 
     /// Sets the time without a sign of life after which another process counts as dead, and this one counts as dead for others.
@@ -115,24 +115,26 @@ impl StateDir {
         }
     }
 
-    /// The directory of this process. It is created when it is first used, and again after another process has taken this one for dead.
+    /// The first directory of this process. It is created when it is first used, and again after another process has taken this one for dead.
     pub(in crate::volume) fn process(&self) -> Result<Arc<ProcessDir>> {
-        let mut process = self.process.lock();
-        if let Some(process) = process.as_ref().filter(|process| process.is_there()) {
-            return Ok(Arc::clone(process));
-        }
-        let new = ProcessDir::make(&self.top, self.abandoned_after)?;
-        Ok(Arc::clone(process.insert(new)))
+        self.processes.first(|| ProcessDir::make(&self.top, self.abandoned_after, true))
     }
 
-    /// The directory of this process, if it has one.
-    pub(super) fn own_process(&self) -> Option<Arc<ProcessDir>> {
-        self.process.lock().clone().filter(|process| !process.is_lost())
+    /// The directories that this process has.
+    pub(super) fn own_processes(&self) -> Vec<Arc<ProcessDir>> {
+        self.processes.all()
     }
 
-    /// Removes the directory of this process. A command calls this before it ends.
+    /// As [`Self::draft`], for steps that many calls do at the same time. They use several directories.
+    pub(super) fn draft_among_many(&self, what: &str) -> Result<(Draft, Turn<'_>)> {
+        let make = |is_first| move || ProcessDir::make(&self.top, self.abandoned_after, is_first);
+        let (process, turn) = self.processes.for_step(make(false), make(true))?;
+        Ok((process.hold(format!("{what}.{}", unique_text())), turn))
+    }
+
+    /// Removes the directories of this process. A command calls this before it ends.
     pub fn close(self) -> Result<()> {
-        self.process.lock().take().map_or(Ok(()), |process| process.remove())
+        self.processes.all().iter().try_for_each(|process| process.remove())
     }
 
     /// A new name in the directory of this process, for an entry that is created there and then moved into place. Creates nothing.
@@ -152,7 +154,7 @@ impl StateDir {
     /// Does `work`. Does it a second time if it fails because another process has removed the directory of this process.
     fn with_process<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
         match work() {
-            Err(error) if error.is_gone() && self.own_process().is_none() => work(),
+            Err(error) if error.is_gone() && self.processes.forget_lost() => work(),
             result => result,
         }
     }
@@ -213,7 +215,7 @@ impl StateDir {
     /// Writes a record to a draft. NFS requests: OPEN, SETATTR (for O_EXCL), ACCESS and WRITE, and CLOSE when the file is dropped.
     pub(super) fn write_draft(&self, key: &VolumeKey, record: &Record) -> Result<(Draft, HeldFile)> {
         self.with_process(|| {
-            let draft = self.draft(key.as_str())?;
+            let (draft, _turn) = self.draft_among_many(key.as_str())?;
             match draft.write(&record.to_json()) {
                 Ok(file) => Ok((draft, file)),
                 // The usual reason is a full disk, and the empty draft must not use space, too.

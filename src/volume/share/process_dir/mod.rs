@@ -5,6 +5,8 @@
 //! time, takes the entry over by renaming it (`abandoned.rs`). The last step of the process that creates something renames the entry too,
 //! so it fails if the process was taken for dead. So no draft is both finished and removed.
 
+mod pool;
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -20,6 +22,8 @@ use crate::linux::remove::{Pace, remove_tree};
 use crate::linux::{Dir, SysError, Time, host_name, unique_text};
 
 use crate::volume::error::{Error, Result, several};
+
+pub(in crate::volume::share) use pool::{ProcessDirs, Turn};
 
 /// The folder of the state directory in which the processes have their directories.
 pub(in crate::volume::share) const FOLDER: &str = "processes";
@@ -75,13 +79,17 @@ impl ProcessDir {
     /// Creates the directory below the state directory `top`. NFS requests: LOOKUP and ACCESS of the folder, MKDIR, ACCESS, 5 to write
     /// `alive`, and GETATTR and LOOKUP for the spare directory.
     ///
-    /// If the file system is full, the process takes the spare directory, which needs no space. Without a directory it could not delete
-    /// the volumes that fill the file system.
-    pub(in crate::volume::share) fn make(top: &Dir, abandoned_after: Duration) -> Result<Arc<Self>> {
+    /// If the file system is full, the first directory of a process is the spare one, which needs no space. Without a directory the process
+    /// could not delete the volumes that fill the file system.
+    pub(in crate::volume::share) fn make(
+        top: &Dir,
+        abandoned_after: Duration,
+        is_first: bool,
+    ) -> Result<Arc<Self>> {
         let processes = top.open_or_make_dir(FOLDER, MODE)?;
         let name = format!("{}.{}", plain(&host_name()), unique_text());
         let own = match Own::make(&processes, &name, abandoned_after) {
-            Err(error) if error.is_full() => {
+            Err(error) if is_first && error.is_full() => {
                 let taken = top.rename(SPARE, &processes, &name).and_then(|()| Own::open(&processes, &name));
                 taken.map_err(|_| error)
             }
@@ -96,7 +104,7 @@ impl ProcessDir {
         };
         process.start_signs();
         let process = Arc::new(process);
-        if let Err(error) = process.keep_spare(top, abandoned_after) {
+        if is_first && let Err(error) = process.keep_spare(top, abandoned_after) {
             tracing::debug!(%error, "there is no spare directory for a time when the export is full");
         }
         Ok(process)
