@@ -42,7 +42,7 @@ impl Drop for Fat {
 
 /// Writes an empty FAT16 file system of 16 MiB, since mkfs.vfat may not be installed. Two tables follow the first sector.
 fn make_fat(image: &PathBuf) {
-    let mut boot = [0; SECTOR as usize];
+    let mut boot = [0; 512];
     let mut put = |at: usize, bytes: &[u8]| boot[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, &[0xeb, 0x3c, 0x90]);
     put(3, b"MSDOS5.0");
