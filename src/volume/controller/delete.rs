@@ -9,7 +9,7 @@ use crate::volume::name::source::job_name;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::on_delete::OnDelete;
 use crate::volume::share::claims::HeldRecord;
-use crate::volume::share::directory::{Found, find_known, find_now, other_file_system};
+use crate::volume::share::directory::{Found, find_now, other_file_system};
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::{ResolvedVolume, Volumes, alias};
@@ -22,9 +22,9 @@ impl Volumes {
     /// continues from there. The cost does not depend on the content of the volume.
     ///
     /// NFS requests in the call, for a directory at the top of the share (`make bench`, NFS 4.2): OPEN and READ for the record, GETATTR of the
-    /// folder of claims to see that the path is claimed for this record, and RENAME of the directory, of the claim and of the record. LOOKUP
-    /// for the directory and for the claim, if this client did not make them or does not remember them. Afterwards: those of
-    /// [`StateDir::complete`].
+    /// share to find the directory, GETATTR of the folder of claims to see that the path is claimed for this record, and RENAME of the directory,
+    /// of the claim and of the record. LOOKUP for the directory and for the claim, if this client does not remember them. Afterwards: those
+    /// of [`StateDir::complete`].
     pub fn delete(&self, handle: &str, secret: Option<&str>) -> Result<()> {
         // For a text that is not a handle, no server is asked.
         let Some(located) = self.locate(handle, secret)? else { return Ok(()) };
@@ -69,7 +69,7 @@ fn delete_recorded(
 ) -> Result<bool> {
     let share = mounted.share();
     // The directory is looked up before the claim. So if the claim is there, the directory belongs to this volume.
-    let mut found = find_known(share, &held.record.sub_dir)?;
+    let mut found = find_now(share, &held.record.sub_dir)?;
     if !state.has_claim(&held)? {
         // Rarely: the client remembers an earlier record, or a process was killed while it deleted the volume.
         let Some(now) = state.hold(&located.handle.key)? else { return Ok(false) };

@@ -29,7 +29,8 @@ pub(in crate::volume) struct Found {
     pub(in crate::volume) inode: u64,
 }
 
-/// The directory of a volume, looked up on the server and not in the client's cache. NFS requests: GETATTR and LOOKUP.
+/// The directory of a volume, looked up on the server and not in the client's cache. NFS requests: GETATTR, and LOOKUP
+/// if the parent has changed or the client does not know the name.
 pub(in crate::volume) fn find_now(share: &Dir, sub_dir: &SubDir) -> Result<Option<Found>> {
     let (parent, name) = sub_dir.split();
     let parent = match share.open_place(parent.unwrap_or(".")) {
@@ -43,18 +44,6 @@ pub(in crate::volume) fn find_now(share: &Dir, sub_dir: &SubDir) -> Result<Optio
             let dir = opened.map_err(refuse_unsafe)?;
             Ok(Some(Found { inode: dir.inode()?, dir, parent }))
         }
-    }
-}
-
-/// As [`find_now`], but a directory that the client remembers is not looked up again. So the name may belong to another directory by now. NFS
-/// requests: none or one LOOKUP if the directory exists.
-pub(in crate::volume) fn find_known(share: &Dir, sub_dir: &SubDir) -> Result<Option<Found>> {
-    let (parent, name) = sub_dir.split();
-    let parent = share.open_place(parent.unwrap_or("."));
-    match parent.and_then(|parent| Ok((parent.open_place(name)?, parent))) {
-        Ok((dir, parent)) => Ok(Some(Found { inode: dir.inode()?, dir, parent })),
-        // The client may remember that the name did not exist, or what it was before.
-        Err(_) => find_now(share, sub_dir),
     }
 }
 

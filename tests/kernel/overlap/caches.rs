@@ -7,7 +7,7 @@ use tonic::Code;
 
 use super::members::{Member, on_server};
 use super::network::SERVER;
-use crate::fixture::{Place, assert_refused, server, text};
+use crate::fixture::{Place, assert_refused, server, text, until};
 use crate::support;
 
 const ROUNDS: usize = 20;
@@ -64,4 +64,5 @@ async fn what_a_client_has_cached_for_ten_minutes_decides_nothing() {
         fs::remove_dir(on_server("claim")).unwrap();
     }
     assert_eq!(server::entries("/share"), Vec::<String>::new());
+    until("everything deleted is removed", || server::unfinished("/share").is_empty()).await;
 }
