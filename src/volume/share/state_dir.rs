@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::linux::Dir;
 use crate::linux::dir::HeldFile;
-use crate::linux::{Dir, unique_text};
 
 use crate::volume::error::Result;
 use crate::volume::name::handle::VolumeKey;
@@ -125,11 +125,10 @@ impl StateDir {
         self.processes.all()
     }
 
-    /// As [`Self::draft`], for steps that many calls do at the same time. They use several directories.
-    pub(super) fn draft_among_many(&self, what: &str) -> Result<(Draft, Turn<'_>)> {
+    /// A directory of this process for steps that many calls do at the same time, which use several directories.
+    pub(super) fn process_among_many(&self) -> Result<(Arc<ProcessDir>, Turn<'_>)> {
         let make = |is_first| move || ProcessDir::make(&self.top, self.abandoned_after, is_first);
-        let (process, turn) = self.processes.for_step(make(false), make(true))?;
-        Ok((process.hold(format!("{what}.{}", unique_text())), turn))
+        self.processes.for_step(make(false), make(true))
     }
 
     /// Removes the directories of this process. A command calls this before it ends.
@@ -139,7 +138,7 @@ impl StateDir {
 
     /// A new name in the directory of this process, for an entry that is created there and then moved into place. Creates nothing.
     pub(in crate::volume) fn draft(&self, what: &str) -> Result<Draft> {
-        Ok(self.process()?.hold(format!("{what}.{}", unique_text())))
+        Ok(self.process()?.hold_new(what))
     }
 
     /// A draft that is an empty directory. If another process has removed the directory of this process, a new one is created.
@@ -215,7 +214,8 @@ impl StateDir {
     /// Writes a record to a draft. NFS requests: OPEN, SETATTR (for O_EXCL), ACCESS and WRITE, and CLOSE when the file is dropped.
     pub(super) fn write_draft(&self, key: &VolumeKey, record: &Record) -> Result<(Draft, HeldFile)> {
         self.with_process(|| {
-            let (draft, _turn) = self.draft_among_many(key.as_str())?;
+            let (process, _turn) = self.process_among_many()?;
+            let draft = process.hold_new(key.as_str());
             match draft.write(&record.to_json()) {
                 Ok(file) => Ok((draft, file)),
                 // The usual reason is a full disk, and the empty draft must not use space, too.

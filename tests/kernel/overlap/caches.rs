@@ -25,9 +25,9 @@ fn handle(name: &str) -> String {
 async fn what_a_client_has_cached_for_ten_minutes_decides_nothing() {
     let place = Place::take(&[]).await;
     let configuration = place.dir.join("long-caches.yaml");
-    let content =
+    let exports =
         format!("exports: [{{name: shared, server: {SERVER}, share: /share, mountOptions: [{OPTIONS}]}}]\n");
-    fs::write(&configuration, content).unwrap();
+    fs::write(&configuration, exports).unwrap();
     let args = ["--config", text(&configuration)];
     let (one, two) = (Member::controller(&place, 1, &args).await, Member::controller(&place, 2, &args).await);
     for round in 0..ROUNDS {

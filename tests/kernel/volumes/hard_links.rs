@@ -72,7 +72,9 @@ async fn a_share_without_hard_links_is_refused_with_the_reason_and_nothing_is_le
         let driver = Driver::start().await;
         let fat = Fat::export();
         fs::write(fat.0.join("file"), "it can be written to").unwrap();
-        let refused = driver.try_create(in_version("v", version, &[("share", PATH)])).await;
+        let mut request = in_version("v", version, &[("share", PATH)]);
+        request.capacity_range = None;
+        let refused = driver.try_create(request).await;
         assert_refused(refused, Code::FailedPrecondition, "has no hard links");
         assert_eq!(server::unfinished(PATH), Vec::<PathBuf>::new());
         let mut left: Vec<_> = fat.0.read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();

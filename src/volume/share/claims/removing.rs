@@ -82,8 +82,13 @@ impl StateDir {
             }
         }
         self.remove_empty_parents(&held.record.sub_dir);
-        let asides = self.move_aside(&held, true, true)?;
-        Ok(Removal { held, moved, asides })
+        match self.move_aside(&held, true, true) {
+            Ok(asides) => Ok(Removal { held, moved, asides }),
+            Err(reason) => {
+                let put_back = moved.map_or(Ok(()), |moved| moved.put_back_if_other(&held));
+                Err(reason.with_cleanup(put_back))
+            }
+        }
     }
 
     /// Completes a deletion. If the volume had been deleted before, what was moved belongs to the next volume, and gets its place back. If
@@ -138,10 +143,9 @@ impl StateDir {
         }
     }
 
-    /// A new name aside for the claim or the record of the file with this inode number.
-    pub(super) fn aside_for(&self, inode: u64, of_claim: bool) -> Result<Draft> {
-        let kind = if of_claim { OF_CLAIM } else { OF_RECORD };
-        Ok(self.draft_among_many(&format!("{ASIDE}.{inode:x}.{kind}"))?.0)
+    /// A new name aside for the claim of the file with this inode number.
+    pub(super) fn aside_of_claim(&self, inode: u64) -> Result<Draft> {
+        self.draft(&name_aside(inode, true))
     }
 
     /// Moves the names of a record aside, the claim first. So a retry finds the record until the claim is gone, and looks whether the path
@@ -157,8 +161,9 @@ impl StateDir {
             names.push((Arc::clone(&self.volumes), file_of(&held.key), false));
         }
         let mut asides = Vec::new();
+        let (process, _turn) = self.process_among_many()?;
         for (dir, name, of_claim) in names {
-            let draft = self.aside_for(held.file.inode(), of_claim)?;
+            let draft = process.hold_new(&name_aside(held.file.inode(), of_claim));
             // If the name does not exist, the reply to a first request may have been lost, so it may be aside already.
             gone_is_none(dir.rename(&name, draft.dir(), draft.name()))?;
             asides.push(Aside { draft, dir, name });
@@ -180,7 +185,7 @@ impl StateDir {
             }
         }
         // While the file exists, no other one has its inode number.
-        let own = Some(held.file.inode()).filter(|_| held.file.links().is_ok_and(|links| links > 0));
+        let own = if held.file.links()? > 0 { Some(held.file.inode()) } else { None };
         let taken: Vec<(&Aside, u64)> = asides
             .iter()
             .filter_map(|aside| Some((aside, *listed.get(OsStr::new(aside.draft.name()))?)))
@@ -318,6 +323,12 @@ impl Moved {
 /// requests: ACCESS, GETATTR and READDIR.
 fn inodes_of(draft: &Draft) -> Result<HashMap<OsString, u64>> {
     Ok(draft.dir().entries(usize::MAX)?.into_iter().map(|entry| (entry.name, entry.inode)).collect())
+}
+
+/// The beginning of a name aside for the claim or the record of the file with this inode number.
+fn name_aside(inode: u64, of_claim: bool) -> String {
+    let kind = if of_claim { OF_CLAIM } else { OF_RECORD };
+    format!("{ASIDE}.{inode:x}.{kind}")
 }
 
 /// The inode number of the record that was meant by a name aside, and whether it was the name of the claim.

@@ -148,14 +148,14 @@ fn a_name_that_a_killed_process_had_moved_aside_comes_back_while_the_volume_live
     share.made("v", "claim");
     let claim = share.state.kept_part(CLAIMS).unwrap();
     for (dir, name) in [(&*claim, claim_file("claim")), (&share.state.volumes, file_of(&key("v")))] {
-        let aside = share.state.aside_for(share.hold("v").file.inode(), true).unwrap();
+        let aside = share.state.aside_of_claim(share.hold("v").file.inode()).unwrap();
         dir.rename(&name, aside.dir(), aside.name()).unwrap();
         share.state.restore_name(&aside).unwrap();
         aside.remove().unwrap();
         assert!(share.hold("v").is_current().unwrap(), "{name}");
     }
     // Of a deleted volume nothing comes back.
-    let aside = share.state.aside_for(share.hold("v").file.inode(), true).unwrap();
+    let aside = share.state.aside_of_claim(share.hold("v").file.inode()).unwrap();
     claim.rename(claim_file("claim"), aside.dir(), aside.name()).unwrap();
     share.state.volumes.remove_file(file_of(&key("v"))).unwrap();
     share.state.restore_name(&aside).unwrap();

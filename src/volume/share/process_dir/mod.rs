@@ -198,6 +198,11 @@ impl ProcessDir {
         Ok(names.filter(|name| name != ALIVE && !held.contains(name)).collect())
     }
 
+    /// Reserves a name in the directory that begins with `what`, and that nothing has had before.
+    pub(in crate::volume::share) fn hold_new(self: &Arc<Self>, what: &str) -> Draft {
+        self.hold(format!("{what}.{}", unique_text()))
+    }
+
     /// Reserves the name `name` in the directory for a new entry. No other process uses it.
     pub(in crate::volume::share) fn hold(self: &Arc<Self>, name: String) -> Draft {
         self.own.held.lock().insert(name.clone());
