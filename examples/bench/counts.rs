@@ -20,7 +20,7 @@ type Line = (&'static str, Cost, Peer);
 /// Requests for CreateVolume before it answers, and with what is done afterwards.
 const CREATE: (u64, u64) = (9, 13);
 /// Requests for DeleteVolume before it answers.
-const DELETE: u64 = 7;
+const DELETE: u64 = 9;
 const PUBLISH: u64 = 2;
 
 const CREATE_VOLUME: &str = "CreateVolume, before the answer";

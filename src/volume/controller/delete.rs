@@ -23,7 +23,7 @@ impl Volumes {
     ///
     /// NFS requests in the call, for a directory at the top of the share (`make bench`, NFS 4.2): OPEN and READ for the record, GETATTR of the
     /// share to find the directory, GETATTR of the folder of claims to see that the path is claimed for this record, and RENAME of the directory,
-    /// of the claim and of the record. LOOKUP for the directory and for the claim, if this client does not remember them. Afterwards: those
+    /// of the claim and of the record; GETATTR and LOOKUP to see that nobody has made the directory again. LOOKUP for the directory and for the claim, if this client does not remember them. Afterwards: those
     /// of [`StateDir::complete`].
     pub fn delete(&self, handle: &str, secret: Option<&str>) -> Result<()> {
         // For a text that is not a handle, no server is asked.
@@ -116,12 +116,13 @@ fn delete_recorded(
         }
     };
     let removal = state.take_away(held, found, place)?;
-    if on_delete == OnDelete::Delete && is_at_top {
+    let stays_away = state.stays_away(&removal)?;
+    if stays_away && is_at_top && on_delete == OnDelete::Delete {
         let state = Arc::clone(state);
-        mounted.afterwards(move || state.complete(&removal));
+        mounted.afterwards(move || state.complete(&removal, true));
     } else {
-        // What is archived is not kept for a while, so a mistake is noticed before the answer.
-        state.complete(&removal)?;
+        // The name of an archive does not say what was meant, so that no other process could notice a mistake.
+        state.complete(&removal, stays_away)?;
     }
     change.give_back(capacity);
     Ok(on_delete == OnDelete::Delete)

@@ -91,16 +91,22 @@ impl StateDir {
         }
     }
 
-    /// Completes a deletion. If the volume had been deleted before, what was moved belongs to the next volume, and gets its place back. If
-    /// somebody has made the directory again, the volume stays. In both cases this is
+    /// Whether nobody has made the directory again, since the names were moved aside. A process that makes it looks for the record afterwards
+    /// ([`Self::has_record`]). So one of the two notices the other. Before the answer to the caller, because what is made after that is
+    /// nothing of this volume. NFS requests: GETATTR and LOOKUP.
+    pub(in crate::volume) fn stays_away(&self, removal: &Removal) -> Result<bool> {
+        Ok(find_now(&self.share, &removal.held.record.sub_dir)?.is_none())
+    }
+
+    /// Completes a deletion. `stays_away` is what [`Self::stays_away`] says. If it is `false`, the volume stays. If the volume had been deleted
+    /// before, what was moved belongs to the next volume, and gets its place back. In both cases this is
     /// [`Error::Busy`](crate::volume::error::Error::Busy).
     ///
-    /// NFS requests: GETATTR and READDIR to see what was moved aside, GETATTR to see that the record exists, GETATTR and LOOKUP to see that
-    /// nobody has made the directory again, CLOSE, and REMOVE for each name.
-    pub(in crate::volume) fn complete(&self, removal: &Removal) -> Result<()> {
+    /// NFS requests: ACCESS, GETATTR and READDIR to see what was moved aside, GETATTR to see that the record exists, CLOSE, and REMOVE for each
+    /// name.
+    pub(in crate::volume) fn complete(&self, removal: &Removal, stays_away: bool) -> Result<()> {
         let Removal { held, moved, asides } = removal;
-        let is_gone = || Ok(find_now(&self.share, &held.record.sub_dir)?.is_none());
-        let settled = self.settle(held, asides, is_gone)?;
+        let settled = self.settle(held, asides, || Ok(stays_away))?;
         if settled == Settled::Late
             && let Some(moved) = moved
         {

@@ -224,11 +224,12 @@ fn a_deletion_that_comes_late_gives_everything_back_although_the_one_before_is_n
         let place = share.state.place_in_deleted(&late, found.as_ref(), ExportPolicy::default()).unwrap();
         let late = share.state.take_away(late, found, place).unwrap();
         assert!(!share.dir_of("claim").exists(), "for a moment");
-        assert!(matches!(share.state.complete(&late), Err(Error::Busy(_))));
+        assert!(matches!(share.state.complete(&late, true), Err(Error::Busy(_))));
         assert_eq!(std::fs::read_to_string(share.dir_of("claim/file")).unwrap(), next);
         assert!(share.hold(next).is_current().unwrap(), "both names: {both_names}");
-        // The first one sees that the directory is there again, and that it is another volume's.
-        share.state.complete(&first).unwrap();
+        // The first one had seen that the directory was gone. Had it seen this one, it would notice that it is another volume's.
+        assert!(!share.state.stays_away(&first).unwrap());
+        share.state.complete(&first, next == "w").unwrap();
         assert_eq!(std::fs::read_to_string(share.dir_of("claim/file")).unwrap(), next);
         assert!(share.hold(next).is_current().unwrap());
         assert_eq!(share.state.process().unwrap().left_behind().unwrap(), Vec::<String>::new());
