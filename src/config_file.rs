@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tracing_subscriber::EnvFilter;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::linux::copy::DeviceNodes;
@@ -31,6 +32,7 @@ struct File {
     exports: Vec<FileExport>,
     default_export: Option<String>,
     installation: Option<String>,
+    log_level: Option<String>,
     on_delete: OnDelete,
     inline: FileInline,
     whole_shares: Vec<String>,
@@ -117,6 +119,9 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
     {
         bail!("defaultExport: there is no export `{name}`");
     }
+    if let Some(level) = &file.log_level {
+        EnvFilter::try_new(level).with_context(|| format!("logLevel: {level:?} is neither a level nor a filter"))?;
+    }
     if file.installation.as_ref().is_some_and(|name| !(1..=63).contains(&name.len())) {
         bail!("installation: a name has between 1 and 63 bytes");
     }
@@ -150,6 +155,7 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
         exports,
         default_export: file.default_export,
         installation: file.installation,
+        log_level: file.log_level,
         inline_servers,
         inline_policy: ExportPolicy {
             trash_retention: file.inline.trash_retention,
@@ -254,6 +260,7 @@ exports:
     share: /slow
 defaultExport: fast
 installation: blue
+logLevel: info,nfs_subdir_csi=debug
 onDelete: archive
 inline:
   servers: ['*.example', 10.0.0.0/8]
@@ -319,6 +326,7 @@ limits:
             ),
             ("defaultExport: b", "no export `b`"),
             ("installation: ''", "between 1 and 63"),
+            ("logLevel: lots=of,noise", "neither a level nor a filter"),
             (
                 "{inline: {mountOptions: [{servers: [h], options: [addr=1.2.3.4]}]}}",
                 "inline.mountOptions for h",
