@@ -12,7 +12,7 @@ EXAMPLES := $(CARGO_TARGET_DIR)/release/examples
 SBOM := $(CACHE)/nfs-subdir-csi.cdx.json
 NOTES := /dev/stdout
 
-.PHONY: help deps build image demo test check deny manifests workflows doc unit vm-test kernel options sanity cluster e2e fuzz bench \
+.PHONY: help deps build image demo test check deny manifests monitoring workflows doc unit vm-test kernel options sanity cluster e2e fuzz bench \
 	faults faults-some soak msrv advisories versions release-check release-notes sbom
 
 help: ## this list
@@ -27,7 +27,7 @@ test: ## everything that can fail: check, rustdoc, unit and gRPC tests, the gues
 	  begin=$$SECONDS; $(MAKE) --no-print-directory $$phase || exit; echo "make $$phase: $$((SECONDS - begin)) s"; \
 	done
 
-check: deps deny manifests workflows versions ## format, clippy, shellcheck, dependencies, manifests, workflows, version numbers, proto/
+check: deps deny manifests monitoring workflows versions ## format, clippy, shellcheck, dependencies, manifests, workflows, version numbers, proto/
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	shellcheck $$(git ls-files -co --exclude-standard | xargs grep -lE '^#!(/bin/|/usr/bin/env )(ba)?sh|^# shellcheck shell=')
@@ -36,8 +36,13 @@ check: deps deny manifests workflows versions ## format, clippy, shellcheck, dep
 deny: ## the dependencies' licences, sources and duplicates; their advisories too, if the database is here
 	release/deny
 
-manifests: ## deploy/: the schemas of Kubernetes, and a linter
+monitoring: ## the metrics and the alerts: promtool
+	deploy/monitoring/check
+
+manifests: ## deploy/: the schemas of Kubernetes, a linter; the Helm chart makes the same objects
 	deploy/check
+	deploy/check-chart
+	deploy/check-gitops
 
 workflows: ## .github/: actionlint, and the schemas of GitHub
 	.github/check

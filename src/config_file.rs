@@ -30,6 +30,7 @@ const MOST_CALLS: usize = 256;
 struct File {
     exports: Vec<FileExport>,
     default_export: Option<String>,
+    installation: Option<String>,
     on_delete: OnDelete,
     inline: FileInline,
     whole_shares: Vec<String>,
@@ -80,7 +81,13 @@ struct FileInlineOptions {
 struct FileLimits {
     calls_per_export: Option<usize>,
     copies_at_once: Option<usize>,
+    #[serde(deserialize_with = "some_duration")]
+    copy_time: Option<Duration>,
     removals_per_second: Option<u32>,
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    duration(from).map(Some)
 }
 
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
@@ -110,8 +117,15 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
     {
         bail!("defaultExport: there is no export `{name}`");
     }
-    let FileLimits { calls_per_export, copies_at_once, removals_per_second } = file.limits;
-    if calls_per_export == Some(0) || copies_at_once == Some(0) || removals_per_second == Some(0) {
+    if file.installation.as_ref().is_some_and(|name| !(1..=63).contains(&name.len())) {
+        bail!("installation: a name has between 1 and 63 bytes");
+    }
+    let FileLimits { calls_per_export, copies_at_once, copy_time, removals_per_second } = file.limits;
+    if calls_per_export == Some(0)
+        || copies_at_once == Some(0)
+        || copy_time == Some(Duration::ZERO)
+        || removals_per_second == Some(0)
+    {
         bail!("limits: with 0 the driver could do nothing; to have no limit, leave the key out");
     }
     if let Some(calls) = calls_per_export.filter(|calls| *calls > MOST_CALLS) {
@@ -135,6 +149,7 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
     let mut settings = Settings {
         exports,
         default_export: file.default_export,
+        installation: file.installation,
         inline_servers,
         inline_policy: ExportPolicy {
             trash_retention: file.inline.trash_retention,
@@ -145,6 +160,7 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
         ephemeral_volumes: file.ephemeral_volumes,
         calls_per_export,
         copies_at_once,
+        copy_time,
         device_nodes: file.device_nodes,
         fs_group: file.fs_group,
         whole_shares: Vec::new(),
@@ -192,16 +208,19 @@ pub fn watch(path: PathBuf, live: Arc<LiveSettings>, changed: impl Fn(&Settings)
             match load(&path) {
                 Ok(settings) => {
                     complaint.clear();
-                    if settings != *live.get() {
+                    let is_new = settings != *live.get();
+                    if is_new {
                         let exports = settings.exports.len();
                         changed(&settings);
                         live.set(settings);
                         // Who reads this line may rely on the new version.
                         tracing::info!(path = %path.display(), exports, "configuration taken up");
                     }
+                    live.reloads.succeed(is_new);
                 }
                 Err(error) => {
                     let text = format!("{error:#}");
+                    live.reloads.fail(text != complaint);
                     if text != complaint {
                         tracing::error!(
                             error = text,
@@ -234,6 +253,7 @@ exports:
     server: nas.example
     share: /slow
 defaultExport: fast
+installation: blue
 onDelete: archive
 inline:
   servers: ['*.example', 10.0.0.0/8]
@@ -244,6 +264,7 @@ deviceNodes: skip
 fsGroup: require
 limits:
   copiesAtOnce: 2
+  copyTime: 12h
   callsPerExport: 4
   removalsPerSecond: 500
 ";
@@ -260,6 +281,7 @@ limits:
         assert_eq!(fast.policy.capacity, CapacityPolicy::Reserve);
         assert_eq!(settings.exports["slow"].policy.trash_retention, Duration::ZERO);
         assert_eq!(settings.on_delete, OnDelete::Archive);
+        assert_eq!(settings.installation.as_deref(), Some("blue"));
         let whole: Vec<_> = settings.whole_shares.iter().map(ToString::to_string).collect();
         assert_eq!(whole, ["nas.example:/slow", "10.0.0.7:/media"]);
         assert!(
@@ -267,6 +289,7 @@ limits:
         );
         assert_eq!(settings.fs_group, FsGroup::Require);
         assert_eq!((settings.copies_at_once, settings.device_nodes), (Some(2), DeviceNodes::Skip));
+        assert_eq!(settings.copy_time, Some(Duration::from_hours(12)));
         assert_eq!((settings.calls_per_export, fast.policy.removals_per_second), (Some(4), Some(500)));
     }
 
@@ -295,6 +318,7 @@ limits:
                 "mountOptionsFile",
             ),
             ("defaultExport: b", "no export `b`"),
+            ("installation: ''", "between 1 and 63"),
             (
                 "{inline: {mountOptions: [{servers: [h], options: [addr=1.2.3.4]}]}}",
                 "inline.mountOptions for h",
@@ -327,11 +351,18 @@ limits:
         swap("2", "exports: [{name: a\n");
         std::thread::sleep(2 * ROUND);
         assert_eq!(live.get().default_export.as_deref(), Some("a"), "the last good version stays in force");
+        assert_eq!((live.reloads.is_broken(), live.reloads.failures()), (true, 1));
+        let before = live.reloads.taken_up();
         swap("3", "defaultExport: b\nexports: [{name: b, server: h, share: /s}]\n");
         let taken_up = (0..100).any(|_| {
             std::thread::sleep(Duration::from_millis(100));
             live.get().default_export.as_deref() == Some("b")
         });
         assert!(taken_up);
+        let noted = (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            !live.reloads.is_broken()
+        });
+        assert!(noted && live.reloads.taken_up() > before && live.reloads.failures() == 1);
     }
 }

@@ -1,16 +1,20 @@
 //! A CSI driver that makes volumes out of directories of an NFS export.
 //!
 //! ```text
-//! main ─► server ─► csi ─► volume ─► linux        arrows never turn back
-//!         config, config_file, endpoint, telemetry: used by main; import ─► volume, linux
+//! main ─► server ─► metrics ─► csi ─► volume ─► linux, cluster        arrows never turn back
+//!         config, config_file, endpoint, telemetry: used by main; import, operate, quota ─► volume, linux
 //! ```
 //!
 //! | folder | what it owns | what it may not know |
 //! |---|---|---|
 //! | [`import`] | the takeover of volumes of other provisioners, a command of its own | gRPC, system calls |
+//! | [`quota`] | the agent beside the NFS server that limits volumes to their sizes, a command of its own | gRPC, system calls |
+//! | [`metrics`] | the metrics of a service, as text | HTTP, system calls |
+//! | [`operate`] | the commands for operators: lists, the trash, orphans, usage | gRPC, system calls |
 //! | [`csi`] | the gRPC services, the dispatcher that every call goes through, the table of error codes | system calls |
 //! | [`volume`] | names, parameters, records; what happens to a volume from its creation to its deletion | gRPC, async |
-//! | [`linux`] | directory handles, mounts, the mount table, NFS, copying and removing trees: every system call | volumes |
+//! | [`cluster`] | the only question to the API server of Kubernetes: labels and annotations of a claim | volumes |
+//! | [`linux`] | directory handles, mounts, the mount table, NFS, copying and removing trees, project quotas: every system call | volumes |
 //!
 //! # Where to begin
 //!
@@ -27,12 +31,18 @@
 //! 9. [`volume::controller::delete`]: how DeleteVolume moves the directory away with one rename.
 //! 10. `reaper.rs` in [`volume::share`]: the thread that removes what was deleted.
 
+pub mod cluster;
 pub mod config;
 pub mod config_file;
 pub mod csi;
 pub mod endpoint;
 pub mod import;
 pub mod linux;
+pub mod metrics;
+pub mod operate;
+pub mod quantity;
+pub mod quota;
 pub mod server;
 pub mod telemetry;
+pub mod terminal;
 pub mod volume;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use nfs_subdir_csi::config::{Cli, Command, Common, ConfigCommand, NodeArgs};
+use nfs_subdir_csi::cluster::ApiServer;
+use nfs_subdir_csi::config::{Cli, Command, Common, ConfigCommand, LogFormat, NodeArgs};
 use nfs_subdir_csi::csi::call::dispatcher::Dispatcher;
 use nfs_subdir_csi::csi::call::lane::{THREADS, WIDTH};
 use nfs_subdir_csi::csi::controller::Controller;
@@ -24,7 +25,7 @@ use nfs_subdir_csi::volume::node::publish;
 use nfs_subdir_csi::volume::policy::settings::{LiveSettings, Settings};
 use nfs_subdir_csi::volume::share::mounts::Exports;
 use nfs_subdir_csi::volume::volumes::Volumes;
-use nfs_subdir_csi::{config_file, endpoint, telemetry};
+use nfs_subdir_csi::{config_file, endpoint, operate, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long calls that are under way may take after SIGTERM. Kubernetes sends SIGKILL after 30 s.
@@ -34,7 +35,7 @@ const THREAD_KEEP_ALIVE: Duration = Duration::from_hours(24);
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("nfs-subdir-csi: {}", telemetry::chain(&error));
             ExitCode::FAILURE
@@ -42,14 +43,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> anyhow::Result<()> {
+fn run() -> anyhow::Result<ExitCode> {
     match &Cli::parse().command {
         Command::Probe { endpoint } => ask_whether_it_works(&endpoint::parse(endpoint)?),
         Command::Config(ConfigCommand::Check { file }) => check_config(file),
+        Command::Operate(command) => {
+            telemetry::start(LogFormat::Human, "warn")?;
+            return Ok(operate::run(command)?.into());
+        }
         Command::Import(args) => nfs_subdir_csi::import::run(args),
+        Command::Quota(args) => {
+            end_at_signals()?;
+            nfs_subdir_csi::quota::run(args)
+        }
         Command::Controller(common) => serve(common, None),
         Command::Node(args) => serve(&args.common, Some(args)),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn check_config(file: &Path) -> anyhow::Result<()> {
@@ -110,7 +120,7 @@ fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
             });
         }
         let (begin_drain, drain_begun) = tokio::sync::oneshot::channel();
-        let serving = server::run(listener, identity, role, async {
+        let serving = server::run(listener, identity, role, common.metrics_address, async {
             shutdown.await;
             tracing::info!("stopping; calls that are under way are finished");
             let _ = begin_drain.send(());
@@ -148,8 +158,12 @@ fn compose(common: &Common, node: Option<&NodeArgs>, dispatcher: Dispatcher) -> 
     let copies = Arc::new(CopyJobs::default());
     let settings = live_settings(common, &dispatcher, &copies)?;
     let exports = Exports::new(Arc::clone(&mounter), common.export_linger);
-    let volumes =
-        Volumes { settings, exports: Arc::new(exports.with_abandoned_after(common.abandoned_after)), copies };
+    let volumes = Volumes {
+        settings,
+        exports: Arc::new(exports.with_abandoned_after(common.abandoned_after)),
+        copies,
+        claims: Arc::new(ApiServer::in_cluster()),
+    };
     Ok(match node {
         None => Role::Controller(Controller { dispatcher, volumes: Arc::new(volumes) }),
         Some(args) => {
@@ -172,7 +186,7 @@ fn live_settings(
     let (dispatcher, copies) = (dispatcher.clone(), Arc::clone(copies));
     let apply = move |settings: &Settings| {
         dispatcher.places().set_width(settings.calls_per_export.unwrap_or(WIDTH));
-        copies.set_at_once(settings.copies_at_once.unwrap_or(jobs::AT_ONCE));
+        copies.set_limits(settings.copies_at_once.unwrap_or(jobs::AT_ONCE), settings.copy_time);
     };
     apply(&settings);
     let live = Arc::new(LiveSettings::new(settings));
@@ -183,6 +197,22 @@ fn live_settings(
 /// The path of a directory without symbolic links, as the mount table writes it.
 fn resolve(dir: &Path) -> anyhow::Result<PathBuf> {
     dir.canonicalize().with_context(|| format!("resolve {}", dir.display()))
+}
+
+/// Ends the process at SIGTERM or SIGINT. The first process of a container ignores them by default. For commands that can be killed at any
+/// instruction.
+fn end_at_signals() -> anyhow::Result<()> {
+    let runtime = runtime()?;
+    let signal = runtime.block_on(async { stop_signal() })?;
+    let wait = move || {
+        runtime.block_on(signal);
+        std::process::exit(0);
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait)
+        .context("start a thread for signals")?;
+    Ok(())
 }
 
 /// A future that ends at SIGTERM or SIGINT. The signal handlers are installed when this function returns.

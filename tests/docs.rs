@@ -211,3 +211,42 @@ fn exactly_the_flags_of_the_services_are_documented() {
     }
     assert_eq!(documented, flags);
 }
+
+/// The names of metrics in a text. What Prometheus adds to the name of a histogram is left out.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let words = text.split(|letter| !is_name(letter)).filter(|word| word.starts_with("nfs_subdir_csi_"));
+    let plain = |word: &str| {
+        let end = ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end));
+        end.unwrap_or(word).to_owned()
+    };
+    words.map(plain).collect()
+}
+
+/// `grpc::metrics::exactly_the_metrics_are_documented` compares the document with what the services expose.
+#[test]
+fn alerts_their_tests_and_the_dashboard_use_metrics_that_exist() {
+    let documented = metrics_in(&read("docs/METRICS.md"));
+    for (file, least) in [("prometheusrule.yaml", 8), ("tests.yaml", 8), ("dashboard.json", 20)] {
+        let used = metrics_in(&read(Path::new("deploy/monitoring").join(file)));
+        let unknown: Vec<&String> = used.difference(&documented).collect();
+        assert!(unknown.is_empty(), "{file} uses metrics that do not exist: {unknown:?}");
+        assert!(used.len() >= least, "{file} uses only {used:?}");
+    }
+}
+
+#[test]
+fn each_alert_says_what_to_do_and_is_tried_with_and_without_its_cause() {
+    let rules = read("deploy/monitoring/prometheusrule.yaml");
+    let alerts: BTreeSet<&str> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let text = read("docs/METRICS.md");
+    let documented: BTreeSet<&str> = first_cells(section(&text, "Alerts")).flat_map(quoted).collect();
+    assert_eq!(documented, alerts);
+    let tests = read("deploy/monitoring/tests.yaml");
+    for alert in alerts {
+        for outcome in ["fires", "does not fire"] {
+            assert!(tests.contains(&format!("- name: {alert} {outcome}\n")), "{alert} {outcome}");
+        }
+    }
+}

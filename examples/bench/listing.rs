@@ -90,6 +90,7 @@ fn write_records() -> Result<()> {
             later: serde_json::Map::new(),
             source: None,
             found: false,
+            installation: None,
             name,
         };
         let file = Path::new(STATE_DIR).join(format!("volumes/{}.json", record.name));

@@ -169,7 +169,7 @@ pub(crate) async fn export_is_clean() -> Result<()> {
         let left = on_server(
             "cd /share; find . -mindepth 1 -maxdepth 1 ! -name .nfs-subdir-csi ! -name .fill; \
              [ ! -d .nfs-subdir-csi ] || find .nfs-subdir-csi -mindepth 2 -ignore_readdir_race ! -name '.*' \
-             ! -regex '.nfs-subdir-csi/processes/[^/]*\\(/alive\\)?'",
+             ! -regex '.nfs-subdir-csi/\\(processes/[^/]*\\|spare\\)\\(/alive\\)?'",
         )?;
         if left.is_empty() {
             return Ok(());

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
+use crate::cluster::ClusterError;
 use crate::volume::error::Error;
 
 /// The longest message, in bytes. Clients that use gRPC's C core refuse an answer with more than 8 KiB of headers, and the
@@ -100,7 +101,9 @@ fn code_of(error: &Error) -> Code {
         | Error::MountOption(_) => Code::InvalidArgument,
         Error::NotFound(_) => Code::NotFound,
         Error::AlreadyExists(_) => Code::AlreadyExists,
-        Error::Precondition(_) | Error::Denied(_) => Code::FailedPrecondition,
+        Error::Precondition(_)
+        | Error::Denied(_)
+        | Error::Cluster(ClusterError::NoAccess(_) | ClusterError::Refused(_)) => Code::FailedPrecondition,
         Error::OutOfRange(_) => Code::OutOfRange,
         // An invalid starting_token is ABORTED (CSI specification, ListVolumes errors).
         Error::BadToken | Error::Busy(_) | Error::Cancelled => Code::Aborted,
@@ -114,6 +117,8 @@ fn code_of(error: &Error) -> Code {
         },
         // The specification uses PERMISSION_DENIED for identities in secrets. What an NFS server denies is INTERNAL.
         Error::Mount(_) | Error::BadRecord { .. } | Error::Namespace(_) => Code::Internal,
+        // Nothing has been begun.
+        Error::Cluster(ClusterError::Unreachable { .. }) => Code::Unavailable,
         Error::Several(errors) => errors.first().map_or(Code::Internal, code_of),
     }
 }
@@ -157,6 +162,13 @@ mod tests {
             (Error::AlreadyExists(String::new()).into(), Code::AlreadyExists),
             (Error::Precondition(String::new()).into(), Code::FailedPrecondition),
             (Error::OutOfRange(String::new()).into(), Code::OutOfRange),
+            (Error::from(ClusterError::NoAccess(String::new())).into(), Code::FailedPrecondition),
+            (Error::from(ClusterError::Refused(403)).into(), Code::FailedPrecondition),
+            (
+                Error::from(ClusterError::Unreachable { server: String::new(), reason: String::new() })
+                    .into(),
+                Code::Unavailable,
+            ),
             (Error::BadToken.into(), Code::Aborted),
             (Error::Busy(String::new()).into(), Code::Aborted),
             (Error::Cancelled.into(), Code::Aborted),

@@ -10,7 +10,7 @@ use crate::volume::name::sub_dir::STATE_DIR;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::share::state_dir::StateDir;
 
-use super::printable::printable;
+use crate::terminal::printable;
 
 /// How many records are read at a time.
 const PAGE: usize = 1024;

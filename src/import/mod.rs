@@ -8,9 +8,7 @@ mod directories;
 mod manifest;
 mod place;
 mod plan;
-mod printable;
 mod pvs;
-mod quantity;
 mod rules;
 mod table;
 

@@ -12,8 +12,8 @@ use crate::volume::share::state_dir::StateDir;
 
 use super::directories::{Directories, Owner};
 use super::pvs::PersistentVolume;
-use super::quantity;
 use super::rules::{Candidate, Decision, Place, Rules};
+use crate::quantity;
 
 /// All PersistentVolumes, in the order of the file.
 pub(super) struct Plan {
@@ -142,6 +142,7 @@ impl Rules {
             ownership: Ownership { mode, uid: Some(uid), gid: Some(gid) },
             source: None,
             found: false,
+            installation: None,
             direct_mount: false,
             reach: self.id.reach(),
             created: created(volume),

@@ -1,8 +1,8 @@
 //! The table that the operator reads before the import.
 
 use super::plan::{Plan, Row};
-use super::printable::printable;
 use super::rules::Decision;
+use crate::terminal::columns;
 
 const HEADING: [&str; 6] =
     ["PERSISTENTVOLUME", "CLAIM", "DIRECTORY", "CAPACITY", "ON DELETE", "WHAT HAPPENS"];
@@ -11,16 +11,7 @@ const HEADING: [&str; 6] =
 pub(super) fn render(plan: &Plan) -> String {
     let rows: Vec<[String; 6]> =
         std::iter::once(HEADING.map(str::to_owned)).chain(plan.rows.iter().map(cells)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..HEADING.len()).map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let line: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(line.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    columns(&rows)
 }
 
 fn cells(row: &Row) -> [String; 6] {
@@ -41,5 +32,4 @@ fn cells(row: &Row) -> [String; 6] {
         record.map(|record| record.on_delete.to_string()).unwrap_or_default(),
         happens,
     ]
-    .map(|cell| printable(&cell))
 }

@@ -1,11 +1,15 @@
 //! Serves the CSI services on a socket until the process is told to stop.
 
 mod authority;
+pub mod scrape;
+mod surveys;
 
+use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
@@ -22,6 +26,7 @@ use crate::csi::proto::identity_server::IdentityServer;
 use crate::csi::proto::node_server::NodeServer;
 use crate::csi::registration::Registration;
 use crate::csi::registration_proto::registration_server::RegistrationServer;
+use crate::metrics::Metrics;
 use crate::volume::node::publish::Publisher;
 use crate::volume::share::mounts::Exports;
 use crate::volume::volumes::Volumes;
@@ -34,12 +39,17 @@ pub enum Role {
     Node(Node),
 }
 
+/// Where metrics are served, if anywhere.
+pub type MetricsAddress = Option<SocketAddr>;
+
 /// How often the server looks for exports that are not used any more.
 const RELEASE_ROUND: Duration = Duration::from_secs(5);
 /// How often the controller looks for what others have left on the exports of the configuration.
 const SWEEP_ROUND: Duration = Duration::from_hours(1);
 /// How often it looks for exports that do not answer.
 const SILENCE_ROUND: Duration = Duration::from_secs(1);
+/// How long the server waits after a connection could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 /// The largest request, in bytes. Requests have a few kilobytes; a larger one would only take up memory.
 const LARGEST_REQUEST: usize = 1 << 20;
 
@@ -49,10 +59,17 @@ pub async fn run(
     listener: UnixListener,
     identity: Identity,
     role: Role,
+    metrics: MetricsAddress,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?)
-        .map(|stream| stream.map(AnyAuthority::new));
+    let incoming =
+        UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?).then(async |stream| {
+            if stream.is_err() {
+                // Without a pause, a process that has no file descriptor left would try again all the time.
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+            }
+            stream.map(AnyAuthority::new)
+        });
     let (exports, dispatcher) = match &role {
         Role::Controller(controller) => (&controller.volumes.exports, &controller.dispatcher),
         Role::Node(node) => (&node.publisher.volumes.exports, &node.dispatcher),
@@ -65,6 +82,7 @@ pub async fn run(
         Role::Controller(controller) => tokio::spawn(sweep_exports(Arc::clone(&controller.volumes))),
         Role::Node(node) => tokio::spawn(resume_ephemeral_volumes(Arc::clone(&node.publisher))),
     };
+    let measured = metrics.map_or_else(Vec::new, |address| measure(address, &role));
     let server = Server::builder().add_service(IdentityServer::new(identity));
     let server = match role {
         Role::Controller(controller) => {
@@ -78,8 +96,25 @@ pub async fn run(
         }
     };
     let result = server.serve_with_incoming_shutdown(incoming, shutdown).await;
-    rounds.iter().chain([&sweeps]).for_each(tokio::task::JoinHandle::abort);
+    rounds.iter().chain([&sweeps]).chain(&measured).for_each(JoinHandle::abort);
     Ok(result?)
+}
+
+/// Serves the metrics of a service at an address. For a controller, makes the surveys that they contain.
+fn measure(address: SocketAddr, role: &Role) -> Vec<JoinHandle<()>> {
+    match role {
+        Role::Node(node) => {
+            vec![tokio::spawn(scrape::serve(address, Arc::new(Metrics::of_node(node.clone()))))]
+        }
+        Role::Controller(controller) => {
+            let surveys = Arc::default();
+            let metrics = Metrics::of_controller(controller.clone(), Arc::clone(&surveys));
+            vec![
+                tokio::spawn(scrape::serve(address, Arc::new(metrics))),
+                tokio::spawn(surveys::make(controller.clone(), surveys)),
+            ]
+        }
+    }
 }
 
 /// Tells kubelet about the node service at `listener`, which must be non-blocking.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::cluster::ClusterError;
 use crate::linux::namespace::NamespaceError;
 use crate::linux::nfs_options::OptionError;
 use crate::linux::{MountError, SysError};
@@ -77,6 +78,9 @@ pub enum Error {
     /// The driver has no mount namespace of its own.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
+    /// The labels and annotations of the claim could not be read.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// Several steps failed.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; and "))]
     Several(Vec<Error>),
@@ -152,7 +156,8 @@ impl From<MountError> for Error {
 }
 
 /// The error for a path on the share with a component that is not a directory.
-pub(in crate::volume) fn unsafe_path(path: &str) -> Error {
+#[must_use]
+pub fn unsafe_path(path: &str) -> Error {
     Error::Precondition(format!(
         "{path}: a part of this path is a symbolic link or is not a directory, so the driver does not use the path; nothing \
          was changed"
@@ -160,7 +165,8 @@ pub(in crate::volume) fn unsafe_path(path: &str) -> Error {
 }
 
 /// Translates a failed system call. A path with a symbolic link in it gets the message of [`unsafe_path`].
-pub(in crate::volume) fn refuse_unsafe(error: SysError) -> Error {
+#[must_use]
+pub fn refuse_unsafe(error: SysError) -> Error {
     if error.is_unsafe_path() { unsafe_path(&error.path) } else { error.into() }
 }
 

@@ -10,6 +10,7 @@ pub mod jobs;
 pub mod name;
 pub mod node;
 pub mod on_delete;
+pub mod operate;
 pub mod policy;
 pub mod share;
 pub mod volumes;

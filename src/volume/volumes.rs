@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::cluster::ReadClaims;
 use crate::linux::NfsOptions;
 use crate::linux::unpack::Archive;
 
@@ -31,6 +32,8 @@ pub struct Volumes {
     pub exports: Arc<Exports>,
     /// The copies that are running.
     pub copies: Arc<CopyJobs>,
+    /// Where the labels and annotations of claims are read.
+    pub claims: Arc<dyn ReadClaims>,
 }
 
 /// The handle of a volume, and what is needed to reach its export.

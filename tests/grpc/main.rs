@@ -9,15 +9,19 @@ mod csi_driver_nfs;
 mod flags;
 mod health;
 mod identity;
+mod metrics;
 mod node;
 mod reach;
 mod registration;
+#[path = "../support/scrape.rs"]
+mod scrape;
 mod settings;
 #[path = "../support/mod.rs"]
 mod support;
 mod transport;
 mod whole_shares;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +50,7 @@ struct Driver {
     temporary: tempfile::TempDir,
     mounter: Arc<FakeMounter>,
     settings: Arc<LiveSettings>,
+    claims: Arc<controller::claims::FakeClaims>,
     controller: Client,
     node: Client,
     _stop: Vec<oneshot::Sender<()>>,
@@ -58,6 +63,11 @@ impl Driver {
 
     /// Starts the services with a configuration.
     async fn start_with(settings: Settings) -> Self {
+        Self::start_measured(settings, [None, None]).await
+    }
+
+    /// Starts the services with a configuration. The controller and the node service serve metrics at these addresses.
+    async fn start_measured(settings: Settings, metrics: [Option<SocketAddr>; 2]) -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let mounter = Arc::new(FakeMounter::default());
         for dir in ["share", "kubelet/pods"] {
@@ -68,10 +78,12 @@ impl Driver {
         let exports = Arc::new(Exports::new(mounter.clone(), Duration::from_mins(1)));
         let dispatcher = Dispatcher::new(Duration::from_secs(10));
         let settings = Arc::new(LiveSettings::new(settings));
+        let claims = Arc::new(controller::claims::FakeClaims::default());
         let volumes = || Volumes {
             settings: Arc::clone(&settings),
             exports: Arc::clone(&exports),
             copies: Arc::default(),
+            claims: claims.clone(),
         };
         let controller =
             Role::Controller(Controller { dispatcher: dispatcher.clone(), volumes: Arc::new(volumes()) });
@@ -85,10 +97,11 @@ impl Driver {
         });
 
         let (controller, stop_controller) =
-            serve(&temporary.path().join("controller.sock"), controller, &dispatcher).await;
-        let (node, stop_node) = serve(&temporary.path().join("node.sock"), node, &dispatcher).await;
+            serve(&temporary.path().join("controller.sock"), controller, &dispatcher, metrics[0]).await;
+        let (node, stop_node) =
+            serve(&temporary.path().join("node.sock"), node, &dispatcher, metrics[1]).await;
         let stop = vec![stop_controller, stop_node];
-        Self { _canary: canary, temporary, mounter, settings, controller, node, _stop: stop }
+        Self { _canary: canary, temporary, mounter, settings, claims, controller, node, _stop: stop }
     }
 
     fn share(&self) -> PathBuf {
@@ -122,11 +135,16 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
     panic!("not within 10 s: {what}");
 }
 
-async fn serve(socket: &Path, role: Role, dispatcher: &Dispatcher) -> (Client, oneshot::Sender<()>) {
+async fn serve(
+    socket: &Path,
+    role: Role,
+    dispatcher: &Dispatcher,
+    metrics: Option<SocketAddr>,
+) -> (Client, oneshot::Sender<()>) {
     let listener = nfs_subdir_csi::endpoint::bind(socket).unwrap();
     let (stop, stopped) = oneshot::channel();
     let identity = Identity { driver_name: "test.csi.dev".to_owned(), dispatcher: dispatcher.clone() };
-    tokio::spawn(server::run(listener, identity, role, async {
+    tokio::spawn(server::run(listener, identity, role, metrics, async {
         let _ = stopped.await;
     }));
     (Client::connect(socket).await, stop)

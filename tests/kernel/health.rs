@@ -1,15 +1,17 @@
 //! What the services say about the health of volumes and exports when the server has trouble.
 
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt, chown};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nfs_subdir_csi::csi::proto::{self, StorageHealthErrorType, VolumeHealth, VolumeHealthErrorType};
 
-use crate::fixture::{Driver, Place, answer, new_volume, server};
+use crate::fixture::{Driver, Place, answer, by_hand, new_volume, server};
 use crate::overlap::members::{Member, new_volume as on_shared};
-use crate::support::Client;
+use crate::publish::groups::for_group;
+use crate::support::{Client, publish};
 
 /// The longest time that a look at an export may take.
 const LOOK: Duration = Duration::from_secs(10);
@@ -98,11 +100,38 @@ async fn a_full_export_degrades_its_volumes() {
     assert_eq!(of_controller(&controller, &volume.volume_id).await, []);
 }
 
+#[tokio::test]
+async fn a_volume_that_could_not_be_given_to_the_group_of_its_pod_is_degraded_while_that_is_so() {
+    let driver = Driver::start().await;
+    let top = server::exported("/squashed/v");
+    fs::create_dir(&top).unwrap();
+    let volume = by_hand(server::NAME, "/squashed", "v");
+    let (first, second) = (driver.target("a"), driver.target("b"));
+    let node = driver.node.client().await;
+    for target in [&first, &second] {
+        driver.try_publish(for_group(&volume, target, "4321")).await.unwrap();
+        // The repeated publish finds the volume at its target, and does not try to change the group again.
+        driver.try_publish(for_group(&volume, target, "4321")).await.unwrap();
+        let found = of_node(&node, &volume.volume_id, target.to_str().unwrap()).await;
+        assert_one(&found, &VolumeHealthErrorType::Degraded, "GroupRefused", "the group 4321 of its pod");
+    }
+
+    let well =
+        async |target: &Path| of_node(&node, &volume.volume_id, target.to_str().unwrap()).await.is_empty();
+    driver.unpublish(&volume, &first).await.unwrap();
+    driver.try_publish(publish(&volume, &first, &[])).await.unwrap();
+    assert!(well(&first).await, "this pod has no group");
+    assert!(!well(&second).await);
+    chown(&top, None, Some(4321)).unwrap();
+    fs::set_permissions(&top, fs::Permissions::from_mode(0o770)).unwrap();
+    assert!(well(&second).await, "the administrator has given the volume to the group on the server");
+}
+
 /// The export that `/share` belongs to has these options until this is dropped.
-struct Exported;
+pub(crate) struct Exported;
 
 impl Exported {
-    fn with(options: &str) -> Self {
+    pub(crate) fn with(options: &str) -> Self {
         let all = format!("{options},insecure,no_subtree_check,fsid=0");
         server::run(Command::new("exportfs").args(["-o", &all, "*:/export"]));
         Self

@@ -12,10 +12,15 @@ mod fixture;
 mod health;
 mod hostile;
 mod limits;
+mod metrics;
+mod operate;
 mod options;
 mod overlap;
 mod process;
 mod publish;
+mod quota;
+#[path = "../support/scrape.rs"]
+mod scrape;
 mod stale;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,6 +6,7 @@ mod code;
 mod imports;
 mod rules;
 mod sizes;
+mod unsafe_code;
 
 use std::fs;
 use std::path::{Path, PathBuf};

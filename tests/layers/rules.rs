@@ -5,8 +5,8 @@ use super::imports::{Crate, Edge, Target};
 
 /// The layers from the lowest to the highest. A layer may import the layers of the earlier rows in this list, but not the other layers of
 /// its own row.
-const LAYERS: [&[&str]; 16] = [
-    &["linux"],
+const LAYERS: [&[&str]; 19] = [
+    &["linux", "cluster"],
     &["volume/error"],
     &["volume/on_delete", "volume/jobs"],
     &["volume/name"],
@@ -15,19 +15,25 @@ const LAYERS: [&[&str]; 16] = [
     &["volume/volumes"],
     &["volume/copy"],
     &["volume/controller", "volume/node"],
+    &["volume/operate"],
     &["volume/mod"],
     &["csi"],
+    &["metrics"],
     &["server"],
-    &["config", "config_file", "endpoint"],
-    &["telemetry", "import"],
+    &["config", "config_file", "endpoint", "quantity", "terminal"],
+    &["telemetry"],
+    &["import", "operate", "quota"],
     &["lib"],
     &["main"],
 ];
 
 /// What a layer may not import, although it is a lower layer.
-const FORBIDDEN: [(&str, &[&str]); 6] = [
+const FORBIDDEN: [(&str, &[&str]); 9] = [
     // Commands, and the code that runs before a service starts, do not need gRPC or the server.
     ("import", &["csi", "server"]),
+    ("operate", &["csi", "server"]),
+    ("quota", &["csi", "server"]),
+    ("terminal", &["csi", "server", "volume", "linux"]),
     ("config", &["csi", "server"]),
     ("config_file", &["csi", "server"]),
     ("endpoint", &["csi", "server", "volume", "linux"]),
@@ -37,10 +43,13 @@ const FORBIDDEN: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates that only some layers may use.
-const CRATES: [(&[&str], &[&str]); 3] = [
+const CRATES: [(&[&str], &[&str]); 6] = [
+    (&["ureq", "rustls"], &["cluster"]),
     (&["tonic", "tonic_prost", "prost", "prost_types"], &["csi", "server"]),
     (&["nix", "rustix", "sys_mount", "libc"], &["linux"]),
     (&["tokio", "tokio_stream"], &["csi", "server", "main"]),
+    (&["hyper", "hyper_util"], &["csi", "server"]),
+    (&["prometheus_client"], &["csi", "metrics"]),
 ];
 
 /// The layer of a file, and the number of its row.

@@ -27,6 +27,12 @@ impl Deadline {
         Self { arrived: Instant::now(), timeout: timeout(metadata, most) }
     }
 
+    /// The deadline of work that begins now and belongs to no call.
+    #[must_use]
+    pub fn after(timeout: Duration) -> Self {
+        Self { arrived: Instant::now(), timeout }
+    }
+
     /// This deadline, or `most` from now if that is earlier.
     #[must_use]
     pub fn within(self, most: Duration) -> Self {

@@ -4,13 +4,14 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tracing::Span;
 
 use super::deadline::Deadline;
 use super::guard::Guards;
 use super::lane::Lane;
 use super::places::Places;
+use super::tally::Tally;
 use super::turns::Turns;
 use super::work::Work;
 use crate::csi::status::CallError;
@@ -26,6 +27,7 @@ pub struct Dispatcher {
     guards: Guards,
     places: Places,
     looks: Turns,
+    tally: Tally,
     timeout: Duration,
 }
 
@@ -33,13 +35,20 @@ impl Dispatcher {
     /// A call is answered within `timeout` from its arrival.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
-        Self { guards: Guards::default(), places: Places::default(), looks: Turns::default(), timeout }
+        let (guards, places, looks) = (Guards::default(), Places::default(), Turns::default());
+        Self { guards, places, looks, tally: Tally::default(), timeout }
     }
 
     /// The places of this process.
     #[must_use]
     pub fn places(&self) -> &Places {
         &self.places
+    }
+
+    /// What is counted of the calls of this process.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Whose turn it is to look at an export.
@@ -79,7 +88,9 @@ impl Dispatcher {
         let subject = shorten(subject(&request));
         let span = tracing::info_span!("call", rpc, volume = subject);
         span.in_scope(|| tracing::debug!(?request, "request"));
-        let mut line = LogLine { rpc, volume: subject, begun: Instant::now(), end: End::Abandoned };
+        self.tally.begin(rpc);
+        let tally = self.tally.clone();
+        let mut line = LogLine { rpc, volume: subject, begun: Instant::now(), end: End::Abandoned, tally };
         let answer = work(request, deadline, span).await.map_err(|error| {
             let status = Status::from(error);
             line.end = End::Failed(status.code(), status.message().to_owned());
@@ -156,25 +167,33 @@ fn shorten(text: &str) -> String {
     if end < text.len() { format!("{}…", &text[..end]) } else { text.to_owned() }
 }
 
-/// Writes the one line of a call when it is dropped, so also when the caller goes away in the middle.
+/// Writes the one line of a call, and counts its end, when it is dropped, so also when the caller goes away in the middle.
 struct LogLine {
     rpc: &'static str,
     volume: String,
     begun: Instant,
     end: End,
+    tally: Tally,
 }
 
 enum End {
     /// Nobody waits for the answer any more.
     Abandoned,
     Done,
-    Failed(tonic::Code, String),
+    Failed(Code, String),
 }
 
 impl Drop for LogLine {
     fn drop(&mut self) {
-        let Self { rpc, volume, begun, end } = self;
-        let ms = begun.elapsed().as_secs_f64() * 1000.0;
+        let Self { rpc, volume, begun, end, tally } = self;
+        let took = begun.elapsed();
+        let code = match end {
+            End::Done => Code::Ok,
+            End::Failed(code, _) => *code,
+            End::Abandoned => Code::Cancelled,
+        };
+        tally.end(rpc, code, took);
+        let ms = took.as_secs_f64() * 1000.0;
         let ms = (ms * 100.0).round() / 100.0;
         match end {
             End::Done => tracing::info!(rpc, volume, ms, code = "OK"),

@@ -49,12 +49,10 @@ impl Lane {
         id.and_then(|id| settings.resolve(id).ok()).map_or(Self::Local, |export| Self::at(&export))
     }
 
-    /// The lane of calls to this export. Upper and lower case make no difference in the name of a server.
+    /// The lane of calls to this export, however it is named.
     #[must_use]
     pub fn at(export: &ResolvedExport) -> Self {
-        export.sources.first().map_or(Self::Local, |NfsSource { server, share }| {
-            Self::Export(NfsSource { server: server.to_ascii_lowercase(), share: share.clone() })
-        })
+        export.place().map_or(Self::Local, Self::Export)
     }
 
     /// The lane of calls that wait for copies on the export of this lane.

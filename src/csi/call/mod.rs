@@ -8,6 +8,7 @@ pub mod lane;
 pub mod look;
 pub mod places;
 mod queue;
-mod silence;
+pub mod silence;
+pub mod tally;
 mod turns;
 pub mod work;

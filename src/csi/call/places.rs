@@ -1,7 +1,7 @@
 //! The places of all lanes, and the calls that wait for one.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -9,8 +9,9 @@ use tokio::sync::oneshot;
 
 use super::deadline::Deadline;
 use super::lane::{EXPORTS, FIXED, Lane};
+pub use super::queue::Load;
 use super::queue::{Begun, Queue, TooManyLanes, Waiter};
-use super::silence::Silences;
+use super::silence::{Contact, PATIENCE, Silences};
 use crate::csi::status::CallError;
 use crate::linux::NfsSource;
 
@@ -73,6 +74,18 @@ impl Places {
         self.queue().unanswered_since(lane).map(|since| since.elapsed())
     }
 
+    /// The lanes in which calls run or wait, with their calls.
+    #[must_use]
+    pub fn loads(&self) -> Vec<Load> {
+        self.queue().loads(PATIENCE)
+    }
+
+    /// What is known of an export's answers.
+    #[must_use]
+    pub fn contact(&self, export: &NfsSource) -> Contact {
+        self.0.silences.contact(export)
+    }
+
     /// The exports that did not answer when they were needed last.
     #[must_use]
     pub fn silent_exports(&self) -> Vec<NfsSource> {
@@ -81,18 +94,10 @@ impl Places {
 
     /// Logs each export that has become silent since the last look. The server calls this every second.
     pub fn look_for_silence(&self) {
-        let waiting: Vec<(NfsSource, usize, Instant)> = {
-            let queue = self.queue();
-            let exports = queue.lanes().filter_map(|lane| match lane {
-                Lane::Export(source) => {
-                    Some((source.clone(), queue.running(lane).0, queue.unanswered_since(lane)?))
-                }
-                _ => None,
-            });
-            exports.collect()
-        };
-        for (export, calls, since) in waiting {
-            self.0.silences.consider(export, calls, since);
+        for Load { lane, running, unanswered_since, .. } in self.loads() {
+            if let (Lane::Export(export), Some(since)) = (lane, unanswered_since) {
+                self.0.silences.consider(export, running, since);
+            }
         }
     }
 

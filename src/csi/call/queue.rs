@@ -1,7 +1,7 @@
 //! Which calls run and which wait for a place. [`super::lane`] has the rules.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::lane::{EXPORTS, FIXED, Lane, RESERVED, SHARED_BY_CALLS, SHARED_BY_COPIES, WIDTH};
 
@@ -18,6 +18,21 @@ struct Calls<W> {
     waiting: VecDeque<W>,
     /// When a call of this lane was last answered by the server.
     answered: Option<Instant>,
+}
+
+/// The calls of one lane.
+#[derive(Debug)]
+pub struct Load {
+    /// The lane.
+    pub lane: Lane,
+    /// How many calls run.
+    pub running: usize,
+    /// How many of them have run for so long that they seem to hang.
+    pub hung: usize,
+    /// How many calls wait for a place.
+    pub waiting: usize,
+    /// Since when the calls have waited for the server; `None` if no call runs.
+    pub unanswered_since: Option<Instant>,
 }
 
 /// A call that may begin now: its lane, its number in the lane, and its waiter.
@@ -102,9 +117,16 @@ impl<W: Waiter> Queue<W> {
         Some(calls.answered.map_or(oldest, |answered| answered.max(oldest)))
     }
 
-    /// The lanes in which calls run.
-    pub(super) fn lanes(&self) -> impl Iterator<Item = &Lane> {
-        self.lanes.keys()
+    /// The lanes in which calls run or wait, with their calls. `hung` says how long a call must run to count as hung.
+    pub(super) fn loads(&self, hung: Duration) -> Vec<Load> {
+        let load = |(lane, calls): (&Lane, &Calls<W>)| Load {
+            lane: lane.clone(),
+            running: calls.running.len(),
+            hung: calls.running.values().filter(|begun| begun.elapsed() >= hung).count(),
+            waiting: calls.waiting.iter().filter(|waiter| !waiter.has_gone()).count(),
+            unanswered_since: self.unanswered_since(lane),
+        };
+        self.lanes.iter().map(load).collect()
     }
 
     fn begin_waiting(&mut self, lane: &Lane) -> Vec<Begun<W>> {
@@ -218,6 +240,9 @@ mod tests {
         for name in ["first", "gone", "second"] {
             queue.wait(&lane, Caller(name));
         }
+        let load = &queue.loads(Duration::ZERO)[0];
+        assert_eq!((load.running, load.hung, load.waiting), (WIDTH, WIDTH, 2), "{load:?}");
+        assert_eq!(queue.loads(Duration::from_mins(1))[0].hung, 0);
         assert_eq!(names(queue.end(&lane, running[0], true)), ["first"]);
         assert_eq!(names(queue.end(&lane, running[1], true)), ["second"]);
         assert!(queue.end(&lane, running[2], true).is_empty());
@@ -257,7 +282,7 @@ mod tests {
         for (number, id) in ids.into_iter().enumerate() {
             queue.end(&export(number), id, true);
         }
-        assert_eq!(queue.lanes().count(), 1);
+        assert_eq!(queue.loads(Duration::ZERO).len(), 1);
         assert!(queue.begin(&export(EXPORTS)).unwrap().is_some());
     }
 

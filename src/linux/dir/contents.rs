@@ -9,8 +9,10 @@ use nix::dir::Type;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use super::handle::Dir;
+use super::handle::{Dir, reopen};
+use super::metadata::{Freshness, Metadata};
 use crate::linux::error::Result;
+use crate::linux::raw::FileKind;
 
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,15 +36,53 @@ impl Dir {
             Err(error) if error.is_not_found() => return Ok(None),
             result => result?,
         };
+        self.read_all(fd.into(), name, limit).map(Some)
+    }
+
+    /// The content of the regular file `name` with its attributes, or `None` if it does not exist. Anything else than a regular file is an error
+    /// and is not opened: for a file system on which others can make device nodes. A file of more than `limit` bytes is an error.
+    pub fn read_regular(&self, name: impl AsRef<OsStr>, limit: u64) -> Result<Option<(Metadata, Vec<u8>)>> {
+        let name = name.as_ref();
+        let entry = match self.open_entry(name) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            opened => opened?,
+        };
+        let metadata =
+            Metadata::of(&entry, Freshness::Cached).map_err(|errno| self.error("stat", name, errno))?;
+        if metadata.kind != FileKind::File {
+            let reason = io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file");
+            return Err(self.error("read", name, reason));
+        }
+        let file = reopen(&entry).map_err(|errno| self.error("open", name, errno))?;
+        Ok(Some((metadata, self.read_all(file.into(), name, limit)?)))
+    }
+
+    fn read_all(&self, file: std::fs::File, name: &OsStr, limit: u64) -> Result<Vec<u8>> {
         let mut content = Vec::new();
-        let length = std::fs::File::from(fd)
-            .take(limit + 1)
-            .read_to_end(&mut content)
-            .map_err(|e| self.error("read", name, e))?;
+        let length =
+            file.take(limit + 1).read_to_end(&mut content).map_err(|e| self.error("read", name, e))?;
         if length as u64 > limit {
             return Err(self.error("read", name, io::Error::from(io::ErrorKind::FileTooLarge)));
         }
-        Ok(Some(content))
+        Ok(content)
+    }
+
+    /// Gives the file `name` this content, with one rename(2), so that no reader sees a part of it. Does not wait until it is on the disk.
+    /// What had the name or the name of the draft, a link for example, is replaced and not followed. `owner` are user and group of the file,
+    /// if they are not those of the process.
+    pub fn replace_file(&self, name: &str, content: &[u8], owner: Option<(u32, u32)>) -> Result<()> {
+        let draft = format!(".{name}.new");
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let create = || self.openat2("create", Path::new(&draft), flags, Mode::from_bits_truncate(0o600));
+        let fd = match create() {
+            Err(error) if error.is_taken() => self.remove_file(&draft).and_then(|()| create()),
+            created => created,
+        }?;
+        let mut file = std::fs::File::from(fd);
+        let (uid, gid) = owner.unzip();
+        std::os::unix::fs::fchown(&file, uid, gid).map_err(|e| self.error("chown", name, e))?;
+        file.write_all(content).map_err(|e| self.error("write", name, e))?;
+        self.rename(&draft, self, name)
     }
 
     /// Creates the file `name` with mode 0600 and `content`. Waits until the server has written it to stable
@@ -110,5 +150,37 @@ mod tests {
         assert!(dir.read_file("absent", 10).unwrap().is_none());
         symlink("long", temporary.path().join("link")).unwrap();
         assert!(dir.read_file("link", 20).unwrap_err().is_unsafe_path());
+    }
+
+    #[test]
+    fn only_a_regular_file_is_opened() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temporary.path()).unwrap();
+        dir.create_file("file", &[7; 11]).unwrap();
+        symlink("file", temporary.path().join("link")).unwrap();
+        nix::unistd::mkfifo(&temporary.path().join("fifo"), Mode::from_bits_truncate(0o600)).unwrap();
+        let (metadata, content) = dir.read_regular("file", 11).unwrap().unwrap();
+        assert_eq!((metadata.size, content), (11, vec![7; 11]));
+        for name in ["link", "fifo", "."] {
+            assert!(dir.read_regular(name, 20).is_err(), "{name}");
+        }
+        assert!(dir.read_regular("file", 10).is_err() && dir.read_regular("absent", 1).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_links_are_not_followed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temporary.path()).unwrap();
+        let at = |name: &str| temporary.path().join(name);
+        std::fs::write(at("outside"), "o").unwrap();
+        symlink("outside", at(".report.new")).unwrap();
+        symlink("outside", at("report")).unwrap();
+        for content in ["first", "2"] {
+            dir.replace_file("report", content.as_bytes(), None).unwrap();
+            assert_eq!(std::fs::read_to_string(at("report")).unwrap(), content);
+        }
+        assert!(at("report").symlink_metadata().unwrap().is_file());
+        assert_eq!(std::fs::read_to_string(at("outside")).unwrap(), "o");
+        assert_eq!(dir.entries(9).unwrap().len(), 2);
     }
 }

@@ -20,9 +20,17 @@ impl Dir {
     /// The attributes of the entry `name` as the server has them, or `None` if there is no such entry. Over NFS this is
     /// one GETATTR for the directory, and one LOOKUP or GETATTR for the entry.
     pub fn fresh_entry(&self, name: impl AsRef<OsStr>) -> Result<Option<Metadata>> {
-        let name = name.as_ref();
         self.fresh()?;
-        match Metadata::of_entry(self, name, Freshness::Now) {
+        self.entry_with(name.as_ref(), Freshness::Now)
+    }
+
+    /// The attributes of the entry `name`, or `None` if there is no such entry. Over NFS they may come from the cache.
+    pub fn entry(&self, name: impl AsRef<OsStr>) -> Result<Option<Metadata>> {
+        self.entry_with(name.as_ref(), Freshness::Cached)
+    }
+
+    fn entry_with(&self, name: &OsStr, freshness: Freshness) -> Result<Option<Metadata>> {
+        match Metadata::of_entry(self, name, freshness) {
             Ok(metadata) => Ok(Some(metadata)),
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(self.error("stat", name, errno)),

@@ -82,6 +82,15 @@ impl Dir {
         Ok(Self { fd, label })
     }
 
+    /// Opens the directory above this one, which is this one at the top of what the process can see. For looking at it only: what is
+    /// above a directory of a tenant does not belong to the tenant.
+    pub(in crate::linux) fn open_above(&self) -> Result<Self> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = nix::fcntl::openat(&self.fd, "..", flags, Mode::empty())
+            .map_err(|errno| self.error("open", "..", errno))?;
+        Ok(Self { fd, label: self.label.join("..") })
+    }
+
     /// Opens the entry `name` of any kind with `O_PATH`. Unlike other ways to open, this has no effect on a device
     /// or a FIFO.
     pub(in crate::linux) fn open_entry(&self, name: &OsStr) -> Result<OwnedFd> {
@@ -140,6 +149,13 @@ pub(super) fn single(name: &OsStr) -> std::result::Result<&OsStr, Errno> {
     let bytes = name.as_bytes();
     let is_component = !bytes.is_empty() && bytes != b"." && bytes != b".." && !bytes.contains(&b'/');
     if is_component && CString::new(bytes).is_ok() { Ok(name) } else { Err(Errno::EINVAL) }
+}
+
+/// Opens for reading what is open with `O_PATH`, whatever has its name now. Only for what is known to be a regular file: opening a device
+/// node has effects.
+pub(in crate::linux) fn reopen(entry: impl AsFd) -> std::result::Result<OwnedFd, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    nix::fcntl::open(proc_path(entry).as_str(), flags, Mode::empty())
 }
 
 /// The path of a handle below `/proc/self/fd` (proc(5)), for system calls that take no handle opened with `O_PATH`.

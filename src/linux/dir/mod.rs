@@ -18,4 +18,4 @@ pub use handle::Dir;
 pub use held::HeldFile;
 pub use status::Usage;
 
-pub(in crate::linux) use handle::proc_path;
+pub(in crate::linux) use handle::{proc_path, reopen};

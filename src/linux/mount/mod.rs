@@ -3,6 +3,7 @@
 pub mod fake;
 mod mounter;
 pub mod mountinfo;
+pub mod mountstats;
 pub mod namespace;
 mod system;
 

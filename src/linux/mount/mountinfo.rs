@@ -111,7 +111,7 @@ fn text(field: &[u8]) -> String {
 }
 
 /// Replaces the kernel's escapes. Each is a backslash and three octal digits, and means one byte.
-fn unescape(field: &[u8]) -> OsString {
+pub(super) fn unescape(field: &[u8]) -> OsString {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, after)) = rest.split_first() {

@@ -1,5 +1,6 @@
 //! NFS exports: their mount options, the check that a server answers, and mount(2).
 
+mod access;
 mod error;
 mod mount;
 pub mod options;
@@ -7,6 +8,7 @@ mod rpc;
 mod server;
 mod source;
 
+pub use access::Asker;
 pub use error::MountError;
 pub use mount::{Undo, mount_first};
 pub use source::NfsSource;

@@ -1,34 +1,18 @@
 //! Giving a whole directory tree to a group, by directory handles and with several threads.
 
-use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
-use std::sync::Arc;
 
-use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 use nix::unistd::{Gid, fchownat};
-use parking_lot::Mutex;
 
 use super::copy::Progress;
-use super::queue::Queue;
+use super::visit::{Failed, Seen, visit_tree};
 use crate::linux::dir::Dir;
 use crate::linux::dir::metadata::{Attributes, Freshness, Metadata};
 use crate::linux::dir::proc_path;
 use crate::linux::error::{Result, SysError};
-use crate::linux::raw::{self, FileKind};
-
-/// Threads for one tree. Each of them waits for the server most of the time.
-const WORKERS: usize = 8;
-/// The number of waiting tasks at which more threads than the caller's are started. Most trees are small.
-const WORTH_HELP: usize = 4;
-/// The number of entries in one task.
-const BATCH: usize = 32;
-/// Bytes of directory entries that are read at once: some hundred names.
-const PAGE: usize = 8192;
-/// The deepest nesting of directories. Each level needs an open handle while anything below it is changed.
-const DEEPEST: usize = 4096;
+use crate::linux::raw::FileKind;
 
 /// What a group needs to read and write a file, and what its owner gets with it. These are the bits that kubelet adds.
 const FILE_BITS: (u32, u32) = (0o060, 0o660);
@@ -49,14 +33,10 @@ pub fn belongs_to_group(gid: u32, mode: u32, wanted: u32) -> bool {
 /// NFS requests: a READDIR for some hundred entries, a LOOKUP for each entry whose attributes did not come with it, and for each
 /// entry that changes one SETATTR for the group and perhaps one for the mode.
 pub fn change_group(top: &Dir, gid: u32, progress: &Progress) -> Result<()> {
-    let dir = top.open_dir(".")?;
-    let change = Change { gid, progress, label: top.label(), queue: Queue::new(), failure: Mutex::default() };
-    let place = Place { dir: dir.with_label(""), name: OsString::new(), above: None, depth: 0 };
-    change.queue.push([Task::Read(Arc::new(place))]);
-    change.queue.work(WORKERS, WORTH_HELP, |task| change.perform(task));
-    if let Some(error) = change.failure.into_inner() {
-        return Err(error);
-    }
+    visit_tree(top, "change the group of", progress, &|entry, metadata| match entry {
+        Seen::Directory(dir) => give_dir(dir, gid),
+        Seen::Other(entry) => give(entry, metadata, gid),
+    })?;
     give_dir(&top.open_dir(".")?, gid).map_err(|(op, errno)| SysError::new(op, top.label(), errno))
 }
 
@@ -87,110 +67,6 @@ fn give(entry: BorrowedFd<'_>, metadata: &Metadata, gid: u32) -> Result<(), Fail
             .map_err(|errno| ("change the mode of", errno))?;
     }
     Ok(())
-}
-
-/// A directory of the tree.
-struct Place {
-    dir: Dir,
-    name: OsString,
-    above: Option<Arc<Place>>,
-    depth: usize,
-}
-
-enum Task {
-    /// Read the next page of the directory.
-    Read(Arc<Place>),
-    /// Change these entries, which are not directories, or directories that are then read.
-    Entries(Arc<Place>, Vec<OsString>),
-}
-
-struct Change<'a> {
-    gid: u32,
-    progress: &'a Progress,
-    label: String,
-    queue: Queue<Task>,
-    failure: Mutex<Option<SysError>>,
-}
-
-/// A failure, with the name of the operation.
-type Failed = (&'static str, Errno);
-
-impl Change<'_> {
-    fn perform(&self, task: Task) {
-        let (place, failed) = match task {
-            Task::Read(place) => {
-                let read = self.read(&place);
-                (place, read.map_err(|failed| (OsString::new(), failed)))
-            }
-            Task::Entries(place, names) => {
-                let changed = names.into_iter().try_for_each(|name| match self.change(&place, &name) {
-                    // It was removed or replaced meanwhile.
-                    Err((_, Errno::ENOENT | Errno::ESTALE | Errno::ELOOP | Errno::ENOTDIR)) => Ok(()),
-                    changed => changed.map_err(|failed| (name, failed)),
-                });
-                (place, changed)
-            }
-        };
-        if let Err((name, (op, errno))) = failed {
-            let path = place.path_of(&name);
-            let path = if path.as_os_str().is_empty() {
-                self.label.clone()
-            } else {
-                format!("{}/{}", self.label, path.display())
-            };
-            self.failure.lock().get_or_insert_with(|| SysError::new(op, path, errno));
-            self.queue.stop();
-        }
-    }
-
-    fn read(&self, place: &Arc<Place>) -> Result<(), Failed> {
-        let mut names = Vec::new();
-        let ended = match raw::read_dir_page(&place.dir, PAGE, |name, _| names.push(name.to_owned())) {
-            // The directory was removed.
-            Err(Errno::ENOENT | Errno::ESTALE) if place.above.is_some() => true,
-            read => read.map_err(|errno| ("read", errno))?,
-        };
-        // The last task is done next: first these entries, and then the next page.
-        let more = (!ended).then(|| Task::Read(Arc::clone(place)));
-        let batches = names.chunks(BATCH).map(|names| Task::Entries(Arc::clone(place), names.to_vec()));
-        self.queue.push(more.into_iter().chain(batches));
-        Ok(())
-    }
-
-    fn change(&self, place: &Arc<Place>, name: &OsStr) -> Result<(), Failed> {
-        if self.progress.is_cancelled() {
-            return Err(("change the group of", Errno::ECANCELED));
-        }
-        let failed = |op: &'static str| move |error: SysError| (op, error.errno().unwrap_or(Errno::EIO));
-        // Everything is done by a handle, whatever gets the name meanwhile.
-        let entry = place.dir.open_entry(name).map_err(failed("open"))?;
-        let metadata = Metadata::of(&entry, Freshness::Cached).map_err(|errno| ("stat", errno))?;
-        self.progress.add_file();
-        if metadata.kind != FileKind::Directory {
-            return give(entry.as_fd(), &metadata, self.gid);
-        }
-        if place.depth + 1 >= DEEPEST {
-            return Err(("enter", Errno::ENAMETOOLONG));
-        }
-        let dir = place.dir.open_dir(name).map_err(failed("open"))?.with_label("");
-        give_dir(&dir, self.gid)?;
-        let below =
-            Place { dir, name: name.to_owned(), above: Some(Arc::clone(place)), depth: place.depth + 1 };
-        self.queue.push([Task::Read(Arc::new(below))]);
-        Ok(())
-    }
-}
-
-impl Place {
-    fn path_of(&self, name: &OsStr) -> PathBuf {
-        let mut names = vec![name];
-        let mut place = self;
-        while let Some(above) = &place.above {
-            names.push(&place.name);
-            place = above;
-        }
-        names.into_iter().rev().filter(|name| !name.is_empty()).collect()
-    }
 }
 
 #[cfg(test)]

@@ -6,3 +6,5 @@ mod keyed_lock;
 mod queue;
 pub mod remove;
 pub mod unpack;
+pub mod usage;
+pub(in crate::linux) mod visit;

@@ -42,7 +42,7 @@ impl Pace {
     }
 
     /// Waits until the next entry may be removed.
-    fn wait(&self) {
+    pub(super) fn wait(&self) {
         if self.interval.is_zero() {
             return;
         }

@@ -7,6 +7,7 @@ use crate::linux::{Dir, NfsOptions};
 
 use crate::volume::controller::make_directory::{Made, is_made_by_mkdir, make_directory};
 use crate::volume::error::{Error, Result};
+use crate::volume::jobs::Way;
 use crate::volume::name::handle::{VolumeHandle, VolumeKey};
 use crate::volume::name::source::Source;
 use crate::volume::name::source::job_name;
@@ -78,13 +79,18 @@ impl Volumes {
     /// the draft.
     pub fn create(self: &Arc<Self>, new: &NewVolume, timeout: Duration) -> Result<Volume> {
         let handle = new.handle()?;
-        let sub_dir = new.parameters.sub_dir_of(&new.name)?;
+        let needs_claim = new.parameters.needs_claim()?;
+        let by_name = (!needs_claim).then(|| new.parameters.sub_dir_of(&new.name, None)).transpose()?;
         let job = job_name(&handle);
         self.copies.check(&job)?;
         let (record, is_there) = self.exports.with(&new.export, &new.options, |mounted| {
             let state = mounted.state()?;
             mounted.reap_once(&state, self.settings.get().strictest_policy());
             state.complete_claims()?;
+            let sub_dir = match &by_name {
+                Some(sub_dir) => sub_dir.clone(),
+                None => self.sub_dir_by_claim(&state, &handle.key, new)?,
+            };
             let held = self.hold_or_reserve(mounted, &state, &handle.key, new, &sub_dir)?;
             let is_there = match finish(mounted, &state, &held, new, &sub_dir) {
                 Ok(is_there) => is_there,
@@ -98,7 +104,8 @@ impl Volumes {
         })?;
         if let Some(source) = record.source.as_ref().filter(|_| !is_there) {
             let (volumes, own, key) = (Arc::clone(self), new.clone(), handle.key.clone());
-            self.copies.run(&job, &[source.job_name()], timeout, move |progress| {
+            let way = Way::between(self.export_of(source)?.place(), new.export.place());
+            self.copies.run(&job, way, &[source.job_name()], timeout, move |progress| {
                 volumes.fill(&own, &key, progress)
             })?;
         }
@@ -182,6 +189,7 @@ impl Volumes {
             reach: new.parameters.export.reach(),
             source: new.source.clone(),
             found,
+            installation: self.settings.get().installation.clone(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
             later: serde_json::Map::new(),
         };

@@ -11,7 +11,7 @@ use crate::volume::policy::settings::ExportPolicy;
 use crate::volume::share::claims::HeldRecord;
 use crate::volume::share::directory::find_now;
 use crate::volume::share::mounts::MountedExport;
-use crate::volume::share::process_dir::Draft;
+use crate::volume::share::process_dir::{Draft, draft_of_volume};
 use crate::volume::share::state_dir::StateDir;
 use crate::volume::volumes::Volumes;
 
@@ -27,7 +27,7 @@ impl Volumes {
             let state = mounted.state()?;
             // Without a record the volume was deleted meanwhile.
             let held = state.hold(key)?.ok_or(Error::Cancelled)?;
-            let (draft, dir) = state.draft_dir(key.as_str(), 0o700)?;
+            let (draft, dir) = state.draft_dir(&draft_of_volume(key), 0o700)?;
             let filled = self.fill_draft(new, &held, mounted, (&draft, &dir), progress);
             let Err(reason) = filled else { return Ok(()) };
             if reason.is_stale() {

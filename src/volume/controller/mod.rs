@@ -1,5 +1,6 @@
 //! What happens at each call of the controller, one file a call.
 
+mod claim;
 pub mod create;
 pub mod delete;
 pub mod fill;
@@ -11,4 +12,5 @@ pub mod snapshot;
 pub mod snapshot_delete;
 pub mod snapshot_list;
 pub mod snapshot_take;
+pub mod survey;
 pub mod validate;

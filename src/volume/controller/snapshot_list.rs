@@ -102,7 +102,8 @@ impl Volumes {
         Ok(SnapshotPage { snapshots, next: None })
     }
 
-    fn list_sets(
+    /// Lists at most `limit` snapshots of one kind on an export, beginning after `begin`.
+    pub(in crate::volume) fn list_sets(
         &self,
         kind: Kind,
         export: &ExportRef,

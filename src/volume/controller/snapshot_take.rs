@@ -10,6 +10,7 @@ use crate::volume::controller::snapshot::{Group, Snapshot, snapshots_of};
 use crate::volume::copy::source::Origin;
 use crate::volume::copy::tree::Destination;
 use crate::volume::error::{Error, Result};
+use crate::volume::jobs::Way;
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::{VolumeHandle, VolumeKey};
 use crate::volume::name::snapshot_handle::Kind;
@@ -100,9 +101,10 @@ impl Volumes {
         let origins = self.origins(new)?;
         let sources: Vec<String> =
             new.sources.iter().map(|handle| Source::Volume(handle.clone()).job_name()).collect();
+        let way = Way::between(origins[0].export.place(), origins[0].export.place());
         let (volumes, own) = (Arc::clone(self), new.clone());
         self.copies
-            .run(&job, &sources, timeout, move |progress| volumes.copy_set(&own, &origins, progress))?;
+            .run(&job, way, &sources, timeout, move |progress| volumes.copy_set(&own, &origins, progress))?;
         let gone = || Error::NotFound(format!("snapshot {:?} was deleted while it was taken", new.name));
         let record = taken(self)?.ok_or_else(gone)?;
         check_same(new, record).map(|record| (export, record))

@@ -5,6 +5,7 @@ use crate::linux::{Dir, NfsOptions, revalidate};
 use crate::volume::error::refuse_unsafe;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::export::ExportRef;
+use crate::volume::name::handle::VolumeHandle;
 use crate::volume::name::snapshot_handle::SnapshotHandle;
 use crate::volume::name::source::Source;
 use crate::volume::name::sub_dir::SubDir;
@@ -14,6 +15,7 @@ use crate::volume::share::csi_driver_nfs_archive::CsiDriverNfsSnapshotHandle;
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::snapshots::store::SnapshotSets;
 use crate::volume::volumes::Volumes;
+use crate::volume::volumes::not_found;
 
 /// A tree that can be copied.
 #[derive(Debug, Clone)]
@@ -62,6 +64,18 @@ impl Location {
 }
 
 impl Volumes {
+    /// The export that a source is on. Asks no server.
+    pub(in crate::volume) fn export_of(&self, source: &Source) -> Result<ResolvedExport> {
+        let (Source::Volume(text) | Source::Snapshot(text)) = source;
+        let named = match source {
+            Source::Volume(_) => VolumeHandle::parse(text).map(|handle| handle.export),
+            Source::Snapshot(_) => SnapshotHandle::parse(text).map(|handle| handle.export).or_else(|| {
+                CsiDriverNfsSnapshotHandle::parse(text).map(|handle| ExportRef::Inline(handle.export))
+            }),
+        };
+        self.settings.get().resolve(&named.ok_or_else(|| not_found(text))?)
+    }
+
     /// Finds what a source names. If it does not exist, this is [`Error::NotFound`].
     pub(in crate::volume) fn origin(&self, source: &Source, secret: Option<&str>) -> Result<Origin> {
         match source {

@@ -21,12 +21,16 @@ impl Publisher {
         };
         step::begin(format!("the health of the volume at {}", target.display()));
         let dir = Dir::open_mount(&target)?;
-        let looked = dir.fresh().map_err(Error::from).and_then(|_| health::look_for_room(&dir));
-        let mut found: Vec<Finding> = match looked {
+        let look = || -> Result<Vec<Finding>> {
+            dir.fresh()?;
+            let group = self.groups.look(&target, &dir)?;
+            Ok(health::look_for_room(&dir)?.into_iter().chain(group).collect())
+        };
+        let mut found = match look() {
             Err(error) if error.is_stale() => {
                 vec![Finding { trouble: Trouble::StaleMount, message: stale::explain(&target) }]
             }
-            looked => looked?.into_iter().collect(),
+            looked => looked?,
         };
         let export =
             VolumeHandle::parse(volume_id).map(|handle| self.volumes.settings.get().resolve(&handle.export));

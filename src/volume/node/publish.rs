@@ -74,7 +74,7 @@ pub struct Publisher {
     pub volumes: Volumes,
     pub(super) mounter: Arc<dyn Mounter>,
     pub(super) targets: Targets,
-    groups: Groups,
+    pub(super) groups: Groups,
     pub(super) ephemeral: Arc<EphemeralVolumes>,
     kubelet_dir: PathBuf,
 }
@@ -106,6 +106,12 @@ impl Publisher {
     /// Goes on with what an earlier process of this node has left to do.
     pub fn resume(&self) -> Result<()> {
         self.ephemeral.resume()
+    }
+
+    /// How often a server has refused to give a volume to the group of a pod since the process began.
+    #[must_use]
+    pub fn refused_groups(&self) -> u64 {
+        self.groups.refused()
     }
 
     /// Registers a publish at a target path, from the arrival of its call on. The publish may wait for its place and for
@@ -208,9 +214,10 @@ impl Publisher {
                 )));
             }
         }
-        if let Some(group) = publish.group.filter(|_| !publish.flags.read_only) {
-            self.groups.give(volume, &publish.export, group)?;
-        }
+        let refusal = match publish.group.filter(|_| !publish.flags.read_only) {
+            Some(group) => self.groups.give(volume, &publish.export, group)?,
+            None => None,
+        };
         let bind = self.mounter.prepare(volume, publish.flags)?;
         let mut bind = Some(bind);
         let placed = attempt.finish(|| {
@@ -223,7 +230,9 @@ impl Publisher {
             let Some(bind) = bind.take() else { return Ok(()) };
             self.mounter.place(bind, target).map_err(|error| {
                 Error::from(error).with_cleanup(if made { remove_target(target) } else { Ok(()) })
-            })
+            })?;
+            self.groups.remember(target, refusal);
+            Ok(())
         });
         // If the bind mount was not placed, the publish was revoked or the target cannot be used.
         let discarded = bind.map_or(Ok(()), |bind| self.mounter.discard(bind).map_err(Error::from));
@@ -292,7 +301,12 @@ mod tests {
         let mounter = Arc::new(FakeMounter::default());
         mounter.serve("nas:/srv", &temporary.join("share"));
         let exports = Arc::new(Exports::new(mounter.clone(), Duration::ZERO));
-        let volumes = Volumes { settings: Arc::default(), exports, copies: Arc::default() };
+        let volumes = Volumes {
+            settings: Arc::default(),
+            exports,
+            copies: Arc::default(),
+            claims: Arc::new(crate::cluster::ApiServer::in_cluster()),
+        };
         let kubelet_dir = temporary.join("kubelet").canonicalize().unwrap();
         (Publisher::new(volumes, mounter.clone(), kubelet_dir, "driver", "node-1"), mounter)
     }

@@ -31,6 +31,7 @@ impl Publisher {
         for _ in 0..table.count_at(target) {
             self.mounter.unmount(target)?;
         }
+        self.groups.remember(target, None);
         remove_target(target)
     }
 }

@@ -3,6 +3,7 @@
 pub mod access_mode;
 pub mod keys;
 pub mod parameters;
+pub mod reloads;
 pub mod server_pattern;
 pub mod settings;
 pub mod volume_context;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::cluster::Claim;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::export::ExportRef;
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::sub_dir::SubDir;
-use crate::volume::name::template::Names;
+use crate::volume::name::template::{Names, needs_claim};
 use crate::volume::on_delete::OnDelete;
 use crate::volume::policy::keys::Given;
 use crate::volume::policy::keys::KEYS;
@@ -94,10 +95,15 @@ impl Parameters {
         })
     }
 
-    /// The directory of the volume `name` under these parameters.
-    pub fn sub_dir_of(&self, name: &str) -> Result<SubDir> {
+    /// Whether the directory depends on labels or annotations of the claim.
+    pub fn needs_claim(&self) -> Result<bool> {
+        self.sub_dir.as_deref().map_or(Ok(false), needs_claim)
+    }
+
+    /// The directory of the volume `name` under these parameters. `claim` is given if it is needed.
+    pub fn sub_dir_of(&self, name: &str, claim: Option<&Claim>) -> Result<SubDir> {
         match &self.sub_dir {
-            Some(template) => self.names.expand(template),
+            Some(template) => self.names.expand(template, claim),
             None => self.names.default_sub_dir(
                 SubDir::parse(name)
                     .ok()
@@ -312,10 +318,10 @@ mod tests {
     #[test]
     fn a_volume_without_claim_is_named_by_its_name_if_that_is_one_component() {
         let parameters = parse(&[]).unwrap();
-        assert_eq!(parameters.sub_dir_of("vol-1").unwrap().as_str(), "vol-1");
-        assert_eq!(parameters.sub_dir_of(&"n".repeat(128)).unwrap().as_str(), "n".repeat(128));
+        assert_eq!(parameters.sub_dir_of("vol-1", None).unwrap().as_str(), "vol-1");
+        assert_eq!(parameters.sub_dir_of(&"n".repeat(128), None).unwrap().as_str(), "n".repeat(128));
         for name in ["a/b", "..", ".nfs-subdir-csi"] {
-            let sub_dir = parameters.sub_dir_of(name).unwrap();
+            let sub_dir = parameters.sub_dir_of(name, None).unwrap();
             assert!(!sub_dir.as_str().contains('/') && sub_dir.as_str() != name, "{sub_dir}");
         }
     }

@@ -16,6 +16,7 @@ use crate::volume::name::export::{Export, ExportRef};
 use crate::volume::name::reach::Reach;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::on_delete::OnDelete;
+use crate::volume::policy::reloads::Reloads;
 use crate::volume::policy::server_pattern::{InlineServers, ServerPattern};
 
 /// The configuration.
@@ -23,6 +24,8 @@ use crate::volume::policy::server_pattern::{InlineServers, ServerPattern};
 pub struct Settings {
     /// The exports that have a name.
     pub exports: BTreeMap<String, NamedExport>,
+    /// The name of this installation of the driver, which the records of its volumes get.
+    pub installation: Option<String>,
     /// The export for a StorageClass that names none.
     pub default_export: Option<String>,
     /// The servers that a StorageClass or a PersistentVolume can name without a name in this configuration.
@@ -42,6 +45,8 @@ pub struct Settings {
     pub calls_per_export: Option<usize>,
     /// How many copy jobs can run at the same time; `None` for the default.
     pub copies_at_once: Option<usize>,
+    /// How long a copy may take; `None` for no limit.
+    pub copy_time: Option<Duration>,
     /// Whether a volume that cannot be given to the group of a pod is published.
     pub fs_group: FsGroup,
     /// What happens to device nodes in a tree that is copied.
@@ -135,6 +140,14 @@ impl ResolvedExport {
             policy: ExportPolicy::default(),
             mount_options: PrivateOptions::default(),
         }
+    }
+
+    /// Where the export is, however it is named: its first server and share. Upper and lower case make no difference in the name of a
+    /// server.
+    #[must_use]
+    pub fn place(&self) -> Option<NfsSource> {
+        let NfsSource { server, share } = self.sources.first()?;
+        Some(NfsSource { server: server.to_ascii_lowercase(), share: share.clone() })
     }
 
     /// The sources for mounting the directory of a volume itself: the same servers, with the directory as the share.
@@ -273,24 +286,28 @@ impl Settings {
 
 /// The settings in use. They can change while the driver runs.
 #[derive(Debug, Default)]
-pub struct LiveSettings(RwLock<Arc<Settings>>);
+pub struct LiveSettings {
+    current: RwLock<Arc<Settings>>,
+    /// How they were read.
+    pub reloads: Reloads,
+}
 
 impl LiveSettings {
     /// Starts with these settings.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self(RwLock::new(Arc::new(settings)))
+        Self { current: RwLock::new(Arc::new(settings)), reloads: Reloads::default() }
     }
 
     /// The present settings. A call asks for them once and uses them until its end.
     #[must_use]
     pub fn get(&self) -> Arc<Settings> {
-        Arc::clone(&self.0.read())
+        Arc::clone(&self.current.read())
     }
 
     /// Replaces the settings.
     pub fn set(&self, settings: Settings) {
-        *self.0.write() = Arc::new(settings);
+        *self.current.write() = Arc::new(settings);
     }
 }
 

@@ -38,6 +38,8 @@ pub enum Trouble {
     DirectoryGone,
     /// A directory is mounted for a pod, and the server does not know it any more.
     StaleMount,
+    /// A directory is mounted for a pod, and the server did not allow that it gets the group of the pod.
+    GroupRefused,
 }
 
 /// The severity of a problem.
@@ -61,6 +63,7 @@ impl Trouble {
             Self::Full => "Full",
             Self::DirectoryGone => "DirectoryGone",
             Self::StaleMount => "StaleMount",
+            Self::GroupRefused => "GroupRefused",
         }
     }
 
@@ -74,7 +77,7 @@ impl Trouble {
     #[must_use]
     pub fn for_this_node(self) -> Severity {
         match self {
-            Self::NotWritable | Self::Full => Severity::Degraded,
+            Self::NotWritable | Self::Full | Self::GroupRefused => Severity::Degraded,
             Self::ExportSilent
             | Self::ExportNotMountable
             | Self::ExportStale

@@ -170,21 +170,34 @@ fn sweep_deleted(state: &StateDir, failures: &mut Vec<Error>) -> Result<Option<D
                 continue;
             }
         }
-        if terms.inode != 0 && entry.inode != terms.inode {
-            if let Err(error) = put_back(state, &deleted, name, &terms) {
-                failures.push(error);
-            }
-            continue;
-        }
-        let draft = state.process()?.hold(name.to_owned());
-        match deleted.rename(name, draft.dir(), draft.name()) {
-            Ok(()) => remove(state, &draft, failures),
-            // Another reaper was faster.
-            Err(error) if error.is_not_found() => {}
-            Err(error) => failures.push(error.into()),
-        }
+        remove_entry(state, &deleted, name, entry.inode, &terms, failures)?;
     }
     Ok(next.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
+}
+
+/// Removes a deleted directory, or puts it back if it is not the one that was meant.
+pub(super) fn remove_entry(
+    state: &StateDir,
+    deleted: &Dir,
+    name: &str,
+    inode: u64,
+    terms: &Terms,
+    failures: &mut Vec<Error>,
+) -> Result<()> {
+    if terms.inode != 0 && inode != terms.inode {
+        if let Err(error) = put_back(state, deleted, name, terms) {
+            failures.push(error);
+        }
+        return Ok(());
+    }
+    let draft = state.process()?.hold(name.to_owned());
+    match deleted.rename(name, draft.dir(), draft.name()) {
+        Ok(()) => remove(state, &draft, failures),
+        // Another reaper was faster.
+        Err(error) if error.is_not_found() => {}
+        Err(error) => failures.push(error.into()),
+    }
+    Ok(())
 }
 
 /// Puts back a directory that was moved away instead of the one that was meant. This happens when a process stops for a long time just

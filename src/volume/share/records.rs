@@ -1,7 +1,9 @@
 //! Reading the records of volumes.
 
 use std::collections::BinaryHeap;
+use std::ffi::OsStr;
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::linux::Dir;
 
@@ -11,7 +13,7 @@ use crate::volume::share::record::{LONGEST_RECORD, Record};
 use crate::volume::share::state_dir::StateDir;
 
 /// The ending of the file name of a record.
-const SUFFIX: &str = ".json";
+pub(super) const SUFFIX: &str = ".json";
 /// How many threads read the records for a list.
 const READERS: usize = 8;
 /// How many records are in memory at the same time when all are read.
@@ -59,18 +61,60 @@ impl StateDir {
     /// The sum of the capacities of all volumes, in bytes.
     pub fn sum_of_capacities(&self) -> Result<u64> {
         let mut sum = 0u64;
+        self.for_each_page(|keys| {
+            let records = self.records(keys)?;
+            sum = records.iter().fold(sum, |sum, (_, record)| sum.saturating_add(record.capacity_bytes));
+            Ok(())
+        })?;
+        Ok(sum)
+    }
+
+    /// Counts the volumes and what they are promised. NFS requests: those of [`Self::keys`], and OPEN, READ and CLOSE for each record.
+    pub fn count(&self) -> Result<Count> {
+        let mut count = Count::default();
+        self.for_each_page(|keys| {
+            let unreadable = AtomicU64::new(0);
+            let records = each_record(keys, |key| match self.read_now(key) {
+                Err(Error::BadRecord { .. }) => {
+                    unreadable.fetch_add(1, Ordering::Relaxed);
+                    Ok(None)
+                }
+                read => read,
+            })?;
+            let unreadable = unreadable.into_inner();
+            count.unreadable += unreadable;
+            count.volumes += records.len() as u64 + unreadable;
+            for (_, record) in records {
+                count.bytes = count.bytes.saturating_add(record.capacity_bytes);
+            }
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    /// Calls `see` with all keys, in order, some at a time.
+    fn for_each_page(&self, mut see: impl FnMut(&[VolumeKey]) -> Result<()>) -> Result<()> {
         let mut after = None;
         loop {
             let keys = self.keys(after.as_ref(), PAGE)?;
-            for (_, record) in self.records(&keys)? {
-                sum = sum.saturating_add(record.capacity_bytes);
-            }
+            see(&keys)?;
             match keys.last() {
                 Some(last) if keys.len() == PAGE => after = Some(last.clone()),
-                _ => return Ok(sum),
+                _ => return Ok(()),
             }
         }
     }
+}
+
+/// What the records of an export say together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// How many records there are.
+    pub volumes: u64,
+    /// How many of them this version cannot read.
+    pub unreadable: u64,
+    /// The sum of the capacities of the others, in bytes.
+    pub bytes: u64,
 }
 
 /// Calls `read` with each key, in several threads. Returns the records in the order of the keys.
@@ -105,7 +149,7 @@ pub(in crate::volume) fn first_keys(
 ) -> Result<Vec<VolumeKey>> {
     let mut smallest = BinaryHeap::new();
     dir.for_each_entry(|entry| {
-        let key = entry.name.to_str().and_then(|name| name.strip_suffix(suffix)).and_then(VolumeKey::parse);
+        let key = key_in(&entry.name, suffix);
         if let Some(key) = key.filter(|key| after.is_none_or(|after| key > after)) {
             smallest.push(key);
             if smallest.len() > limit {
@@ -114,6 +158,15 @@ pub(in crate::volume) fn first_keys(
         }
     })?;
     Ok(smallest.into_sorted_vec())
+}
+
+fn key_in(name: &OsStr, suffix: &str) -> Option<VolumeKey> {
+    name.to_str().and_then(|name| name.strip_suffix(suffix)).and_then(VolumeKey::parse)
+}
+
+/// The key of the volume whose record has this file name.
+pub(super) fn key_of(name: &OsStr) -> Option<VolumeKey> {
+    key_in(name, SUFFIX)
 }
 
 /// The file name of the record of a volume.
@@ -155,5 +208,8 @@ mod tests {
         assert_eq!(listed.iter().map(VolumeKey::as_str).collect::<Vec<_>>(), names);
         assert_eq!(state.sum_of_capacities().unwrap(), 200);
         assert_eq!(state.records(&listed).unwrap().len(), 100);
+        assert_eq!(state.count().unwrap(), Count { volumes: 100, unreadable: 0, bytes: 200 });
+        std::fs::write(temporary.path().join(".nfs-subdir-csi/volumes/broken.json"), "{").unwrap();
+        assert_eq!(state.count().unwrap(), Count { volumes: 101, unreadable: 1, bytes: 200 });
     }
 }

@@ -7,6 +7,7 @@
 //! snapshots/   snapshots, each with its record and its tree    share/snapshots/
 //! groups/      groups of snapshots
 //! nodes/       volumes that exist as long as their pod         nodes/
+//! quota/       what the quota agent has done              share/quota.rs
 //! processes/   what each process is creating or removing       share/process_dir.rs
 //! deleted/     what the reaper removes, and when               share/deleted.rs
 //! ```
@@ -33,7 +34,7 @@ use crate::volume::share::process_dir::{ABANDONED_AFTER, Draft, ProcessDir, Proc
 use crate::volume::share::record::Record;
 
 /// The folder of the records of volumes.
-const VOLUMES: &str = "volumes";
+pub(super) const VOLUMES: &str = "volumes";
 /// Only the driver may use the directory, because it contains the data of deleted volumes.
 const MODE: u32 = 0o700;
 
@@ -133,7 +134,12 @@ impl StateDir {
 
     /// Removes the directories of this process. A command calls this before it ends.
     pub fn close(self) -> Result<()> {
-        self.processes.all().iter().try_for_each(|process| process.remove())
+        self.leave()
+    }
+
+    /// Removes the directories of this process. One is created again when it is needed.
+    pub fn leave(&self) -> Result<()> {
+        self.processes.take().iter().try_for_each(|process| process.remove())
     }
 
     /// A new name in the directory of this process, for an entry that is created there and then moved into place. Creates nothing.
@@ -223,15 +229,4 @@ impl StateDir {
             }
         })
     }
-}
-
-/// Has the client ask the server again who may use the state directory of a share. The client keeps what the server once said until
-/// the directory changes, also after the export has got other options. NFS requests: a SETATTR for the state directory and for each
-/// folder in it. If the server still denies everything, the first one fails.
-pub(super) fn ask_again_for_access(share: &Dir) -> Result<()> {
-    share.touch(STATE_DIR)?;
-    let top = share.open_dir(STATE_DIR)?;
-    let mut folders = Vec::new();
-    top.for_each_entry(|entry| folders.push(entry.name))?;
-    folders.iter().try_for_each(|folder| Ok(top.touch(folder)?))
 }

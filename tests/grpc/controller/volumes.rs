@@ -126,7 +126,7 @@ async fn a_bad_request_is_refused_before_anything_is_touched() {
         create("v", &[]),
         create("v", &with(&[("onDelet", "delete")])),
         create("v", &with(&[("subDir", "../x")])),
-        create("v", &with(&[("subDir", "${.PVC.annotations.path}")])),
+        create("v", &with(&[("subDir", "${.PVC.uid}")])),
         create("v", &[("server", "nas,addr=1.2.3.4"), ("share", "/srv")]),
     ];
     for request in requests {

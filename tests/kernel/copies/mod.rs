@@ -5,3 +5,4 @@ mod races;
 pub(crate) mod snapshots;
 pub(crate) mod stage;
 pub(crate) mod tree;
+mod turns;

@@ -5,7 +5,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use crate::fixture::{BINARY, Driver, Place, server, text};
+use nfs_subdir_csi::csi::proto::ProbeRequest;
+
+use crate::fixture::{BINARY, Driver, Place, log_level, server, text, until};
+use crate::support::Service;
 
 /// Needs two threads: the client has to answer the service's shutdown notice while the test waits for the service.
 #[tokio::test(flavor = "multi_thread")]
@@ -84,4 +87,34 @@ fn assert_fails(output: &Output, words: &str) {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains(words), "no {words:?} in: {errors}");
+}
+
+/// Seconds of processor time that the service has used.
+fn processor_time(service: &Service) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", service.pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    // In hundredths of a second: utime and stime (proc_pid_stat(5)).
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+#[tokio::test]
+async fn a_service_without_free_file_descriptors_waits_for_one_without_using_the_processor() {
+    let place = Place::take(&[]).await;
+    std::fs::create_dir(place.dir.join("node")).unwrap();
+    let mut command = Command::new("prlimit");
+    command.args(["--nofile=48:48", BINARY]);
+    let (state_dir, kubelet) = (place.node_state(), place.kubelet());
+    let of_node = ["--kubelet-dir", text(&kubelet), "--node-id", "node-1"];
+    let own = ["--state-dir", text(&state_dir), "--log-level", log_level()];
+    let service = Service::launch(command, "node", &place.dir, &[own, of_node].concat());
+    let connect = |_| std::os::unix::net::UnixStream::connect(&service.socket).unwrap();
+    let connections: Vec<_> = (0..60).map(connect).collect();
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", service.pid())).unwrap().count();
+    until("the service has no free file descriptor", || open() >= 48).await;
+    let before = processor_time(&service);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let used = processor_time(&service) - before;
+    assert!(used < 0.6, "{used} s of processor time in 3 s");
+    drop(connections);
+    service.client().await.identity.probe(ProbeRequest {}).await.unwrap();
 }

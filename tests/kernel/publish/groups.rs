@@ -15,7 +15,7 @@ use crate::support::{Service, publish, unpublish};
 
 const CONFIG: &str = "/run/test-groups.yaml";
 
-pub(super) fn for_group(volume: &Volume, target: &Path, group: &str) -> NodePublishVolumeRequest {
+pub(crate) fn for_group(volume: &Volume, target: &Path, group: &str) -> NodePublishVolumeRequest {
     let mut request = publish(volume, target, &[]);
     let capability = request.volume_capability.as_mut().unwrap();
     let Some(AccessType::Mount(mount)) = &mut capability.access_type else { unreachable!() };
@@ -92,7 +92,10 @@ async fn a_volume_that_the_server_gives_to_no_group_is_published_and_the_log_say
     let (log, state, kubelet) =
         (driver.dir().join("log"), driver.dir().join("node"), driver.dir().join("kubelet"));
     driver.node.kill();
+    let metrics = crate::scrape::free_port();
+    let port = metrics.to_string();
     let args = ["--state-dir", text(&state), "--kubelet-dir", text(&kubelet), "--node-id", "node-1"];
+    let args = [&args[..], &["--metrics-address", &port]].concat();
     driver.node = Service::start_logged(Path::new(BINARY), "node", driver.dir(), &args, &log);
     let volume = by_hand(server::NAME, "/squashed", "v");
     let target = driver.target("a");
@@ -106,6 +109,8 @@ async fn a_volume_that_the_server_gives_to_no_group_is_published_and_the_log_say
         log.lines().filter(|line| line.contains("could not be given to the group")).collect();
     assert_eq!(told.len(), 1, "{log}");
     assert!(told[0].contains("4321") && told[0].contains("/squashed/v"), "{}", told[0]);
+    let refused = crate::scrape::scrape(metrics).unwrap().value("nfs_subdir_csi_fs_group_refused_total");
+    assert_eq!(refused, Some(1.0));
     node.node_unpublish_volume(unpublish(&volume, &target)).await.unwrap();
 }
 

@@ -1,7 +1,7 @@
 //! What a pod sees at its target path.
 
 mod ephemeral;
-mod groups;
+pub(crate) mod groups;
 mod ownership;
 mod read_only;
 pub(crate) mod stats;

@@ -12,6 +12,7 @@
 //! file open and sees that it still has all its names, the volume was not deleted meanwhile. This does not depend on what the NFS client has
 //! cached of the names, or on what has these names now.
 
+pub mod look;
 mod making;
 mod parents;
 mod removing;

@@ -19,7 +19,6 @@ use crate::volume::name::reach::Reach;
 use crate::volume::policy::settings::ResolvedExport;
 use crate::volume::share::capacity::reservations::Reservations;
 use crate::volume::share::process_dir::ABANDONED_AFTER;
-use crate::volume::share::state_dir;
 
 use mounted::Key;
 pub use mounted::MountedExport;
@@ -64,7 +63,7 @@ impl Exports {
     }
 
     /// Does `work` with the export, mounted with `options`. If the server no longer knows the file handles of the mount, the export is mounted
-    /// again and `work` is done a second time.
+    /// again and `work` is done a second time. It is also done a second time if it was denied, because the client may have denied it.
     pub fn with<T>(
         &self,
         export: &ResolvedExport,
@@ -74,14 +73,18 @@ impl Exports {
         let key = (export.sources.clone(), options.clone());
         let mounted = self.mount(&export.id, &key)?;
         step::begin(format!("a request to {}", mounted.share().label()));
+        mounted.asker().assume();
         match work(&mounted) {
             Err(error) if error.is_stale() => {
                 tracing::warn!(export = %export.id, error = %error, "the server no longer knows the file handles of the export; mounting it again");
                 self.forget(&key, &mounted)?;
-                work(self.mount(&export.id, &key)?.as_ref())
+                let mounted = self.mount(&export.id, &key)?;
+                mounted.asker().assume();
+                work(&mounted)
             }
-            // The client keeps what the server once said about access.
-            Err(error) if error.is_denied() && state_dir::ask_again_for_access(mounted.share()).is_ok() => {
+            // It may be what the client has kept of an earlier answer.
+            Err(error) if error.is_denied() => {
+                mounted.asker().change();
                 work(&mounted)
             }
             result => result,
@@ -174,6 +177,14 @@ impl Exports {
     pub fn has_mounted(&self, export: &ResolvedExport) -> bool {
         let in_use = |slot: &Slot| slot.try_lock().is_none_or(|mounted| mounted.is_some());
         self.slots.lock().iter().any(|((sources, _), slot)| sources == &export.sources && in_use(slot))
+    }
+
+    /// The addresses and mount points of the exports that are mounted now. Does not wait for those that are being mounted.
+    #[must_use]
+    pub fn mounted(&self) -> Vec<(Vec<NfsSource>, PathBuf)> {
+        let slots = self.slots.lock();
+        let places = slots.iter().filter_map(|(key, slot)| Some((key.0.clone(), mount_point_of(slot)?)));
+        places.collect()
     }
 
     /// The exports that were named inline and mounted at least once since the process began.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::linux::copy::Support;
-use crate::linux::{Dir, ExportRoot, NfsOptions, NfsSource};
+use crate::linux::{Asker, Dir, ExportRoot, NfsOptions, NfsSource};
 
 use crate::volume::error::{Error, Result};
 use crate::volume::policy::settings::ExportPolicy;
@@ -30,6 +30,7 @@ pub struct MountedExport {
     reservations: Arc<Reservations>,
     key: Key,
     copy_support: Support,
+    asker: Asker,
 }
 
 impl MountedExport {
@@ -50,6 +51,7 @@ impl MountedExport {
             reservations,
             key,
             copy_support: Support::same_export(),
+            asker: Asker::default(),
         }
     }
 
@@ -114,6 +116,11 @@ impl MountedExport {
     /// Which ways to copy files within this export the server supports, as far as that is known.
     pub fn copy_support(&self) -> &Support {
         &self.copy_support
+    }
+
+    /// As whom the NFS client asks the server.
+    pub fn asker(&self) -> &Asker {
+        &self.asker
     }
 
     /// Whether both are mounts of one export, even if their options differ.

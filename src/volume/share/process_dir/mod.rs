@@ -22,6 +22,7 @@ use crate::linux::remove::{Pace, remove_tree};
 use crate::linux::{Dir, SysError, Time, host_name, unique_text};
 
 use crate::volume::error::{Error, Result, several};
+use crate::volume::name::handle::VolumeKey;
 
 pub(in crate::volume::share) use pool::{ProcessDirs, Turn};
 
@@ -349,6 +350,34 @@ impl Drop for Draft {
     fn drop(&mut self) {
         self.process.own.held.lock().remove(&self.name);
     }
+}
+
+/// What a draft of a volume's directory is called, before the unique end of its name. The quota agent finds it by this name and limits it before it is
+/// filled.
+pub(in crate::volume) fn draft_of_volume(key: &VolumeKey) -> String {
+    format!("{key}.volume")
+}
+
+/// The drafts of a volume's directory, in the directories of all processes below the state directory `top`.
+pub fn drafts_of_volume(top: &Dir, key: &VolumeKey) -> Result<Vec<Dir>> {
+    let processes = match top.open_dir(FOLDER) {
+        Err(error) if error.is_not_found() => return Ok(Vec::new()),
+        opened => opened?,
+    };
+    let beginning = draft_of_volume(key) + ".";
+    let mut drafts = Vec::new();
+    for process in processes.entries(usize::MAX)? {
+        // A process can end, and a draft can be moved into place, at any moment.
+        let Ok(process) = processes.open_dir(&process.name) else { continue };
+        for entry in process.entries(usize::MAX)? {
+            if entry.name.to_str().is_some_and(|name| name.starts_with(&beginning))
+                && let Ok(draft) = process.open_dir(&entry.name)
+            {
+                drafts.push(draft);
+            }
+        }
+    }
+    Ok(drafts)
 }
 
 /// The time of the sign of life in the directory of a process. The process is alive if this changes.

@@ -58,6 +58,11 @@ impl ProcessDirs {
         present.filter(|process| !process.is_lost()).collect()
     }
 
+    /// Takes those that this process has, so that it makes new ones when it needs them.
+    pub(in crate::volume::share) fn take(&self) -> Vec<Arc<ProcessDir>> {
+        self.slots.iter().filter_map(|slot| slot.lock().take()).collect()
+    }
+
     /// Forgets those that another process has removed. Returns whether there were any.
     pub(in crate::volume::share) fn forget_lost(&self) -> bool {
         let lost = |slot: &Mutex<Option<Arc<ProcessDir>>>| {

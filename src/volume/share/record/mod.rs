@@ -42,6 +42,9 @@ pub struct Record {
     /// Whether the directory existed before the volume, and the volume took it over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub found: bool,
+    /// The installation of the driver that created the volume, as its configuration names it. Several can use one share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installation: Option<String>,
     /// When the volume was created, in seconds since 1970-01-01 UTC by the clock of the controller.
     pub created: u64,
     /// The fields of a later version. They are kept as they are.
@@ -63,6 +66,7 @@ impl Record {
             reach: Reach::default(),
             source: None,
             found: false,
+            installation: None,
             created: 0,
             later: Map::new(),
         }
@@ -118,6 +122,7 @@ mod tests {
             reach: Reach::parse("port=20490,vers=4.1").unwrap(),
             source: Some(Source::Snapshot("fast#snapshot-1".to_owned())),
             found: true,
+            installation: Some("blue".to_owned()),
             created: 1_700_000_000,
             later: Map::new(),
         }

@@ -43,6 +43,14 @@ impl SnapshotSets {
         first_keys(&self.0, "", after, limit)
     }
 
+    /// How many sets there are. NFS requests: a GETATTR, and the READDIRs of the folder.
+    pub fn count(&self) -> Result<u64> {
+        self.0.fresh()?;
+        let mut count = 0;
+        self.0.for_each_entry(|_| count += 1)?;
+        Ok(count)
+    }
+
     /// The tree of a member, if it exists. NFS requests: GETATTR, and a LOOKUP of each name that the client does not have.
     pub fn tree(&self, key: &VolumeKey, number: usize) -> Result<Option<Dir>> {
         self.0.fresh()?;
@@ -134,6 +142,7 @@ mod tests {
         assert_eq!(sets.tree(&key, 0).unwrap().unwrap().entries(9).unwrap()[0].name, "one");
         assert!(sets.tree(&key, 1).unwrap().is_none());
         assert_eq!(sets.keys(None, 10).unwrap(), std::slice::from_ref(&key));
+        assert_eq!(sets.count().unwrap(), 1);
         let process = state.process().unwrap();
         assert_eq!(process.left_behind().unwrap(), Vec::<String>::new(), "no draft is left");
         assert!(sets.discard(&state, &key, ExportPolicy::default()).unwrap());

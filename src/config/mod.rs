@@ -1,14 +1,24 @@
 //! The command line. Every flag of the two services can also be given as an environment variable.
 
+pub mod operate;
+pub mod quota;
+mod values;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::volume::on_delete::OnDelete;
+pub use values::LogFormat;
+use values::{seconds, seconds_above_zero};
 
 /// The socket of a service, if no other one is given.
 const ENDPOINT: &str = "unix:///csi/csi.sock";
+
+/// The longest time after which a call must be answered.
+const LONGEST_CALL: Duration = Duration::from_secs(110);
 
 /// CSI driver that makes volumes out of directories of an NFS export
 #[derive(Debug, Parser)]
@@ -28,12 +38,17 @@ pub enum Command {
     Node(NodeArgs),
     /// Take over volumes of the nfs-client provisioner or of csi-driver-nfs
     Import(ImportArgs),
+    /// Limit volumes to their sizes, on the NFS server itself
+    Quota(quota::QuotaArgs),
     /// Ask a service whether it works: exit code 0 if it does, otherwise 1 and the reason
     Probe {
         /// The socket of the service
         #[arg(long, env = "CSI_ENDPOINT", default_value = ENDPOINT, value_name = "unix:///PATH")]
         endpoint: String,
     },
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    Operate(operate::OperateCommand),
     /// Check configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -125,7 +140,7 @@ pub struct Common {
     pub export_linger: Duration,
 
     /// The time after which a call that still works is answered "ask again"; it must be less than the timeout of the sidecars
-    #[arg(long, env = "CALL_TIMEOUT", default_value = "90", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, env = "CALL_TIMEOUT", default_value = "90", value_name = "SECONDS", value_parser = call_timeout)]
     pub call_timeout: Duration,
 
     /// How long another process that works on a share may give no sign of life until what it has begun is removed
@@ -137,6 +152,10 @@ pub struct Common {
         value_parser = seconds_above_zero
     )]
     pub abandoned_after: Duration,
+
+    /// Where metrics are served over HTTP, at the path /metrics; without this flag they are not. Whoever can reach the address can read them
+    #[arg(long, env = "METRICS_ADDRESS", value_name = "ADDRESS:PORT", value_parser = metrics_address)]
+    pub metrics_address: Option<SocketAddr>,
 
     /// The form of the log
     #[arg(long, env = "LOG_FORMAT", default_value = "human", value_enum)]
@@ -168,15 +187,6 @@ pub struct NodeArgs {
     pub register: bool,
 }
 
-/// The form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For a person at a terminal.
-    Human,
-    /// One JSON object in each line.
-    Json,
-}
-
 /// Checks the name of a driver (CSI specification, GetPluginInfoResponse): at most 63 bytes, which are letters, digits,
 /// dashes and dots, with a letter or digit at the beginning and at the end.
 fn driver_name(text: &str) -> Result<String, String> {
@@ -198,13 +208,26 @@ fn node_id(text: &str) -> Result<String, String> {
     Err("a node id has between 1 and 256 bytes".to_owned())
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text.parse::<u32>().map_err(|_| "it must be a whole number of seconds".to_owned())?;
-    Ok(Duration::from_secs(number.into()))
+/// Reads an address and a port. An IPv6 address may stand without brackets, because a pod gets its own address in this form.
+fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    let with_plain_address = || {
+        let (address, port) = text.rsplit_once(':')?;
+        Some(SocketAddr::new(address.parse().ok()?, port.parse().ok()?))
+    };
+    let rule = "an IP address and a port, such as 10.0.0.7:9810 or [fd00::7]:9810";
+    text.parse().ok().or_else(with_plain_address).ok_or_else(|| rule.to_owned())
 }
 
-fn seconds_above_zero(text: &str) -> Result<Duration, String> {
-    seconds(text).and_then(|time| if time.is_zero() { Err("at least 1".to_owned()) } else { Ok(time) })
+/// The sidecars wait 120 s for an answer (deploy/base). A call is answered before that.
+fn call_timeout(text: &str) -> Result<Duration, String> {
+    let time = seconds_above_zero(text)?;
+    if time > LONGEST_CALL {
+        return Err(format!(
+            "at most {}, because the sidecars wait 120 s for an answer",
+            LONGEST_CALL.as_secs()
+        ));
+    }
+    Ok(time)
 }
 
 #[cfg(test)]
@@ -224,6 +247,28 @@ mod tests {
             {
                 assert!(flag.get_env().is_some(), "{}", flag.get_id());
             }
+        }
+    }
+
+    #[test]
+    fn a_call_is_answered_before_the_sidecars_give_up() {
+        assert_eq!(call_timeout("110"), Ok(LONGEST_CALL));
+        for text in ["0", "111", "120", "x"] {
+            assert!(call_timeout(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_for_metrics_has_a_port_and_needs_no_brackets() {
+        for (text, address) in [
+            ("10.0.0.7:9810", "10.0.0.7:9810"),
+            ("[fd00::7]:9810", "[fd00::7]:9810"),
+            ("fd00::7:9810", "[fd00::7]:9810"),
+        ] {
+            assert_eq!(metrics_address(text).unwrap().to_string(), address);
+        }
+        for text in ["", "9810", ":9810", "10.0.0.7", "nas:9810", "10.0.0.7:http"] {
+            assert!(metrics_address(text).is_err(), "{text}");
         }
     }
 

@@ -19,7 +19,8 @@ const SUFFIXES: [(&str, u128); 13] = [
 
 /// The number of bytes, rounded up as Kubernetes does; `None` if the text is not a quantity, or is too large for bytes.
 /// Kubernetes writes half a byte as `500m`.
-pub(super) fn bytes(text: &str) -> Option<u64> {
+#[must_use]
+pub fn bytes(text: &str) -> Option<u64> {
     let (number, factor) = SUFFIXES
         .iter()
         .find_map(|&(suffix, factor)| text.strip_suffix(suffix).map(|number| (number, factor)))

@@ -1,0 +1,7 @@
+//! Project quotas on the server: the system calls for them, the agent that sets them, and what the driver makes of them.
+
+mod agent;
+mod forged;
+mod scale;
+pub(crate) mod server;
+mod system;
