@@ -86,7 +86,7 @@ fn ask_whether_it_works(socket: &Path) -> anyhow::Result<()> {
 
 /// Runs a service until the process is told to stop: the node service if `node` is given, and otherwise the controller.
 fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
-    telemetry::start(common.log_format, &common.log_level)?;
+    telemetry::start(common.log.log_format, &common.log.log_level)?;
     let socket = endpoint::parse(&common.endpoint)?;
     // Before there is a second thread, because a mount namespace belongs to one thread and those that it starts.
     namespace::enter(&common.state_dir, node.map(|args| args.kubelet_dir.as_path()))

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::volume::on_delete::OnDelete;
-pub use values::LogFormat;
+pub use values::{LogArgs, LogFormat};
 use values::{seconds, seconds_above_zero};
 
 /// The socket of a service, if no other one is given.
@@ -157,13 +157,9 @@ pub struct Common {
     #[arg(long, env = "METRICS_ADDRESS", value_name = "ADDRESS:PORT", value_parser = metrics_address)]
     pub metrics_address: Option<SocketAddr>,
 
-    /// The form of the log
-    #[arg(long, env = "LOG_FORMAT", default_value = "human", value_enum)]
-    pub log_format: LogFormat,
-
-    /// The least level that is logged (error, warn, info, debug or trace), or a filter such as info,nfs_subdir_csi=debug
-    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "FILTER")]
-    pub log_level: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub log: LogArgs,
 }
 
 /// The arguments of the node service.

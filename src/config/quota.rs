@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::values::{LogFormat, seconds_above_zero};
+use super::values::{LogArgs, seconds_above_zero};
 use crate::volume::share::quota::Mode;
 
 /// The arguments of `quota`.
@@ -67,13 +67,9 @@ pub struct AgentArgs {
     #[arg(long, env = "QUOTA_PROJECTS", default_value = "1500000000-1999999999", value_name = "FIRST-LAST")]
     pub projects: ProjectRange,
 
-    /// The form of the log
-    #[arg(long, env = "LOG_FORMAT", default_value = "human", value_enum)]
-    pub log_format: LogFormat,
-
-    /// The least level that is logged (error, warn, info, debug or trace), or a filter such as info,nfs_subdir_csi=debug
-    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "FILTER")]
-    pub log_level: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub log: LogArgs,
 }
 
 /// A directory that is exported.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 
 /// The form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -11,6 +11,18 @@ pub enum LogFormat {
     Human,
     /// One JSON object in each line.
     Json,
+}
+
+/// The arguments of whatever writes a log.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// The form of the log
+    #[arg(long, env = "LOG_FORMAT", default_value = "human", value_enum)]
+    pub log_format: LogFormat,
+
+    /// The least level that is logged (error, warn, info, debug or trace), or a filter such as info,nfs_subdir_csi=debug
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "FILTER")]
+    pub log_level: String,
 }
 
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {

@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::Service;
+use super::process::gauge;
 use crate::csi::call::lane::Lane;
 use crate::csi::call::places::Load;
 use crate::csi::call::silence::Contact;
@@ -185,8 +186,7 @@ impl Collector for OfExports {
         }
         let help =
             "Exports without a name in the configuration that have no metrics, because there are too many";
-        let left_out = ConstGauge::new(float(left_out));
-        left_out.encode(encoder.encode_descriptor("exports_left_out", help, None, MetricType::Gauge)?)
+        gauge(&mut encoder, "exports_left_out", help, float(left_out))
     }
 }
 

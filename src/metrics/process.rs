@@ -84,14 +84,17 @@ impl OfProcess {
         gauge(encoder, "config_last_reload_successful", help, usize::from(!reloads.is_broken()))?;
         let help = "When the configuration in force was read, in seconds since 1970";
         let seconds = since_1970(reloads.taken_up()).unwrap_or_default();
-        let name = "config_last_reload_success_timestamp_seconds";
-        ConstGauge::new(seconds).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        gauge(encoder, "config_last_reload_success_timestamp_seconds", help, seconds)?;
         let help = "How many configuration files could not be used";
         counter(encoder, "config_reload_failures", help, reloads.failures())
     }
 }
 
-fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: usize) -> fmt::Result {
+/// Adds a gauge without labels.
+pub(super) fn gauge<V>(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: V) -> fmt::Result
+where
+    ConstGauge<V>: EncodeMetric,
+{
     ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
 }
 

@@ -47,7 +47,7 @@ pub(super) fn run(session: &Session, args: &OrphansArgs) -> anyhow::Result<Outco
         let mut rows: Vec<(Kind, String, String)> = Vec::new();
         let mut directories = BTreeMap::new();
         let mut looked_for = Vec::new();
-        session.volumes.each_volume(export, &mut |handle, record| {
+        session.volumes.each_volume::<anyhow::Error>(export, |handle, record| {
             let is_unused = used.as_ref().is_some_and(|used| !used.contains(&handle.to_string()));
             match (&own, &record.installation) {
                 (own, of) if is_unused && own == of => {

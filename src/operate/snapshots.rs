@@ -20,9 +20,8 @@ pub(super) fn list(session: &Session) -> anyhow::Result<Outcome> {
                 "created": created,
             });
             let cells = [snapshot.id, snapshot.source, bytes(snapshot.size_bytes), ago(created)];
-            output.row(cells, &object)
-        })??;
-        Ok(())
+            Ok(output.row(cells, &object)?)
+        })
     })?;
     output.end()?;
     Ok(outcome)

@@ -10,8 +10,7 @@ pub(super) fn list(session: &Session) -> anyhow::Result<Outcome> {
     let mut output =
         Output::new(["VOLUME", "DIRECTORY", "CAPACITY", "ON DELETE", "INSTALLATION", "AGE"], session.json);
     let outcome = session.each_export(|export| {
-        let mut broken = None;
-        session.volumes.each_volume(export, &mut |handle, record| {
+        session.volumes.each_volume(export, |handle, record| {
             let created = i64::try_from(record.created).unwrap_or(0);
             let object = json!({
                 "handle": handle.to_string(),
@@ -31,12 +30,8 @@ pub(super) fn list(session: &Session) -> anyhow::Result<Outcome> {
                 record.installation.clone().unwrap_or_else(|| "-".to_owned()),
                 if record.created == 0 { "-".to_owned() } else { ago(created) },
             ];
-            if broken.is_none() {
-                broken = output.row(cells, &object).err();
-            }
-            Ok(())
-        })?;
-        broken.map_or(Ok(()), |error| Err(error.into()))
+            Ok(output.row(cells, &object)?)
+        })
     })?;
     output.end()?;
     Ok(outcome)

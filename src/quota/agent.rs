@@ -12,6 +12,7 @@ use crate::linux::quota::{FileSystem, ProjectQuotas};
 use crate::volume::error::Error;
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::share::quota::{Agent as Introduction, Mode, State};
+use crate::volume::share::records::Pages;
 
 use super::event::Event;
 use super::ids::Ids;
@@ -24,8 +25,6 @@ const SIGN: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_millis(100);
 /// How long the agent waits like that for one directory. After that, the regular look at all volumes finds it.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How many records are read for one step of the look at all volumes.
-const PAGE: usize = 4096;
 
 /// The agent of one file system.
 pub(super) struct Agent {
@@ -228,10 +227,10 @@ impl Agent {
     }
 
     fn look_at_share(&mut self, share: usize, seen: &mut HashMap<u32, u64>) -> Result<u64, Error> {
-        let (mut after, mut count) = (None, 0);
+        let (mut pages, mut count) = (Pages::default(), 0);
         loop {
             let Some(state) = &self.shares[share].state else { return Ok(count) };
-            let keys = state.records.keys(after.as_ref(), PAGE)?;
+            let Some(keys) = pages.next_page(|after, limit| state.records.keys(after, limit))? else { break };
             for key in &keys {
                 if let Some(id) = self.look_at(share, key)
                     && let Some(inode) = self.ids.owner_of(id)
@@ -239,10 +238,6 @@ impl Agent {
                     seen.insert(id, inode);
                 }
                 count += 1;
-            }
-            match keys.into_iter().next_back() {
-                Some(last) => after = Some(last),
-                None => break,
             }
         }
         self.remove_old_reports(share)?;
@@ -252,19 +247,15 @@ impl Agent {
     /// Removes the reports of volumes that have no record.
     fn remove_old_reports(&self, share: usize) -> Result<(), Error> {
         let Some(state) = &self.shares[share].state else { return Ok(()) };
-        let mut after = None;
-        loop {
-            let keys = state.folder.keys(after.as_ref(), PAGE)?;
+        let mut pages = Pages::default();
+        while let Some(keys) = pages.next_page(|after, limit| state.folder.keys(after, limit))? {
             for key in &keys {
                 if !state.records.exists(key)? {
                     state.folder.remove(key)?;
                 }
             }
-            match keys.into_iter().next_back() {
-                Some(last) => after = Some(last),
-                None => return Ok(()),
-            }
         }
+        Ok(())
     }
 
     /// Does for one volume what has to be done, and writes its report. Returns its project id, if it has one.

@@ -1,17 +1,22 @@
 //! Which project ids of our range are in use, and by which directory.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use parking_lot::Mutex;
 
 use crate::config::quota::ProjectRange;
 use crate::linux::quota::{FileSystem, Limits};
+
+/// The directory of each project id that is known to be in use, by its inode number. The thread that gives files to projects reads them, too.
+pub(super) type Owners = Arc<Mutex<HashMap<u32, u64>>>;
 
 /// The project ids of volumes that exist. A directory is known by its inode number, because all shares are on one file system.
 #[derive(Debug)]
 pub(super) struct Ids {
     range: ProjectRange,
-    owners: HashMap<u32, u64>,
+    owners: Owners,
     /// Where the search for a free id begins. Ids are used one after the other, so that an old one is not used again soon.
     next: u32,
 }
@@ -25,7 +30,7 @@ impl Ids {
             Ok(())
         })?;
         let next = last.map_or(range.first, |last| if last < range.last { last + 1 } else { range.first });
-        Ok(Self { range, owners: HashMap::new(), next })
+        Ok(Self { range, owners: Owners::default(), next })
     }
 
     /// Whether the id is one of ours.
@@ -35,27 +40,27 @@ impl Ids {
 
     /// Whether the id belongs to another directory than this one, as far as is known.
     pub(super) fn belongs_to_other(&self, id: u32, inode: u64) -> bool {
-        self.owners.get(&id).is_some_and(|owner| *owner != inode)
+        self.owners.lock().get(&id).is_some_and(|owner| *owner != inode)
     }
 
     /// The directory that has the id, as far as is known.
     pub(super) fn owner_of(&self, id: u32) -> Option<u64> {
-        self.owners.get(&id).copied()
+        self.owners.lock().get(&id).copied()
     }
 
     /// Notes that the directory with this inode number has the id.
     pub(super) fn note(&mut self, id: u32, inode: u64) {
-        self.owners.insert(id, inode);
+        self.owners.lock().insert(id, inode);
     }
 
-    /// The ids of volumes, for a thread that may not touch them.
-    pub(super) fn owners(&self) -> HashMap<u32, u64> {
-        self.owners.clone()
+    /// The ids of volumes, as they are at each moment.
+    pub(super) fn owners(&self) -> Owners {
+        Arc::clone(&self.owners)
     }
 
     /// Forgets all ids that were not seen.
     pub(super) fn keep(&mut self, seen: HashMap<u32, u64>) {
-        self.owners = seen;
+        *self.owners.lock() = seen;
     }
 
     /// An id that nothing carries and that has no limit. A directory in the trash, an archive or a retained directory still has its id and
@@ -65,7 +70,7 @@ impl Ids {
         loop {
             let id = self.next;
             self.next = if id < self.range.last { id + 1 } else { self.range.first };
-            if !self.owners.contains_key(&id) && file_system.quota(id)?.is_free() {
+            if !self.owners.lock().contains_key(&id) && file_system.quota(id)?.is_free() {
                 self.note(id, inode);
                 return Ok(id);
             }
@@ -84,7 +89,7 @@ impl Ids {
     pub(super) fn clear_unused(&self, file_system: &FileSystem) -> anyhow::Result<u64> {
         let mut cleared = 0;
         each_used(self.range, file_system, |id, is_carried| {
-            if !is_carried && !self.owners.contains_key(&id) {
+            if !is_carried && !self.owners.lock().contains_key(&id) {
                 file_system.set_limits(id, Limits::default())?;
                 tracing::debug!(
                     project = id,

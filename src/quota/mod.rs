@@ -31,7 +31,7 @@ pub fn run(args: &QuotaArgs) -> anyhow::Result<()> {
         Some(QuotaCommand::Check { path }) => check::run(path),
         Some(QuotaCommand::Status { shares, json }) => status::run(shares, *json),
         None => {
-            telemetry::start(args.agent.log_format, &args.agent.log_level)?;
+            telemetry::start(args.agent.log.log_format, &args.agent.log.log_level)?;
             agent::run(&args.agent)
         }
     }

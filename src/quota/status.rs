@@ -5,11 +5,10 @@ use serde::Serialize;
 
 use crate::config::quota::LocalShare;
 use crate::linux::Dir;
+use crate::terminal::columns;
 use crate::volume::share::claims::look::LocalRecords;
 use crate::volume::share::quota::{QuotaFolder, Report};
-
-/// How many volumes are read for one step.
-const PAGE: usize = 4096;
+use crate::volume::share::records::Pages;
 
 /// A volume in the table.
 #[derive(Debug, Serialize)]
@@ -42,9 +41,8 @@ pub(super) fn run(shares: &[LocalShare], json: bool) -> anyhow::Result<()> {
 fn read(share: &Dir, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let Some(records) = LocalRecords::open(share)? else { return Ok(()) };
     let folder = QuotaFolder::open(records.state())?;
-    let mut after = None;
-    loop {
-        let keys = records.keys(after.as_ref(), PAGE)?;
+    let mut pages = Pages::default();
+    while let Some(keys) = pages.next_page(|after, limit| records.keys(after, limit))? {
         for key in &keys {
             let report = folder.as_ref().map(|folder| folder.read(key)).transpose()?.flatten();
             let (directory, size_bytes) = match records.read(key) {
@@ -57,11 +55,8 @@ fn read(share: &Dir, rows: &mut Vec<Row>) -> anyhow::Result<()> {
             };
             rows.push(Row { share: share.label(), volume: key.to_string(), directory, size_bytes, report });
         }
-        match keys.into_iter().next_back() {
-            Some(last) => after = Some(last),
-            None => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 fn render(rows: &[Row]) -> String {
@@ -82,13 +77,9 @@ fn render(rows: &[Row]) -> String {
         let directory = row.directory.escape_default().to_string();
         lines.push([row.share.clone(), directory, bytes(row.size_bytes), limit, used, files, state]);
     }
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 7] = std::array::from_fn(width);
     let mut text = String::new();
-    for (number, line) in lines.iter().enumerate() {
-        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
+    for (number, line) in columns(&lines).lines().enumerate() {
+        text.extend([line, "\n"]);
         if let Some(report) = number.checked_sub(1).and_then(|row| rows[row].report.as_ref())
             && !report.message.is_empty()
         {

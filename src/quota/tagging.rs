@@ -1,6 +1,5 @@
 //! Giving a directory with content to a project, in a thread of its own, because this can take long.
 
-use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::config::quota::ProjectRange;
@@ -9,6 +8,8 @@ use crate::linux::copy::Progress;
 use crate::linux::quota::{Project, Tagged, tag_tree};
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
+
+use super::ids::Owners;
 
 /// How often a tree is walked until nothing has to be changed any more. Each walk finds what pods have made during the one before.
 const WALKS: usize = 10;
@@ -25,7 +26,7 @@ pub(super) struct Job {
     pub(super) before: Option<u32>,
     /// Our ids, and those of other volumes, which are left alone.
     pub(super) range: ProjectRange,
-    pub(super) others: HashMap<u32, u64>,
+    pub(super) owners: Owners,
 }
 
 /// How a job ended.
@@ -54,7 +55,8 @@ pub(super) fn start(ended: impl Fn(Ended) + Send + 'static) -> std::io::Result<S
 /// missing everywhere, files can be moved within the volume as before. After that a file without the id, which somebody made during the
 /// walk, cannot be moved into a directory with the flag (EXDEV) until the next walk has found it.
 fn tag(job: &Job) -> Result<Tagged> {
-    let is_ours = |id: u32| Some(id) == job.before || job.range.contains(id) && !job.others.contains_key(&id);
+    let is_ours =
+        |id: u32| Some(id) == job.before || job.range.contains(id) && !job.owners.lock().contains_key(&id);
     let progress = Progress::default();
     let walk = |inherit: bool| tag_tree(&job.dir, job.id, inherit, is_ours, &progress);
     let now = job.dir.project()?;

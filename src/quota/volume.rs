@@ -166,9 +166,9 @@ impl Agent {
             }
         }
         let before = Some(project.id).filter(|_| is_copy);
-        let (range, others) = (self.range, self.ids.owners());
+        let (range, owners) = (self.range, self.ids.owners());
         self.tagging.insert(inode);
-        let job = Job { share, key: key.clone(), dir, inode, id, before, range, others };
+        let job = Job { share, key: key.clone(), dir, inode, id, before, range, owners };
         if self.jobs.send(job).is_err() {
             return Ok(Membership::Refused("the thread that gives files to projects has failed".to_owned()));
         }

@@ -39,9 +39,6 @@ pub enum Role {
     Node(Node),
 }
 
-/// Where metrics are served, if anywhere.
-pub type MetricsAddress = Option<SocketAddr>;
-
 /// How often the server looks for exports that are not used any more.
 const RELEASE_ROUND: Duration = Duration::from_secs(5);
 /// How often the controller looks for what others have left on the exports of the configuration.
@@ -59,7 +56,7 @@ pub async fn run(
     listener: UnixListener,
     identity: Identity,
     role: Role,
-    metrics: MetricsAddress,
+    metrics: Option<SocketAddr>,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let incoming =

@@ -37,13 +37,13 @@ pub enum Seems {
 }
 
 impl Volumes {
-    /// Calls `see` with each volume of an export, in order. A record that cannot be read is left out, and the log names it. NFS requests:
+    /// Calls `see` with each volume of an export, in order, until it fails. A record that cannot be read is left out, and the log names it. NFS requests:
     /// the READDIRs of the folder for each [`PAGE`] volumes, and OPEN, READ and CLOSE for each record.
-    pub fn each_volume(
+    pub fn each_volume<E: From<Error>>(
         &self,
         id: &ExportRef,
-        see: &mut dyn FnMut(VolumeHandle, &Record) -> Result<()>,
-    ) -> Result<()> {
+        mut see: impl FnMut(VolumeHandle, &Record) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut after: Option<VolumeKey> = None;
         loop {
             let begin = after.clone();
@@ -63,28 +63,24 @@ impl Volumes {
     }
 
     /// Calls `see` with each snapshot of an export, those of groups included, until it fails.
-    pub fn each_snapshot<E>(
+    pub fn each_snapshot<E: From<Error>>(
         &self,
         id: &ExportRef,
         mut see: impl FnMut(Snapshot) -> Result<(), E>,
-    ) -> Result<Result<(), E>> {
+    ) -> Result<(), E> {
         for kind in Kind::ALL {
             let mut last = None;
             loop {
                 let page = self.list_sets(kind, id, last.as_ref(), PAGE, "", None)?;
                 let is_last = page.len() < PAGE;
                 last = page.last().and_then(|snapshot| SnapshotHandle::parse(&snapshot.id));
-                for snapshot in page {
-                    if let Err(error) = see(snapshot) {
-                        return Ok(Err(error));
-                    }
-                }
+                page.into_iter().try_for_each(&mut see)?;
                 if is_last || last.is_none() {
                     break;
                 }
             }
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// The record of a volume whose directory does not exist on the server now. `None` if the directory or no record exists. NFS requests:

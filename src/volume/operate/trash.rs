@@ -9,17 +9,10 @@ use crate::volume::share::trash::Deleted;
 use crate::volume::volumes::{Volumes, not_found};
 
 impl Volumes {
-    /// Everything that was deleted on an export and is still kept. See [`crate::volume::share::state_dir::StateDir::each_deleted`].
+    /// Everything that was deleted on an export and is still kept. See [`crate::volume::share::state_dir::StateDir::all_deleted`].
     pub fn trash(&self, id: &ExportRef) -> Result<Vec<Deleted>> {
         self.on_export(id, None, |_, mounted| {
-            let mut all = Vec::new();
-            if let Some(state) = mounted.existing_state()? {
-                state.each_deleted(|entry| {
-                    all.push(entry);
-                    Ok(())
-                })?;
-            }
-            Ok(all)
+            mounted.existing_state()?.map_or(Ok(Vec::new()), |state| state.all_deleted())
         })
     }
 

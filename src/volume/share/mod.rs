@@ -14,7 +14,7 @@ pub mod process_dir;
 pub mod quota;
 mod reaper;
 pub mod record;
-mod records;
+pub mod records;
 pub mod snapshots;
 pub mod state_dir;
 pub mod survey;

@@ -16,7 +16,7 @@ use crate::volume::share::state_dir::StateDir;
 pub(super) const SUFFIX: &str = ".json";
 /// How many threads read the records for a list.
 const READERS: usize = 8;
-/// How many records are in memory at the same time when all are read.
+/// How many keys or records are in memory at the same time when all are read.
 const PAGE: usize = 4096;
 
 impl StateDir {
@@ -103,15 +103,34 @@ impl StateDir {
 
     /// Calls `see` with all keys, in order, some at a time.
     fn for_each_page(&self, mut see: impl FnMut(&[VolumeKey]) -> Result<()>) -> Result<()> {
-        let mut after = None;
-        loop {
-            let keys = self.keys(after.as_ref(), PAGE)?;
+        let mut pages = Pages::default();
+        while let Some(keys) = pages.next_page(|after, limit| self.keys(after, limit))? {
             see(&keys)?;
-            match keys.last() {
-                Some(last) if keys.len() == PAGE => after = Some(last.clone()),
-                _ => return Ok(()),
-            }
         }
+        Ok(())
+    }
+}
+
+/// Goes through all keys of a folder in order, some at a time, so that few are in memory.
+#[derive(Debug, Default)]
+pub struct Pages {
+    after: Option<VolumeKey>,
+    has_ended: bool,
+}
+
+impl Pages {
+    /// The next keys, or `None` after the last ones. `read` gets the keys after one, and at most so many.
+    pub fn next_page(
+        &mut self,
+        read: impl FnOnce(Option<&VolumeKey>, usize) -> Result<Vec<VolumeKey>>,
+    ) -> Result<Option<Vec<VolumeKey>>> {
+        if self.has_ended {
+            return Ok(None);
+        }
+        let keys = read(self.after.as_ref(), PAGE)?;
+        self.has_ended = keys.len() < PAGE;
+        self.after = keys.last().cloned();
+        Ok(Some(keys))
     }
 }
 

@@ -1,7 +1,5 @@
 //! What was deleted and is still kept, for the commands of operators.
 
-use crate::linux::dir::Entry;
-
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::sub_dir::SubDir;
@@ -30,29 +28,25 @@ pub struct Deleted {
 }
 
 impl StateDir {
-    /// Calls `see` with everything that was deleted and is still kept, in the order of the file system. NFS requests: the READDIRs of the
-    /// folder, and two GETATTRs for each entry.
-    pub fn each_deleted(&self, mut see: impl FnMut(Deleted) -> Result<()>) -> Result<()> {
-        let Some(deleted) = self.existing_deleted()? else { return Ok(()) };
-        let mut failed = None;
-        deleted.for_each_entry(|entry| {
-            let mut read = || -> Result<()> {
-                let Some((name, key, terms)) = parse(&entry) else { return Ok(()) };
-                // Somebody may have removed it meanwhile.
-                let Some(status) = deleted.fresh_entry(name)? else { return Ok(()) };
-                see(Deleted {
-                    name: name.to_owned(),
-                    key,
-                    is_volume: !terms.claim.is_empty(),
-                    deleted: status.ctime.seconds,
-                    due: terms.due,
-                })
-            };
-            if failed.is_none() {
-                failed = read().err();
-            }
-        })?;
-        failed.map_or(Ok(()), Err)
+    /// Everything that was deleted and is still kept, in the order of the file system. NFS requests: the READDIRs of the folder, and two
+    /// GETATTRs for each entry.
+    pub fn all_deleted(&self) -> Result<Vec<Deleted>> {
+        let Some(deleted) = self.existing_deleted()? else { return Ok(Vec::new()) };
+        let mut all = Vec::new();
+        for entry in deleted.entries(usize::MAX)? {
+            let Some(name) = entry.name.to_str() else { continue };
+            let Some((key, terms)) = parse(name) else { continue };
+            // Somebody may have removed it meanwhile.
+            let Some(status) = deleted.fresh_entry(name)? else { continue };
+            all.push(Deleted {
+                name: name.to_owned(),
+                key,
+                is_volume: !terms.claim.is_empty(),
+                deleted: status.ctime.seconds,
+                due: terms.due,
+            });
+        }
+        Ok(all)
     }
 
     /// Makes a deleted volume a volume again, with the directory `sub_dir` of the share. Its record says `retain`, because what was restored
@@ -68,21 +62,23 @@ impl StateDir {
         let gone =
             || Error::NotFound(format!("{name:?} is not in the trash: it may have been removed meanwhile"));
         let deleted = self.existing_deleted()?.ok_or_else(gone)?;
-        let entry =
-            deleted.entries(usize::MAX)?.into_iter().find(|entry| entry.name == name).ok_or_else(gone)?;
-        let (_, key, terms) = parse(&entry).ok_or_else(gone)?;
+        let (key, terms) = parse(name).ok_or_else(gone)?;
+        let found = match deleted.open_place(name) {
+            Err(error) if error.is_not_found() => return Err(gone()),
+            opened => opened?,
+        };
         if terms.claim.is_empty() {
             return Err(Error::Precondition(format!(
                 "{name:?} was not a volume, and only volumes can be restored"
             )));
         }
-        if terms.inode != 0 && terms.inode != entry.inode {
+        if terms.inode != 0 && terms.inode != found.inode()? {
             return Err(Error::Precondition(format!(
                 "{name:?} is not the directory that was to be deleted; the driver puts it back by itself"
             )));
         }
         self.complete_claims()?;
-        let (uid, gid, mode) = deleted.open_place(name)?.ownership()?;
+        let (uid, gid, mode) = found.ownership()?;
         let record = Record {
             capacity_bytes,
             on_delete: OnDelete::Retain,
@@ -125,12 +121,11 @@ impl StateDir {
     /// Removes a deleted directory now. Returns `false` if it does not exist any more.
     pub fn remove_deleted(&self, name: &str) -> Result<bool> {
         let Some(deleted) = self.existing_deleted()? else { return Ok(false) };
+        let Some((_, terms)) = parse(name) else { return Ok(false) };
         let inode = match deleted.open_place(name) {
             Err(error) if error.is_not_found() => return Ok(false),
             opened => opened?.inode()?,
         };
-        let entry = Entry { name: name.into(), is_dir: Some(true), inode };
-        let Some((_, _, terms)) = parse(&entry) else { return Ok(false) };
         let mut failures = Vec::new();
         reaper::remove_entry(self, &deleted, name, inode, &terms, &mut failures)?;
         match failures.len() {
@@ -140,12 +135,12 @@ impl StateDir {
     }
 }
 
-fn parse(entry: &Entry) -> Option<(&str, VolumeKey, Terms)> {
-    let name = entry.name.to_str()?;
+/// The key in the name of an entry, and what else the name says.
+fn parse(name: &str) -> Option<(VolumeKey, Terms)> {
     let terms = Terms::parse(name)?;
     // The key is what stands before the five other parts.
     let key = name.rsplitn(6, '.').nth(5)?;
-    Some((name, VolumeKey::parse(key)?, terms))
+    Some((VolumeKey::parse(key)?, terms))
 }
 
 #[cfg(test)]
@@ -181,13 +176,10 @@ mod tests {
         state.discard_volume(&held, &found, KEPT).unwrap();
         state.release(&held).unwrap();
         let mut names = Vec::new();
-        state
-            .each_deleted(|entry| {
-                assert!(entry.is_volume && entry.due > entry.deleted && entry.key.as_str() == "v.1");
-                names.push(entry.name);
-                Ok(())
-            })
-            .unwrap();
+        for entry in state.all_deleted().unwrap() {
+            assert!(entry.is_volume && entry.due > entry.deleted && entry.key.as_str() == "v.1");
+            names.push(entry.name);
+        }
         (state, names.pop().unwrap())
     }
 
@@ -216,6 +208,6 @@ mod tests {
         assert!(state.remove_deleted(&name).unwrap());
         assert!(!state.remove_deleted(&name).unwrap());
         assert!(!state.remove_deleted("../volumes").is_ok_and(|removed| removed));
-        state.each_deleted(|entry| panic!("{entry:?}")).unwrap();
+        assert_eq!(state.all_deleted().unwrap(), []);
     }
 }
