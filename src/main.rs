@@ -31,6 +31,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// How long calls that are under way may take after SIGTERM. Kubernetes sends SIGKILL after 30 s.
 const DRAIN: Duration = Duration::from_secs(20);
+/// How long the process waits for NFS servers after that, to remove what it has of its own on the exports.
+const LEAVE: Duration = Duration::from_secs(2);
 /// An idle thread is kept for so long, because starting one takes more time than a call.
 const THREAD_KEEP_ALIVE: Duration = Duration::from_hours(24);
 
@@ -96,6 +98,7 @@ fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
     let dispatcher = Dispatcher::new(common.call_timeout);
     let identity = Identity { driver_name: common.driver_name.clone(), dispatcher: dispatcher.clone() };
     let role = compose(common, node, dispatcher, level)?;
+    let exports = Arc::clone(role.exports());
     // The socket comes last, so that a client that finds it can be served.
     let listener = endpoint::bind(&socket)?;
     let registration = Registration { driver_name: common.driver_name.clone(), socket: socket.clone() };
@@ -136,6 +139,7 @@ fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
     });
     // Without a limit this would wait forever for a thread that waits for a dead server.
     runtime.shutdown_timeout(Duration::from_secs(1));
+    exports.leave(LEAVE);
     // When the socket of the registration disappears, kubelet forgets the driver and sends no further calls.
     for socket in registration_socket.iter().chain([&socket]) {
         let _ = std::fs::remove_file(socket);
