@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use crate::linux::Dir;
+use crate::linux::step;
 
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
@@ -103,6 +104,7 @@ impl<'a> Limit<'a> {
     ) -> Result<()> {
         let mut patience = if policy == QuotaPolicy::Required { PATIENCE } else { SHORT_PATIENCE };
         let (begun, mut pause, mut has_asked) = (Instant::now(), FIRST_PAUSE, false);
+        let _waits = step::pause(format!("the quota agent of {}", share.label()));
         while !self.is_in_force(share, state, dir)? {
             if !has_asked && begun.elapsed() >= ASK_AFTER {
                 has_asked = true;
