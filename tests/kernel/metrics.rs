@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tonic::Code;
 
-use crate::fixture::{BINARY, Driver, assert_refused, log_level, new_volume, server, text, until};
+use crate::fixture::{Driver, assert_refused, binary, log_level, new_volume, server, text, until};
 use crate::scrape::{Metrics, free_port, scrape};
 use crate::support::{self, Service};
 
@@ -23,11 +23,12 @@ async fn measured() -> (Driver, [std::net::SocketAddr; 2]) {
     let common = ["--log-level", log_level(), "--call-timeout", "5"];
     driver.controller.kill();
     let args = ["--state-dir", text(&controller), "--metrics-address", &ports[0]];
-    driver.controller = Service::start(Path::new(BINARY), "controller", &dir, &[&common[..], &args].concat());
+    driver.controller =
+        Service::start(Path::new(binary()), "controller", &dir, &[&common[..], &args].concat());
     driver.node.kill();
     let args = ["--state-dir", text(&node), "--kubelet-dir", text(&kubelet), "--node-id", "node-1"];
     let args = [&common[..], &args, &["--metrics-address", &ports[1]]].concat();
-    driver.node = Service::start(Path::new(BINARY), "node", &dir, &args);
+    driver.node = Service::start(Path::new(binary()), "node", &dir, &args);
     (driver, places)
 }
 

@@ -10,7 +10,7 @@ use nfs_subdir_csi::volume::name::sub_dir::SubDir;
 use nfs_subdir_csi::volume::share::record::Record;
 use serde_json::Value;
 
-use crate::fixture::{BINARY, Driver, Setup, answer, mounts, say, server, text};
+use crate::fixture::{Driver, Setup, answer, binary, mounts, say, server, text};
 use crate::support;
 
 const CONFIG: &str = "/run/operate.yaml";
@@ -27,7 +27,7 @@ async fn driver() -> Driver {
 }
 
 fn run(arguments: &[&str]) -> Output {
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(binary());
     command.args(arguments).args(["--config", CONFIG, "--state-dir", "/run/operate"]);
     let superblocks = mounts::superblocks();
     let output = command.output().unwrap();
@@ -215,7 +215,7 @@ fn measure(arguments: &[&str], rows: usize) -> (f64, u64) {
     let script = r#""$0" "$@" & pid=$!; peak=0
         while read=$(grep VmHWM /proc/$pid/status 2>/dev/null); do peak=$read; sleep 0.05; done
         wait $pid; code=$?; echo "$peak" >/run/operate-time; exit $code"#;
-    command.args(["-c", script, BINARY]).args(arguments);
+    command.args(["-c", script, binary()]).args(arguments);
     command.args(["--config", CONFIG, "--state-dir", "/run/operate", "--json"]);
     let begun = Instant::now();
     let output = command.output().unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::edits::{configure, fast_at, of_default_export};
-use crate::fixture::{BINARY, Place, text, until};
+use crate::fixture::{Place, binary, text, until};
 use crate::support::{Client, Service};
 
 struct Log(PathBuf);
@@ -64,7 +64,7 @@ async fn the_level_follows_the_configuration_and_the_fields_of_a_call_are_docume
     let state = place.dir.join("controller");
     let config = ["--config", "/run/test-config/config.yaml", "--log-format", "json", "--log-level", "info"];
     let args = [&["--state-dir", text(&state)][..], &config].concat();
-    let mut service = Service::start_logged(Path::new(BINARY), "controller", &place.dir, &args, &log.0);
+    let mut service = Service::start_logged(Path::new(binary()), "controller", &place.dir, &args, &log.0);
     let mut client = service.client().await;
 
     log.until_calls(&mut client, true, is_call).await;

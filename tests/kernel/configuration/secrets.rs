@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nfs_subdir_csi::csi::proto;
 
 use crate::configuration::edits::{configure, fast_at, of_default_export};
-use crate::fixture::{BINARY, Place, mounts, server, text, until};
+use crate::fixture::{Place, binary, mounts, server, text, until};
 use crate::support::{self, Service, publish};
 
 const CONFIG: &str = "/run/test-config/config.yaml";
@@ -28,7 +28,7 @@ impl Logged {
         let start = |role: &str, more: &[&str]| {
             let state = place.dir.join(role);
             let args = ["--state-dir", text(&state), "--config", CONFIG, "--log-level", "trace"];
-            Service::start_logged(Path::new(BINARY), role, &place.dir, &[&args, more].concat(), &log)
+            Service::start_logged(Path::new(binary()), role, &place.dir, &[&args, more].concat(), &log)
         };
         let kubelet = place.kubelet();
         let controller = start("controller", &[]);

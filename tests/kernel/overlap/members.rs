@@ -9,7 +9,7 @@ use nfs_subdir_csi::csi::proto::{self, Volume};
 use tonic::{Code, Response, Status};
 
 use super::network::{Network, SERVER};
-use crate::fixture::{BINARY, Place, log_level, server, text};
+use crate::fixture::{Place, binary, log_level, server, text};
 use crate::support::{self, Client, Service};
 
 /// A service of the driver in a network of its own.
@@ -117,7 +117,7 @@ impl Drop for Member {
 
 fn launch(network: &Network, role: &str, dir: &Path, args: &[String]) -> Service {
     let mut command = network.command();
-    command.arg(BINARY);
+    command.arg(binary());
     let state_dir = dir.join("state");
     let own = ["--state-dir", text(&state_dir), "--log-level", log_level()];
     let args: Vec<&str> = own.into_iter().chain(args.iter().map(String::as_str)).collect();

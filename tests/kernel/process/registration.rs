@@ -6,7 +6,7 @@ use nfs_subdir_csi::csi::registration_proto::InfoRequest;
 use nfs_subdir_csi::csi::registration_proto::registration_client::RegistrationClient;
 use tonic::transport::Endpoint;
 
-use crate::fixture::{BINARY, Place, log_level, text};
+use crate::fixture::{Place, binary, log_level, text};
 use crate::support::Service;
 
 #[tokio::test]
@@ -17,7 +17,7 @@ async fn kubelet_finds_a_restarted_node_service_and_no_socket_of_a_stopped_one()
         let (kubelet_dir, state_dir) = (place.kubelet(), place.node_state());
         let dirs = ["--kubelet-dir", text(&kubelet_dir), "--state-dir", text(&state_dir)];
         let args = ["--node-id", "node-1", "--register", "--log-level", log_level()];
-        Service::start(Path::new(BINARY), "node", &place.dir, &[&dirs[..], &args].concat())
+        Service::start(Path::new(binary()), "node", &place.dir, &[&dirs[..], &args].concat())
     };
     let mut node = start();
     assert_eq!(registered(&socket).await, node.socket.display().to_string());

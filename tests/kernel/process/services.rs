@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nfs_subdir_csi::csi::proto::ProbeRequest;
 
-use crate::fixture::{BINARY, Driver, Place, log_level, server, text, until};
+use crate::fixture::{Driver, Place, binary, log_level, server, text, until};
 use crate::support::Service;
 
 /// Needs two threads: the client has to answer the service's shutdown notice while the test waits for the service.
@@ -82,7 +82,7 @@ async fn a_service_without_the_right_to_mount_says_so() {
     let place = Place::take(&[]).await;
     let endpoint = format!("unix://{}", place.dir.join("c.sock").display());
     let mut command = Command::new("setpriv");
-    command.args(["--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin", BINARY, "controller"]);
+    command.args(["--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin", binary(), "controller"]);
     command.args(["--endpoint", &endpoint, "--state-dir", text(&place.dir.join("c"))]);
     assert_fails(&command.output().unwrap(), "unshare mount namespace: Operation not permitted");
 }
@@ -95,7 +95,7 @@ fn node(dir: &Path, state_dir: &Path, kubelet_dir: &Path) -> Output {
 
 /// Runs the driver until it ends, for 10 s at most, because a service that starts successfully does not end.
 fn run(args: &[&str]) -> Output {
-    Command::new("timeout").arg("10").arg(BINARY).args(args).output().unwrap()
+    Command::new("timeout").arg("10").arg(binary()).args(args).output().unwrap()
 }
 
 fn assert_fails(output: &Output, words: &str) {
@@ -117,7 +117,7 @@ async fn a_service_without_free_file_descriptors_waits_for_one_without_using_the
     let place = Place::take(&[]).await;
     std::fs::create_dir(place.dir.join("node")).unwrap();
     let mut command = Command::new("prlimit");
-    command.args(["--nofile=48:48", BINARY]);
+    command.args(["--nofile=48:48", binary()]);
     let (state_dir, kubelet) = (place.node_state(), place.kubelet());
     let of_node = ["--kubelet-dir", text(&kubelet), "--node-id", "node-1"];
     let own = ["--state-dir", text(&state_dir), "--log-level", log_level()];

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::fixture::{BINARY, Place, answer, log_level, mounts, new_volume, server, text};
+use crate::fixture::{Place, answer, log_level, mounts, new_volume, server, text};
 use crate::support::{Client, Service, publish, unpublish};
 
 /// Makes an empty root directory that only this process and its children see, as a container runtime does, and executes
@@ -86,7 +86,7 @@ fn container(place: &Place, role: &str, args: &[&str]) -> Service {
 fn static_binary() -> PathBuf {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let built = || {
-        let target_dir = Path::new(BINARY).ancestors().nth(2).unwrap();
+        let target_dir = Path::new(env!("CARGO_BIN_EXE_nfs-subdir-csi")).ancestors().nth(2).unwrap();
         target_dir.join(&target).join("release/nfs-subdir-csi")
     };
     let binary = std::env::var_os("NFS_SUBDIR_CSI_STATIC").map_or_else(built, PathBuf::from);

@@ -10,7 +10,7 @@ use nfs_subdir_csi::csi::proto::volume_capability::AccessType;
 use nfs_subdir_csi::csi::proto::{NodePublishVolumeRequest, Volume};
 use tonic::{Code, Request, Status};
 
-use crate::fixture::{BINARY, Driver, Setup, assert_refused, by_hand, say, server, text, until};
+use crate::fixture::{Driver, Setup, assert_refused, binary, by_hand, say, server, text, until};
 use crate::support::{Service, publish, unpublish};
 
 const CONFIG: &str = "/run/test-groups.yaml";
@@ -96,7 +96,7 @@ async fn a_volume_that_the_server_gives_to_no_group_is_published_and_the_log_say
     let port = metrics.to_string();
     let args = ["--state-dir", text(&state), "--kubelet-dir", text(&kubelet), "--node-id", "node-1"];
     let args = [&args[..], &["--metrics-address", &port]].concat();
-    driver.node = Service::start_logged(Path::new(BINARY), "node", driver.dir(), &args, &log);
+    driver.node = Service::start_logged(Path::new(binary()), "node", driver.dir(), &args, &log);
     let volume = by_hand(server::NAME, "/squashed", "v");
     let target = driver.target("a");
     let mut node = driver.node.client().await.node;

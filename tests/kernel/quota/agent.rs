@@ -142,7 +142,7 @@ async fn a_file_system_without_project_quotas_is_refused_with_the_commands_that_
     let driver = Driver::start().await;
     let run = |args: &[&str]| {
         let output =
-            std::process::Command::new(crate::fixture::BINARY).arg("quota").args(args).output().unwrap();
+            std::process::Command::new(crate::fixture::binary()).arg("quota").args(args).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(said).unwrap())
     };

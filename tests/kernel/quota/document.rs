@@ -9,7 +9,7 @@ use nfs_subdir_csi::volume::share::quota::State;
 
 use super::scale::make_in;
 use super::server::{MIB, arguments, report, size_in_pod};
-use crate::fixture::{BINARY, Driver, Place, server};
+use crate::fixture::{Driver, Place, binary, server};
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -42,7 +42,7 @@ async fn the_commands_of_the_document_lead_from_nothing_to_limits() {
     make_in(Path::new("/srv/k8s"), std::iter::once("v".to_owned()), 64 * MIB, 3);
     let bin = place.dir.join("bin");
     fs::create_dir(&bin).unwrap();
-    symlink(BINARY, bin.join("nfs-subdir-csi")).unwrap();
+    symlink(binary(), bin.join("nfs-subdir-csi")).unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
 
     let outputs: Vec<Output> = commands
@@ -84,7 +84,7 @@ async fn the_capabilities_of_the_unit_file_are_enough() {
         server::run(Command::new("chmod").arg("0700").arg(&path));
     }
     let run = |kept: &str| {
-        let own = ["--no-new-privs".to_owned(), format!("--bounding-set=-all,{kept}"), BINARY.to_owned()];
+        let own = ["--no-new-privs".to_owned(), format!("--bounding-set=-all,{kept}"), binary().to_owned()];
         Command::new("setpriv").args(own).args(arguments(share, &["--once"])).output().unwrap()
     };
     let output = run(&kept.join(","));

@@ -10,7 +10,7 @@ use nfs_subdir_csi::volume::name::handle::VolumeKey;
 use nfs_subdir_csi::volume::share::quota::{QuotaFolder, Report};
 use nix::sys::statvfs::statvfs;
 
-use crate::fixture::{self, BINARY, log_level, server};
+use crate::fixture::{self, binary, log_level, server};
 use crate::support;
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -25,14 +25,9 @@ pub(crate) fn arguments(share: &str, args: &[&str]) -> Vec<String> {
     [&own, args].concat().into_iter().map(str::to_owned).collect()
 }
 
-/// The program. For a measurement, NFS_SUBDIR_CSI_BINARY can name one that was built with `make build`.
-fn program() -> Command {
-    Command::new(std::env::var("NFS_SUBDIR_CSI_BINARY").as_deref().unwrap_or(BINARY))
-}
-
 impl Agent {
     pub(crate) fn start(share: &str, args: &[&str]) -> Self {
-        Self(program().args(arguments(share, args)).stdin(Stdio::null()).spawn().unwrap())
+        Self(Command::new(binary()).args(arguments(share, args)).stdin(Stdio::null()).spawn().unwrap())
     }
 
     /// Starts the agent and writes its log, with details, as JSON to a file.
@@ -41,7 +36,7 @@ impl Agent {
         let level = all.iter().position(|arg| arg == "--log-level").unwrap() + 1;
         "debug".clone_into(&mut all[level]);
         let log = std::fs::File::create(log).unwrap();
-        Self(program().args(all).stdin(Stdio::null()).stderr(log).spawn().unwrap())
+        Self(Command::new(binary()).args(all).stdin(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
     pub(crate) fn kill(&mut self) {
@@ -63,7 +58,7 @@ impl Drop for Agent {
 
 /// Runs the agent once.
 pub(crate) fn once(share: &str, args: &[&str]) -> Output {
-    program().args(arguments(share, &[&["--once"], args].concat())).output().unwrap()
+    Command::new(binary()).args(arguments(share, &[&["--once"], args].concat())).output().unwrap()
 }
 
 /// What the agent has written about a volume.

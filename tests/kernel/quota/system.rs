@@ -9,7 +9,7 @@ use nfs_subdir_csi::linux::Dir;
 use nfs_subdir_csi::linux::copy::Progress;
 use nfs_subdir_csi::linux::quota::{FileSystem, Kind, Limits, Project, ProjectQuotas, Tagged, tag_tree};
 
-use crate::fixture::{BINARY, Place, server, until};
+use crate::fixture::{Place, binary, server, until};
 
 const MIB: u64 = 1 << 20;
 /// After all ids that agents of other tests have used, whose limits may be left on the file systems.
@@ -167,7 +167,7 @@ async fn a_file_system_whose_quotas_are_off_is_told() {
         // XFS keeps ids without quotas, too, and btrfs has none.
         let set = open(&dir).set_project(Project { id: ID, inherits: true });
         assert_eq!(set.is_ok(), !["ext4", "btrfs"].contains(&name), "{name}: {set:?}");
-        let checked = Command::new(BINARY).args(["quota", "check"]).arg(&dir).output().unwrap();
+        let checked = Command::new(binary()).args(["quota", "check"]).arg(&dir).output().unwrap();
         let said = String::from_utf8(checked.stdout).unwrap();
         let command = format!("umount {0}\n  mount -o prjquota /dev/loop", dir.display());
         let (words, is_there) = match name {

@@ -9,7 +9,7 @@ use nfs_subdir_csi::csi::proto::{self, Volume};
 use proto::volume_content_source::{Type, VolumeSource};
 use tonic::Code;
 
-use crate::fixture::{BINARY, Driver, answer, assert_refused, new_volume, server, text, until};
+use crate::fixture::{Driver, answer, assert_refused, binary, new_volume, server, text, until};
 use crate::support;
 
 /// A file system that the server has mounted and exported within another one. It has the file `data`.
@@ -106,7 +106,7 @@ async fn import_refuses_a_directory_on_another_file_system() {
     let pv = r#"{"items": [{"metadata": {"name": "pvc-1"}, "spec": {
         "capacity": {"storage": "1Gi"}, "nfs": {"server": "nfs-server", "path": "/share/tank/old"}}}]}"#;
     fs::write(&pvs, pv).unwrap();
-    let mut import = Command::new(BINARY);
+    let mut import = Command::new(binary());
     import.args(["import", "--server", "nfs-server", "--share", "/share", "--yes", "--pvs", text(&pvs)]);
     let output = import.args(["--state-dir", text(&driver.dir().join("import"))]).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use nfs_subdir_csi::csi::proto::{ControllerExpandVolumeRequest, Volume};
 
-use crate::fixture::{BINARY, Driver, answer, mounts, server, text};
+use crate::fixture::{Driver, answer, binary, mounts, server, text};
 use crate::support;
 
 #[tokio::test]
@@ -19,7 +19,7 @@ async fn an_imported_volume_is_published_expanded_and_deleted_like_any_other() {
         "capacity": {"storage": "1Gi"}, "nfs": {"server": "nfs-server", "path": "/share/default-data-pvc-1"}}}]}"#;
     fs::write(&pvs, pv).unwrap();
     let (manifests, state_dir) = (driver.dir().join("new.json"), driver.dir().join("import"));
-    let mut import = Command::new(BINARY);
+    let mut import = Command::new(binary());
     import.args(["import", "--server", "nfs-server", "--share", "/share", "--on-delete", "archive", "--yes"]);
     import.args(["--pvs", text(&pvs), "--manifests", text(&manifests), "--state-dir", text(&state_dir)]);
     let table = server::run(&mut import);
