@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use crate::linux::Dir;
 
-use crate::volume::error::Result;
-use crate::volume::error::refuse_unsafe;
+use crate::volume::error::{Error, Result, refuse_unsafe};
 use crate::volume::name::source::job_name;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::on_delete::OnDelete;
@@ -19,11 +18,13 @@ impl Volumes {
     /// Deletes the volume with this handle. The policy is in its record, or in the handle if csi-driver-nfs wrote the handle. If there is no
     /// such volume, this succeeds. `secret` are mount options from the secrets of the call.
     ///
-    /// First the directory is moved away, and then the claim and the record are removed. So if a process is killed in between, the retry
-    /// continues from there. The cost does not depend on the content of the volume. NFS requests for a directory at the top of the share (`make bench`, NFS
-    /// 4.2): GETATTR, OPEN and READ for the record, GETATTR and LOOKUP for the directory, GETATTR before and after its RENAME, LOOKUP and 2
-    /// RENAME to move the names of the record aside, GETATTR to see that they were its own, GETATTR and LOOKUP to see that nobody has made the
-    /// directory again, CLOSE, DELEGRETURN and 2 REMOVE.
+    /// First the directory is moved away, and then the claim and the record are moved aside. So if a process is killed in between, the retry
+    /// continues from there. The cost does not depend on the content of the volume.
+    ///
+    /// NFS requests in the call, for a directory at the top of the share (`make bench`, NFS 4.2): OPEN and READ for the record, GETATTR of the
+    /// share to find the directory, GETATTR of the folder of claims to see that the path is claimed for this record, and RENAME of the directory,
+    /// of the claim and of the record; GETATTR and LOOKUP to see that nobody has made the directory again. LOOKUP for the directory and for the claim, if this client does not remember them. Afterwards: those
+    /// of [`StateDir::complete`].
     pub fn delete(&self, handle: &str, secret: Option<&str>) -> Result<()> {
         // For a text that is not a handle, no server is asked.
         let Some(located) = self.locate(handle, secret)? else { return Ok(()) };
@@ -32,8 +33,8 @@ impl Volumes {
         self.copies.cancel(&own)?;
         self.exports.with_any(&located.export, &located.options, |mounted| {
             let Some(state) = state_for(mounted, &located)? else { return Ok(()) };
-            let deleted = match state.hold(&located.handle.key)? {
-                Some(held) => delete_recorded(mounted, &state, &located, &held)?,
+            let deleted = match state.hold_known(&located.handle.key)? {
+                Some(held) => delete_recorded(mounted, &state, &located, held)?,
                 // If the volume gets a record after this, it is newer than this call.
                 None if located.handle.csi_driver_nfs.is_none() => false,
                 None => delete_without_record(mounted, &state, &located)?,
@@ -62,43 +63,73 @@ fn state_for(mounted: &MountedExport, located: &ResolvedVolume) -> Result<Option
 /// Deletes a volume that has a record. Returns whether something is left to be removed in the background.
 fn delete_recorded(
     mounted: &MountedExport,
-    state: &StateDir,
+    state: &Arc<StateDir>,
     located: &ResolvedVolume,
-    held: &HeldRecord,
+    mut held: HeldRecord,
 ) -> Result<bool> {
-    if let Some(owner) = state.claim(held)? {
-        // A process was killed while it deleted the volume, and another volume has claimed the path.
-        tracing::warn!(
-            volume = held.record.name,
-            owner,
-            "only the record is deleted: another volume has the directory"
-        );
-        state.release_record(held)?;
-        return Ok(false);
-    }
     let share = mounted.share();
-    match (held.record.on_delete, find_now(share, &held.record.sub_dir)?) {
-        (OnDelete::Retain, _) | (_, None) => {}
-        (OnDelete::Delete, Some(found)) => {
-            require_movable(share, &found, &held.record.sub_dir)?;
-            state.discard_volume(held, &found, located.export.policy)?;
-            state.remove_empty_parents(&held.record.sub_dir);
+    // The directory is looked up before the claim. So if the claim is there, the directory belongs to this volume.
+    let mut found = find_now(share, &held.record.sub_dir)?;
+    if !state.has_claim(&held)? {
+        // Rarely: the client remembers an earlier record, or a process was killed while it deleted the volume.
+        let Some(now) = state.hold(&located.handle.key)? else { return Ok(false) };
+        held = now;
+        let owner = match state.claim(&held) {
+            // Another controller has just deleted the volume.
+            Err(error) if error.is_gone() => return Ok(false),
+            claimed => claimed?,
+        };
+        if let Some(owner) = owner {
+            // Another volume has claimed the path meanwhile.
+            tracing::warn!(
+                volume = held.record.name,
+                owner,
+                "only the record is deleted: another volume has the directory"
+            );
+            state.release_record(&held)?;
+            return Ok(false);
+        }
+        found = find_now(share, &held.record.sub_dir)?;
+        if !state.has_claim(&held)? {
+            return Err(deleted_meanwhile(&held));
+        }
+    }
+    let on_delete = held.record.on_delete;
+    let (capacity, is_at_top) = (held.record.capacity_bytes, held.record.sub_dir.split().0.is_none());
+    let change = mounted.reservations().change();
+    let place = match (on_delete, &found) {
+        (OnDelete::Retain, _) => {
+            state.release(&held)?;
+            change.give_back(capacity);
+            return Ok(false);
         }
         (OnDelete::Archive, Some(found)) => {
-            require_movable(share, &found, &held.record.sub_dir)?;
+            require_movable(share, found, &held.record.sub_dir)?;
             let (parent, name) = archive_of(share, state, &held.record.sub_dir)?;
-            held.move_away(&found, &parent, &name)?;
-            state.remove_empty_parents(&held.record.sub_dir);
+            (Arc::new(parent), name)
         }
+        (OnDelete::Delete | OnDelete::Archive, found) => {
+            if let Some(found) = found {
+                require_movable(share, found, &held.record.sub_dir)?;
+            }
+            state.place_in_deleted(&held, found.as_ref(), located.export.policy)?
+        }
+    };
+    let removal = state.take_away(held, found, place)?;
+    let stays_away = state.stays_away(&removal)?;
+    if stays_away && is_at_top && on_delete == OnDelete::Delete {
+        let state = Arc::clone(state);
+        mounted.afterwards(move || state.complete(&removal, true));
+    } else {
+        // The name of an archive does not say what was meant, so that no other process could notice a mistake.
+        state.complete(&removal, stays_away)?;
     }
-    let is_gone = || Ok(find_now(share, &held.record.sub_dir)?.is_none());
-    let change = mounted.reservations().change();
-    match held.record.on_delete {
-        OnDelete::Retain => state.release(held)?,
-        OnDelete::Delete | OnDelete::Archive => state.release_if(held, is_gone)?,
-    }
-    change.give_back(held.record.capacity_bytes);
-    Ok(held.record.on_delete == OnDelete::Delete)
+    change.give_back(capacity);
+    Ok(on_delete == OnDelete::Delete)
+}
+
+fn deleted_meanwhile(held: &HeldRecord) -> Error {
+    Error::Busy(format!("volume {:?} was deleted or created again meanwhile; ask again", held.record.name))
 }
 
 /// Deletes a volume of csi-driver-nfs that has no record. Returns whether something is left to be removed in the background.

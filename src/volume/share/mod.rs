@@ -1,6 +1,7 @@
 //! What lies on a share: mounts, the state directory, records, directories, and what is deleted.
 
 mod abandoned;
+mod afterwards;
 pub mod capacity;
 pub mod claims;
 pub mod csi_driver_nfs_archive;

@@ -62,6 +62,15 @@ impl Reaper {
         lives
     }
 
+    /// A function that starts a sweep as [`Self::wake`] does. The reaper can be dropped before it is called.
+    pub(super) fn waker(&self) -> impl FnOnce() + Send + use<> {
+        let (wake, pending) = (self.wake.clone(), Arc::clone(&self.pending));
+        move || {
+            pending.store(true, Ordering::SeqCst);
+            let _ = wake.send(None);
+        }
+    }
+
     /// Whether something is left to remove, as far as this process knows.
     #[must_use]
     pub(super) fn is_pending(&self) -> bool {
@@ -210,11 +219,12 @@ fn put_back(state: &StateDir, deleted: &Dir, name: &str, terms: &Terms) -> Resul
     Ok(deleted.rename(name, &parent, last)?)
 }
 
-/// Removes what earlier steps of this process have left in its directory.
+/// Removes what earlier steps of this process have left in its directories.
 fn sweep_own(state: &StateDir, failures: &mut Vec<Error>) -> Result<()> {
-    let Some(process) = state.own_process() else { return Ok(()) };
-    for name in process.left_behind()? {
-        remove(state, &process.hold(name), failures);
+    for process in state.own_processes() {
+        for name in process.left_behind()? {
+            remove(state, &process.hold(name), failures);
+        }
     }
     Ok(())
 }
@@ -301,6 +311,6 @@ mod tests {
         draft.make_dir(0o700).unwrap().make_dir("deep", 0o700).unwrap();
         drop(draft);
         assert_eq!(share.work().sweep(), None);
-        assert_eq!(share.state.own_process().unwrap().left_behind().unwrap(), Vec::<String>::new());
+        assert_eq!(share.state.process().unwrap().left_behind().unwrap(), Vec::<String>::new());
     }
 }

@@ -1,4 +1,7 @@
 use super::*;
+use crate::volume::policy::settings::ExportPolicy;
+use crate::volume::share::directory::find_now;
+use removing::Removal;
 
 struct Share {
     _temporary: tempfile::TempDir,
@@ -145,14 +148,14 @@ fn a_name_that_a_killed_process_had_moved_aside_comes_back_while_the_volume_live
     share.made("v", "claim");
     let claim = share.state.kept_part(CLAIMS).unwrap();
     for (dir, name) in [(&*claim, claim_file("claim")), (&share.state.volumes, file_of(&key("v")))] {
-        let aside = share.state.draft(ASIDE).unwrap();
+        let aside = share.state.aside_of_claim(share.hold("v").file.inode()).unwrap();
         dir.rename(&name, aside.dir(), aside.name()).unwrap();
         share.state.restore_name(&aside).unwrap();
         aside.remove().unwrap();
         assert!(share.hold("v").is_current().unwrap(), "{name}");
     }
     // Of a deleted volume nothing comes back.
-    let aside = share.state.draft(ASIDE).unwrap();
+    let aside = share.state.aside_of_claim(share.hold("v").file.inode()).unwrap();
     claim.rename(claim_file("claim"), aside.dir(), aside.name()).unwrap();
     share.state.volumes.remove_file(file_of(&key("v"))).unwrap();
     share.state.restore_name(&aside).unwrap();
@@ -184,4 +187,84 @@ fn a_deletion_that_finds_the_directory_made_anew_gives_the_names_back() {
     // While the names are aside, whoever makes the directory does not find the record.
     share.state.release_if(&held, || share.state.has_record(&held).map(|has| !has)).unwrap();
     assert!(share.state.hold(&key("v")).unwrap().is_none());
+}
+
+impl Share {
+    /// Deletes the volume up to where the caller has its answer.
+    fn take_away(&self, held: HeldRecord) -> Removal {
+        let found = find_now(&self.dir, &held.record.sub_dir).unwrap();
+        let place = self.state.place_in_deleted(&held, found.as_ref(), ExportPolicy::default()).unwrap();
+        self.state.take_away(held, found, place).unwrap()
+    }
+
+    fn dir_of(&self, path: &str) -> std::path::PathBuf {
+        self.dir.proc_path().join(path)
+    }
+
+    /// A volume with a directory and a file in it.
+    fn with_file(&self, name: &str) {
+        self.made(name, "claim");
+        std::fs::create_dir(self.dir_of("claim")).unwrap();
+        std::fs::write(self.dir_of("claim/file"), name).unwrap();
+    }
+}
+
+#[test]
+fn a_deletion_that_comes_late_gives_everything_back_although_the_one_before_is_not_complete() {
+    for (next, both_names) in [("v", true), ("w", false)] {
+        let share = share();
+        share.with_file("v");
+        let (first, late) = (share.hold("v"), share.hold("v"));
+        assert!(share.state.has_claim(&late).unwrap());
+        // The late one has looked up the directory of its own volume and stops here.
+        let found = find_now(&share.dir, &late.record.sub_dir).unwrap();
+        let first = share.take_away(first);
+        share.with_file(next);
+        assert!(!share.state.has_claim(&late).unwrap(), "who looks now sees it");
+        let place = share.state.place_in_deleted(&late, found.as_ref(), ExportPolicy::default()).unwrap();
+        let late = share.state.take_away(late, found, place).unwrap();
+        assert!(!share.dir_of("claim").exists(), "for a moment");
+        assert!(matches!(share.state.complete(&late, true), Err(Error::Busy(_))));
+        assert_eq!(std::fs::read_to_string(share.dir_of("claim/file")).unwrap(), next);
+        assert!(share.hold(next).is_current().unwrap(), "both names: {both_names}");
+        // The first one had seen that the directory was gone. Had it seen this one, it would notice that it is another volume's.
+        assert!(!share.state.stays_away(&first).unwrap());
+        share.state.complete(&first, next == "w").unwrap();
+        assert_eq!(std::fs::read_to_string(share.dir_of("claim/file")).unwrap(), next);
+        assert!(share.hold(next).is_current().unwrap());
+        assert_eq!(share.state.process().unwrap().left_behind().unwrap(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn what_a_late_deletion_has_moved_before_it_was_killed_comes_back() {
+    let share = share();
+    share.with_file("v");
+    let late = share.hold("v");
+    share.delete("v");
+    std::fs::remove_file(share.dir_of("claim/file")).unwrap();
+    std::fs::remove_dir(share.dir_of("claim")).unwrap();
+    share.with_file("v");
+    let late = share.take_away(late);
+    let names: Vec<String> = late.asides.iter().map(|aside| aside.draft.name().to_owned()).collect();
+    drop(late);
+    assert!(share.state.hold(&key("v")).unwrap().is_none(), "both names are aside");
+    for name in names {
+        let aside = share.state.process().unwrap().hold(name);
+        share.state.restore_name(&aside).unwrap();
+        aside.remove().unwrap();
+    }
+    assert!(share.hold("v").is_current().unwrap());
+    assert!(share.state.has_claim(&share.hold("v")).unwrap());
+    // The names of a volume that was deleted in time stay away, although the process was killed before it had removed them.
+    let done = share.take_away(share.hold("v"));
+    let names: Vec<String> = done.asides.iter().map(|aside| aside.draft.name().to_owned()).collect();
+    drop(done);
+    for name in names {
+        let aside = share.state.process().unwrap().hold(name);
+        share.state.restore_name(&aside).unwrap();
+        aside.remove().unwrap();
+    }
+    assert!(share.state.hold(&key("v")).unwrap().is_none());
+    share.made("w", "claim");
 }

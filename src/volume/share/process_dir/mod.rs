@@ -5,6 +5,8 @@
 //! time, takes the entry over by renaming it (`abandoned.rs`). The last step of the process that creates something renames the entry too,
 //! so it fails if the process was taken for dead. So no draft is both finished and removed.
 
+mod pool;
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -21,6 +23,8 @@ use crate::linux::{Dir, SysError, Time, host_name, unique_text};
 
 use crate::volume::error::{Error, Result, several};
 use crate::volume::name::handle::VolumeKey;
+
+pub(in crate::volume::share) use pool::{ProcessDirs, Turn};
 
 /// The folder of the state directory in which the processes have their directories.
 pub(in crate::volume::share) const FOLDER: &str = "processes";
@@ -76,13 +80,17 @@ impl ProcessDir {
     /// Creates the directory below the state directory `top`. NFS requests: LOOKUP and ACCESS of the folder, MKDIR, ACCESS, 5 to write
     /// `alive`, and GETATTR and LOOKUP for the spare directory.
     ///
-    /// If the file system is full, the process takes the spare directory, which needs no space. Without a directory it could not delete
-    /// the volumes that fill the file system.
-    pub(in crate::volume::share) fn make(top: &Dir, abandoned_after: Duration) -> Result<Arc<Self>> {
+    /// If the file system is full, the first directory of a process is the spare one, which needs no space. Without a directory the process
+    /// could not delete the volumes that fill the file system.
+    pub(in crate::volume::share) fn make(
+        top: &Dir,
+        abandoned_after: Duration,
+        is_first: bool,
+    ) -> Result<Arc<Self>> {
         let processes = top.open_or_make_dir(FOLDER, MODE)?;
         let name = format!("{}.{}", plain(&host_name()), unique_text());
         let own = match Own::make(&processes, &name, abandoned_after) {
-            Err(error) if error.is_full() => {
+            Err(error) if is_first && error.is_full() => {
                 let taken = top.rename(SPARE, &processes, &name).and_then(|()| Own::open(&processes, &name));
                 taken.map_err(|_| error)
             }
@@ -97,7 +105,7 @@ impl ProcessDir {
         };
         process.start_signs();
         let process = Arc::new(process);
-        if let Err(error) = process.keep_spare(top, abandoned_after) {
+        if is_first && let Err(error) = process.keep_spare(top, abandoned_after) {
             tracing::debug!(%error, "there is no spare directory for a time when the export is full");
         }
         Ok(process)
@@ -189,6 +197,11 @@ impl ProcessDir {
         let held = self.own.held.lock();
         let names = entries.into_iter().filter_map(|entry| entry.name.into_string().ok());
         Ok(names.filter(|name| name != ALIVE && !held.contains(name)).collect())
+    }
+
+    /// Reserves a name in the directory that begins with `what`, and that nothing has had before.
+    pub(in crate::volume::share) fn hold_new(self: &Arc<Self>, what: &str) -> Draft {
+        self.hold(format!("{what}.{}", unique_text()))
     }
 
     /// Reserves the name `name` in the directory for a new entry. No other process uses it.
