@@ -116,11 +116,16 @@ impl HeldFile {
 
     /// How many names the file has on the server now; 0 if it is gone or was closed. One GETATTR.
     pub fn links(&self) -> Result<u32> {
+        Ok(self.now()?.map_or(0, |status| status.links))
+    }
+
+    /// The attributes of the file as the server has them; `None` if it is gone or was closed. One GETATTR.
+    pub fn now(&self) -> Result<Option<Metadata>> {
         let file = self.file.read();
-        let Some(file) = file.as_ref() else { return Ok(0) };
+        let Some(file) = file.as_ref() else { return Ok(None) };
         match Metadata::of(file, Freshness::Now) {
-            Ok(status) => Ok(status.links),
-            Err(Errno::ESTALE | Errno::ENOENT) => Ok(0),
+            Ok(status) => Ok(Some(status)),
+            Err(Errno::ESTALE | Errno::ENOENT) => Ok(None),
             Err(errno) => Err(self.error("stat", errno)),
         }
     }
@@ -131,17 +136,28 @@ impl HeldFile {
     pub fn is_named(&self, dir: &Dir, name: impl AsRef<OsStr>) -> Result<bool> {
         let name = name.as_ref();
         dir.fresh()?;
-        let there = match single(name).and_then(|name| statx_known(dir, name)) {
-            Err(Errno::ENOENT) => return Ok(false),
-            Err(errno) => return Err(dir.error("stat", name, errno)),
-            Ok(there) => there,
-        };
         let file = self.file.read();
         let Some(file) = file.as_ref() else { return Ok(false) };
-        let own = statx_known(file, OsStr::new("")).map_err(|errno| self.error("stat", errno))?;
+        let own = || statx_known(file, OsStr::new("")).map_err(|errno| self.error("stat", errno));
         // What the kernel knows of one file is the same by each of its names. Of two files the times of change differ.
-        let identity = |file: &Statx| (file.stx_ino, file.stx_ctime.tv_sec, file.stx_ctime.tv_nsec);
-        Ok(identity(&own) == identity(&there))
+        let changed = |file: &Statx| (file.stx_ctime.tv_sec, file.stx_ctime.tv_nsec);
+        let mut before = own()?;
+        loop {
+            let there = match single(name).and_then(|name| statx_known(dir, name)) {
+                Err(Errno::ENOENT) => return Ok(false),
+                Err(errno) => return Err(dir.error("stat", name, errno)),
+                Ok(there) => there,
+            };
+            if there.stx_ino != before.stx_ino || changed(&there) == changed(&before) {
+                return Ok(there.stx_ino == before.stx_ino);
+            }
+            // Another thread may have changed the file between the two looks.
+            let after = own()?;
+            if changed(&after) == changed(&before) {
+                return Ok(false);
+            }
+            before = after;
+        }
     }
 
     /// When the content was last changed, by the clock of the server. One GETATTR.

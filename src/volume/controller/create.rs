@@ -99,7 +99,7 @@ impl Volumes {
             };
             let record = held.record.clone();
             if held.is_new() {
-                mounted.afterwards(move || state.keep(&held));
+                mounted.afterwards(move || state.keep(&held).map(|()| None));
             }
             Ok((record, is_there))
         })?;
@@ -273,6 +273,7 @@ fn finish(
     let made = match make_directory(share, state, held)? {
         Made::Now => true,
         Made::Before => false,
+        Made::Around(owner) => return Err(overlap(share, sub_dir, &owner)),
         Made::ByOthers(owner) => {
             let change = mounted.reservations().change();
             state.release(held)?;

@@ -8,7 +8,8 @@ use crate::volume::error::{Error, Result, refuse_unsafe};
 use crate::volume::name::source::job_name;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::on_delete::OnDelete;
-use crate::volume::share::claims::HeldRecord;
+use crate::volume::policy::settings::ExportPolicy;
+use crate::volume::share::claims::{HeldRecord, Place};
 use crate::volume::share::directory::{Found, find_now, other_file_system};
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::state_dir::StateDir;
@@ -23,8 +24,8 @@ impl Volumes {
     ///
     /// NFS requests in the call, for a directory at the top of the share (`make bench`, NFS 4.2): OPEN and READ for the record, GETATTR of the
     /// share to find the directory, GETATTR of the folder of claims to see that the path is claimed for this record, and RENAME of the directory,
-    /// of the claim and of the record; GETATTR and LOOKUP to see that nobody has made the directory again. LOOKUP for the directory and for the claim, if this client does not remember them. Afterwards: those
-    /// of [`StateDir::complete`].
+    /// of the claim and of the record. LOOKUP for the directory and for the claim, if this client does not remember them. Afterwards: those of
+    /// [`StateDir::complete`]. A directory that is kept for some time or archived, and one below others, is completed in the call.
     pub fn delete(&self, handle: &str, secret: Option<&str>) -> Result<()> {
         // For a text that is not a handle, no server is asked.
         let Some(located) = self.locate(handle, secret)? else { return Ok(()) };
@@ -33,14 +34,16 @@ impl Volumes {
         self.copies.cancel(&own)?;
         self.exports.with_any(&located.export, &located.options, |mounted| {
             let Some(state) = state_for(mounted, &located)? else { return Ok(()) };
+            let policy = self.settings.get().strictest_policy();
+            mounted.reap_once(&state, policy);
             let deleted = match state.hold_known(&located.handle.key)? {
-                Some(held) => delete_recorded(mounted, &state, &located, held)?,
+                Some(held) => delete_recorded(mounted, &state, &located, held, policy)?,
                 // If the volume gets a record after this, it is newer than this call.
                 None if located.handle.csi_driver_nfs.is_none() => false,
                 None => delete_without_record(mounted, &state, &located)?,
             };
             if deleted {
-                mounted.reap(&state, Some(self.settings.get().strictest_policy()));
+                mounted.reap(&state, Some(policy));
             }
             Ok(())
         })
@@ -60,12 +63,14 @@ fn state_for(mounted: &MountedExport, located: &ResolvedVolume) -> Result<Option
     }
     Ok(Some(state))
 }
-/// Deletes a volume that has a record. Returns whether something is left to be removed in the background.
+
+/// Deletes a volume that has a record. Returns whether the caller has to start a sweep. `legacy` is the policy for one that starts later.
 fn delete_recorded(
     mounted: &MountedExport,
     state: &Arc<StateDir>,
     located: &ResolvedVolume,
     mut held: HeldRecord,
+    legacy: ExportPolicy,
 ) -> Result<bool> {
     let share = mounted.share();
     // The directory is looked up before the claim. So if the claim is there, the directory belongs to this volume.
@@ -94,36 +99,36 @@ fn delete_recorded(
             return Err(deleted_meanwhile(&held));
         }
     }
-    let on_delete = held.record.on_delete;
-    let (capacity, is_at_top) = (held.record.capacity_bytes, held.record.sub_dir.split().0.is_none());
+    let (on_delete, capacity) = (held.record.on_delete, held.record.capacity_bytes);
     let change = mounted.reservations().change();
-    let place = match (on_delete, &found) {
-        (OnDelete::Retain, _) => {
-            state.release(&held)?;
-            change.give_back(capacity);
-            return Ok(false);
-        }
-        (OnDelete::Archive, Some(found)) => {
-            require_movable(share, found, &held.record.sub_dir)?;
-            let (parent, name) = archive_of(share, state, &held.record.sub_dir)?;
-            (Arc::new(parent), name)
-        }
-        (OnDelete::Delete | OnDelete::Archive, found) => {
-            if let Some(found) = found {
-                require_movable(share, found, &held.record.sub_dir)?;
-            }
-            state.place_in_deleted(&held, found.as_ref(), located.export.policy)?
+    if on_delete == OnDelete::Retain {
+        state.release(&held)?;
+        change.give_back(capacity);
+        return Ok(false);
+    }
+    let policy = located.export.policy;
+    // What is kept can be looked for after the answer, so it is in its place then.
+    let is_kept = on_delete == OnDelete::Archive || !policy.trash_retention.is_zero();
+    let is_at_top = held.record.sub_dir.split().0.is_none();
+    let moved = match found {
+        None => None,
+        Some(found) => {
+            require_movable(share, &found, &held.record.sub_dir)?;
+            let place = match on_delete {
+                OnDelete::Archive => archive_of(share, state, &held.record.sub_dir)?,
+                _ => state.place_in_deleted(&held, &found, policy)?,
+            };
+            Some((found, place))
         }
     };
-    let removal = state.take_away(held, found, place)?;
-    let stays_away = state.stays_away(&removal)?;
-    if stays_away && is_at_top && on_delete == OnDelete::Delete {
+    let removal = state.take_away(held, moved)?;
+    if is_at_top && !is_kept {
         let state = Arc::clone(state);
-        mounted.afterwards(move || state.complete(&removal, true));
-    } else {
-        // The name of an archive does not say what was meant, so that no other process could notice a mistake.
-        state.complete(&removal, stays_away)?;
+        mounted.afterwards(move || state.complete(&removal).map(|()| Some(legacy)));
+        change.give_back(capacity);
+        return Ok(false);
     }
+    state.complete(&removal)?;
     change.give_back(capacity);
     Ok(on_delete == OnDelete::Delete)
 }
@@ -153,8 +158,9 @@ fn delete_without_record(
         }
         OnDelete::Archive => {
             require_movable(share, &found, &record.sub_dir)?;
-            let (parent, archived) = archive_of(share, state, &record.sub_dir)?;
-            found.parent.rename(name, &parent, archived)?;
+            if let Place::Archive(parent, archived) = archive_of(share, state, &record.sub_dir)? {
+                found.parent.rename(name, &parent, archived)?;
+            }
         }
     }
     state.remove_empty_parents(&record.sub_dir);
@@ -172,7 +178,7 @@ fn require_movable(share: &Dir, found: &Found, sub_dir: &SubDir) -> Result<()> {
 }
 
 /// The place for the archive of a directory: `archived-…`, with a suffix if that name is in use.
-fn archive_of(share: &Dir, state: &StateDir, sub_dir: &SubDir) -> Result<(Dir, String)> {
+fn archive_of(share: &Dir, state: &StateDir, sub_dir: &SubDir) -> Result<Place> {
     let mut archived = sub_dir.archived();
     let parent = match archived.split().0 {
         Some(path) => state.make_parents(path)?,
@@ -182,5 +188,5 @@ fn archive_of(share: &Dir, state: &StateDir, sub_dir: &SubDir) -> Result<(Dir, S
         archived = archived.with_suffix(&format!("-{:x}", crate::linux::unique()));
     }
     let name = archived.split().1.to_owned();
-    Ok((parent, name))
+    Ok(Place::Archive(parent, name))
 }

@@ -16,6 +16,8 @@ pub(super) enum Made {
     Before,
     /// It cannot be made: there is a directory of somebody else, or another volume is around it or inside. The text says which.
     ByOthers(Option<String>),
+    /// A volume is inside the directory, and the directory may be that of this volume nevertheless: an earlier version made such volumes.
+    Around(String),
 }
 
 /// Whether one mkdir(2) gives the directory what it needs. The owner and the bits setuid, setgid and sticky need further steps.
@@ -35,7 +37,7 @@ pub(super) fn make_directory(share: &Dir, state: &StateDir, held: &HeldRecord) -
     let parent = made_parent.as_ref().unwrap_or(share);
     if made_parent.is_some() {
         if !held.is_new() && parent.is_dir(name)?.is_some() {
-            return require_directory(parent, name).map(|()| Made::Before);
+            return whose(parent, name, state, held);
         }
         // The directories above exist now. So if one of them is a volume, it has its record (`StateDir::add_for_mkdir`).
         if let Some(owner) = state.around(&held.record.sub_dir, &held.key)? {
@@ -48,8 +50,9 @@ pub(super) fn make_directory(share: &Dir, state: &StateDir, held: &HeldRecord) -
             made => Ok(made.map(|()| Made::Now)?),
         };
     }
-    if parent.is_dir(name)?.is_some() {
-        return require_directory(parent, name).map(|()| Made::Before);
+    // Without this check, rename(2) would replace an empty directory.
+    if parent.fresh_entry(name)?.is_some() {
+        return whose(parent, name, state, held);
     }
     let (draft, dir) = state.draft_dir(held.key.as_str(), 0o700)?;
     let made = dir
@@ -57,21 +60,30 @@ pub(super) fn make_directory(share: &Dir, state: &StateDir, held: &HeldRecord) -
         .and_then(|()| dir.set_mode(ownership.mode))
         .map_err(Error::from)
         .and_then(|()| draft.place(parent, name));
-    made.map(|()| Made::Now).map_err(|reason| reason.with_cleanup(draft.remove()))
+    match made {
+        Ok(()) => Ok(Made::Now),
+        Err(error) if error.is_not_empty() => draft.remove().and_then(|()| whose(parent, name, state, held)),
+        Err(reason) => Err(reason.with_cleanup(draft.remove())),
+    }
 }
 
-/// Whose directory it is that mkdir(2) has found. It is that of the volume if the reply to a first mkdir(2) was lost, or if another
+/// Whose directory it is that exists already. It is that of the volume if the reply to a first mkdir(2) was lost, or if another
 /// controller was asked for the same volume. It may also be an empty one that a controller has made for a volume that was deleted meanwhile.
 /// But if it has content and nothing about it has changed since the record was written, somebody else has made it.
 fn whose(parent: &Dir, name: &str, state: &StateDir, held: &HeldRecord) -> Result<Made> {
+    let record = &held.record;
     // A directory that the volume takes over was there before.
-    if held.is_new() && !held.record.found {
-        if let Some(owner) = state.inside(&held.record.sub_dir, &held.key)? {
-            return Ok(Made::ByOthers(Some(owner)));
+    if !record.found {
+        if let Some(owner) = state.inside(&record.sub_dir, &held.key)? {
+            // A controller may have been killed before it made the directory, while another one made it for the volume inside.
+            let is_others = held.is_new() || state.has_made_above(&record.sub_dir)?;
+            return Ok(if is_others { Made::ByOthers(Some(owner)) } else { Made::Around(owner) });
         }
         // Both times are of the server's clock.
-        let written = held.written()?;
-        let is_older = parent.fresh_entry(name)?.is_some_and(|there| there.ctime < written);
+        let is_older = held.is_new() && {
+            let written = held.written()?;
+            parent.fresh_entry(name)?.is_some_and(|there| there.ctime < written)
+        };
         if is_older && !parent.open_dir(name)?.entries(1)?.is_empty() {
             return Ok(Made::ByOthers(None));
         }
@@ -144,6 +156,37 @@ mod tests {
                 panic!("outer first: {outer_first}")
             };
             assert!(owner.contains(other), "{owner}");
+        }
+    }
+
+    #[test]
+    fn a_volume_whose_controller_was_killed_does_not_get_the_directory_that_was_made_for_one_inside() {
+        for is_noted in [true, false] {
+            let share = Share::new();
+            let inner = share.add("inner", "ns/claim");
+            assert!(matches!(share.make(&inner), Made::Now));
+            // The controller of the outer one has written its record before, and is killed before it makes the directory.
+            let outer = share.add("outer", "ns");
+            share.state.keep(&outer).unwrap();
+            if !is_noted {
+                // An earlier version did not note what it made.
+                let inside = share.temporary.path().join(".nfs-subdir-csi/inside");
+                for folder in inside.read_dir().unwrap() {
+                    for entry in folder.unwrap().path().read_dir().unwrap() {
+                        let path = entry.unwrap().path();
+                        if path.file_name().unwrap().to_string_lossy().starts_with(".made") {
+                            std::fs::remove_file(path).unwrap();
+                        }
+                    }
+                }
+            }
+            let retry = share.state.hold(&outer.key).unwrap().unwrap();
+            match (share.make(&retry), is_noted) {
+                (Made::ByOthers(Some(owner)), true) | (Made::Around(owner), false) => {
+                    assert!(owner.contains("\"inner\""), "{owner}");
+                }
+                _ => panic!("noted: {is_noted}"),
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod csi_driver_nfs_archive;
 mod deleted;
 pub mod directory;
 pub mod health;
+mod left;
 mod legacy;
 pub mod mounts;
 pub mod nodes;

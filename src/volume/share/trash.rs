@@ -170,12 +170,12 @@ mod tests {
         state.make_parents("ns").unwrap();
         std::fs::create_dir(top.join("ns/v")).unwrap();
         std::fs::write(top.join("ns/v/file"), "content").unwrap();
-        let found = find_now(&share, &sub_dir).unwrap();
+        let found = find_now(&share, &sub_dir).unwrap().unwrap();
         state.keep(&held).unwrap();
         let held = state.hold(&key).unwrap().unwrap();
-        let place = state.place_in_deleted(&held, found.as_ref(), KEPT).unwrap();
-        let removal = state.take_away(held, found, place).unwrap();
-        state.complete(&removal, true).unwrap();
+        let place = state.place_in_deleted(&held, &found, KEPT).unwrap();
+        let removal = state.take_away(held, Some((found, place))).unwrap();
+        state.complete(&removal).unwrap();
         let mut names = Vec::new();
         for entry in state.all_deleted().unwrap() {
             assert!(entry.is_volume && entry.due > entry.deleted && entry.key.as_str() == "v.1");

@@ -15,7 +15,11 @@
 pub mod look;
 mod making;
 mod parents;
+mod removal;
 mod removing;
+
+pub(in crate::volume) use removal::Place;
+pub(in crate::volume::share) use removing::inodes_of;
 
 use sha2::{Digest, Sha256};
 

@@ -1,8 +1,8 @@
-//! Deleting a volume: moving its directory away, and removing the names of its record.
+//! Removing the names of a record.
 //!
-//! The names are first moved aside, to the directory of this process, because there is no unlink(2) under a condition. What was moved
-//! there is then compared with the record that was meant. The name aside contains the inode number of that record. So if this
-//! process is killed before it has compared, the process that takes the name over can do it.
+//! They are first moved aside, to the directory of this process, because there is no unlink(2) under a condition. What was moved
+//! there is then compared with the record that was meant. The name aside says which record that is. So if this process is killed
+//! before it has compared, the process that takes the name over can do it.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -11,12 +11,9 @@ use std::sync::Arc;
 use super::{
     ASIDE, CLAIMS, HeldRecord, INSIDE, busy, claim_file, gone_is_none, hash_of, hold_in, parents_of,
 };
-use crate::linux::Dir;
+use crate::linux::{Dir, Time};
 use crate::volume::error::Result;
 use crate::volume::name::handle::VolumeKey;
-use crate::volume::policy::settings::ExportPolicy;
-use crate::volume::share::deleted::Terms;
-use crate::volume::share::directory::{Found, find_now};
 use crate::volume::share::process_dir::Draft;
 use crate::volume::share::record::Record;
 use crate::volume::share::records::file_of;
@@ -32,89 +29,31 @@ pub(super) struct Aside {
     pub(super) draft: Draft,
     dir: Arc<Dir>,
     name: String,
-}
-
-/// A directory that was moved away, and where it is now.
-#[derive(Debug)]
-struct Moved {
-    found: Found,
-    to: Arc<Dir>,
-    name: String,
-}
-
-/// A deletion that has done everything that its caller has to wait for.
-#[derive(Debug)]
-pub(in crate::volume) struct Removal {
-    held: HeldRecord,
-    moved: Option<Moved>,
-    pub(super) asides: Vec<Aside>,
+    is_claim: bool,
 }
 
 /// What became of the names that were moved aside.
-#[derive(Debug, PartialEq, Eq)]
-enum Settled {
-    /// They were those of the record, and are removed.
-    Removed,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// They were those of the record, and are removed. The claim may not have been among them, if another process deletes the volume, too.
+    Removed { had_claim: bool },
     /// The volume had been deleted before. They belonged to another one, and are back in their places.
     Late,
     /// The directory was made again meanwhile, so the volume stays.
     Kept,
 }
 
+impl Aside {
+    /// Gives the name its place back. Returns `false` if something else has the place.
+    fn put_back(&self) -> Result<bool> {
+        match self.draft.dir().link(self.draft.name(), &self.dir, &self.name) {
+            Err(error) if error.is_taken() => Ok(false),
+            linked => Ok(linked.map(|()| true)?),
+        }
+    }
+}
+
 impl StateDir {
-    /// Moves the directory of a volume to `to`, and the names of its record aside. Then the volume is deleted. [`Self::complete`] checks what
-    /// was moved and removes the names; the caller of DeleteVolume need not wait for that.
-    ///
-    /// After `found` was looked up, the caller has seen that the path was claimed for this record ([`Self::has_claim`]).
-    ///
-    /// NFS requests for a directory at the top of the share: 3 RENAME.
-    pub(in crate::volume) fn take_away(
-        &self,
-        held: HeldRecord,
-        found: Option<Found>,
-        (to, name): (Arc<Dir>, String),
-    ) -> Result<Removal> {
-        let mut moved = None;
-        if let Some(found) = found {
-            let last = held.record.sub_dir.split().1;
-            if gone_is_none(found.parent.rename(last, &to, &name))?.is_some() {
-                moved = Some(Moved { found, to, name });
-            }
-        }
-        self.remove_empty_parents(&held.record.sub_dir);
-        match self.move_aside(&held, true, true) {
-            Ok(asides) => Ok(Removal { held, moved, asides }),
-            Err(reason) => {
-                let put_back = moved.map_or(Ok(()), |moved| moved.put_back_if_other(&held));
-                Err(reason.with_cleanup(put_back))
-            }
-        }
-    }
-
-    /// Whether nobody has made the directory again, since the names were moved aside. A process that makes it looks for the record afterwards
-    /// ([`Self::has_record`]). So one of the two notices the other. Before the answer to the caller, because what is made after that is
-    /// nothing of this volume. NFS requests: GETATTR and LOOKUP.
-    pub(in crate::volume) fn stays_away(&self, removal: &Removal) -> Result<bool> {
-        Ok(find_now(&self.share, &removal.held.record.sub_dir)?.is_none())
-    }
-
-    /// Completes a deletion. `stays_away` is what [`Self::stays_away`] says. If it is `false`, the volume stays. If the volume had been deleted
-    /// before, what was moved belongs to the next volume, and gets its place back. In both cases this is
-    /// [`Error::Busy`](crate::volume::error::Error::Busy).
-    ///
-    /// NFS requests: ACCESS, GETATTR and READDIR to see what was moved aside, GETATTR to see that the record exists, CLOSE, and REMOVE for each
-    /// name.
-    pub(in crate::volume) fn complete(&self, removal: &Removal, stays_away: bool) -> Result<()> {
-        let Removal { held, moved, asides } = removal;
-        let settled = self.settle(held, asides, || Ok(stays_away))?;
-        if settled == Settled::Late
-            && let Some(moved) = moved
-        {
-            moved.put_back_if_other(held)?;
-        }
-        if settled == Settled::Removed { self.keep(held) } else { Err(busy(held)) }
-    }
-
     /// Removes all names of a record, so that the volume is deleted. If another volume has the names meanwhile, this is
     /// [`Error::Busy`](crate::volume::error::Error::Busy), and the names are put back. NFS requests: RENAME twice, and those of
     /// [`Self::complete`] without the look at the directory.
@@ -143,20 +82,25 @@ impl StateDir {
         is_gone: impl FnOnce() -> Result<bool>,
     ) -> Result<()> {
         let asides = self.move_aside(held, with_claim, with_record)?;
-        match self.settle(held, &asides, is_gone)? {
-            Settled::Removed => Ok(()),
+        match self.settle(held, &asides, |_| is_gone())? {
+            Settled::Removed { .. } => Ok(()),
             Settled::Late | Settled::Kept => Err(busy(held)),
         }
     }
 
-    /// A new name aside for the claim of the file with this inode number.
-    pub(super) fn aside_of_claim(&self, inode: u64) -> Result<Draft> {
-        self.draft(&name_aside(inode, true))
+    /// A new name aside for the claim of a record.
+    pub(super) fn aside_of_claim(&self, held: &HeldRecord) -> Result<Draft> {
+        self.draft(&name_aside(held, true))
     }
 
     /// Moves the names of a record aside, the claim first. So a retry finds the record until the claim is gone, and looks whether the path
     /// is still claimed for it.
-    fn move_aside(&self, held: &HeldRecord, with_claim: bool, with_record: bool) -> Result<Vec<Aside>> {
+    pub(super) fn move_aside(
+        &self,
+        held: &HeldRecord,
+        with_claim: bool,
+        with_record: bool,
+    ) -> Result<Vec<Aside>> {
         let (claims, claim) = (self.kept_part(CLAIMS)?, claim_file(held.record.sub_dir.as_str()));
         let mut names = Vec::new();
         if with_claim {
@@ -168,21 +112,22 @@ impl StateDir {
         }
         let mut asides = Vec::new();
         let (process, _turn) = self.process_among_many()?;
-        for (dir, name, of_claim) in names {
-            let draft = process.hold_new(&name_aside(held.file.inode(), of_claim));
+        for (dir, name, is_claim) in names {
+            let draft = process.hold_new(&name_aside(held, is_claim));
             // If the name does not exist, the reply to a first request may have been lost, so it may be aside already.
-            gone_is_none(dir.rename(&name, draft.dir(), draft.name()))?;
-            asides.push(Aside { draft, dir, name });
+            draft.take(&dir, &name)?;
+            asides.push(Aside { draft, dir, name, is_claim });
         }
         Ok(asides)
     }
 
-    /// Removes the names that were moved aside, if they were those of the record.
-    fn settle(
+    /// Removes the names that were moved aside, if they were those of the record. Before that it calls `is_gone` with the time when they were
+    /// moved, by the clock of the server. If that returns `false`, the names get their places back.
+    pub(super) fn settle(
         &self,
         held: &HeldRecord,
         asides: &[Aside],
-        is_gone: impl FnOnce() -> Result<bool>,
+        is_gone: impl FnOnce(Time) -> Result<bool>,
     ) -> Result<Settled> {
         let mut listed = HashMap::new();
         for aside in asides {
@@ -191,23 +136,28 @@ impl StateDir {
             }
         }
         // While the file exists, no other one has its inode number.
-        let own = if held.file.links()? > 0 { Some(held.file.inode()) } else { None };
+        let now = held.file.now()?.filter(|now| now.links > 0);
+        let own = now.map(|now| now.inode);
         let taken: Vec<(&Aside, u64)> = asides
             .iter()
             .filter_map(|aside| Some((aside, *listed.get(OsStr::new(aside.draft.name()))?)))
             .collect();
         if taken.iter().any(|(_, inode)| Some(*inode) != own) {
             for (aside, _) in taken {
-                aside.draft.dir().rename(aside.draft.name(), &aside.dir, &aside.name)?;
+                aside.put_back()?;
+                aside.draft.remove_file()?;
             }
             return Ok(Settled::Late);
         }
-        if !is_gone()? {
+        let had_claim = taken.iter().any(|(aside, _)| aside.is_claim);
+        // Otherwise another process has moved the names aside, and looks.
+        if let Some(now) = now.filter(|_| !taken.is_empty())
+            && !is_gone(now.ctime)?
+        {
             for (aside, _) in &taken {
-                match aside.draft.dir().link(aside.draft.name(), &aside.dir, &aside.name) {
-                    // Another volume has claimed the path meanwhile, so the path belongs to that volume.
-                    Err(error) if error.is_taken() => break,
-                    linked => linked?,
+                // If another volume has claimed the path meanwhile, the path belongs to that volume.
+                if !aside.put_back()? {
+                    break;
                 }
             }
             if self.has_record(held)? {
@@ -217,7 +167,7 @@ impl StateDir {
         }
         held.file.close();
         taken.iter().try_for_each(|(aside, _)| aside.draft.remove_file())?;
-        Ok(Settled::Removed)
+        Ok(Settled::Removed { had_claim })
     }
 
     fn remove_inside(&self, held: &HeldRecord, claim: &str, complete: bool) -> Result<()> {
@@ -248,15 +198,18 @@ impl StateDir {
                 "put back a name of a record that was removed by mistake"
             );
         };
-        if let Some((meant, of_claim)) = meant_by(aside.name())
-            && inodes_of(aside)?.get(OsStr::new(aside.name())).is_some_and(|inode| *inode != meant)
-        {
-            let (to, name) = if of_claim { (&*claims, claim) } else { (&*self.volumes, file_of(&key)) };
-            if to.fresh_entry(&name)?.is_none() {
-                warn();
-                aside.dir().rename(aside.name(), to, name)?;
+        let link = |to: &Dir, name: String| {
+            warn();
+            match aside.dir().link(aside.name(), to, name) {
+                Err(error) if !error.is_taken() => Err(error.into()),
+                _ => Ok(()),
             }
-            return Ok(());
+        };
+        if let Some(meant) = Meant::parse(aside.name())
+            && let Some(inode) = inodes_of(aside)?.get(OsStr::new(aside.name()))
+            && (*inode != meant.inode || identity_of(&held.record) != meant.identity)
+        {
+            return if meant.is_claim { link(&claims, claim) } else { link(&self.volumes, file_of(&key)) };
         }
         let is_same =
             |other: Option<HeldRecord>| other.is_some_and(|other| other.file.inode() == held.file.inode());
@@ -265,11 +218,7 @@ impl StateDir {
             (false, true) => (&*self.volumes, file_of(&key)),
             _ => return Ok(()),
         };
-        warn();
-        match aside.dir().link(aside.name(), to, name) {
-            Err(error) if !error.is_taken() => Err(error.into()),
-            _ => Ok(()),
-        }
+        link(to, name)
     }
 
     /// Does `work` with the directory of a deleted volume, while only this process may use the path. Returns `None` if another volume has
@@ -292,54 +241,38 @@ impl StateDir {
         draft.remove()?;
         Ok(done)
     }
-
-    /// The place in `deleted/` for the directory of a volume, from where it is removed in the background. `policy` says when and how fast.
-    pub(in crate::volume) fn place_in_deleted(
-        &self,
-        held: &HeldRecord,
-        found: Option<&Found>,
-        policy: ExportPolicy,
-    ) -> Result<(Arc<Dir>, String)> {
-        let claim = hash_of(held.record.sub_dir.as_str());
-        let inode = found.map_or(0, |found| found.inode);
-        let terms = Terms { inode, claim, ..self.terms(policy)? };
-        Ok((self.deleted()?, terms.name_of(&held.key)))
-    }
-}
-
-impl Moved {
-    /// Puts the directory back, if another one was moved than the one that was meant.
-    fn put_back_if_other(&self, held: &HeldRecord) -> Result<()> {
-        let Self { found, to, name } = self;
-        // The list of names tells what was moved, because the client may have cached what the name meant before.
-        to.fresh()?;
-        let entries = to.entries(usize::MAX)?;
-        let moved = entries.iter().find(|entry| entry.name == name.as_str()).map(|entry| entry.inode);
-        // While its handle is valid, the directory exists, so no other one has its inode number.
-        let is_own = moved == Some(found.inode) && found.dir.fresh().is_ok();
-        if moved.is_some() && !is_own {
-            gone_is_none(to.rename(name, &found.parent, held.record.sub_dir.split().1))?;
-        }
-        Ok(())
-    }
 }
 
 /// The inode number that the server has for each entry of the directory of a draft. A list is used because the client believes that a
 /// name still means what it meant before it was moved. This process has just changed the directory, so the client asks for a new list. NFS
 /// requests: ACCESS, GETATTR and READDIR.
-fn inodes_of(draft: &Draft) -> Result<HashMap<OsString, u64>> {
+pub(in crate::volume::share) fn inodes_of(draft: &Draft) -> Result<HashMap<OsString, u64>> {
     Ok(draft.dir().entries(usize::MAX)?.into_iter().map(|entry| (entry.name, entry.inode)).collect())
 }
 
-/// The beginning of a name aside for the claim or the record of the file with this inode number.
-fn name_aside(inode: u64, of_claim: bool) -> String {
-    let kind = if of_claim { OF_CLAIM } else { OF_RECORD };
-    format!("{ASIDE}.{inode:x}.{kind}")
+/// The beginning of a name aside for the claim or the name of a record.
+fn name_aside(held: &HeldRecord, is_claim: bool) -> String {
+    let kind = if is_claim { OF_CLAIM } else { OF_RECORD };
+    format!("{ASIDE}.{:x}.{kind}.{}", held.file.inode(), identity_of(&held.record))
 }
 
-/// The inode number of the record that was meant by a name aside, and whether it was the name of the claim.
-fn meant_by(aside: &str) -> Option<(u64, bool)> {
-    let mut parts = aside.strip_prefix(ASIDE)?.strip_prefix('.')?.split('.');
-    let (inode, kind) = (u64::from_str_radix(parts.next()?, 16).ok()?, parts.next()?);
-    Some((inode, kind == OF_CLAIM))
+/// What tells a record from an earlier one that had the same inode number.
+fn identity_of(record: &Record) -> String {
+    hash_of(&format!("{}/{}", record.created, record.name))
+}
+
+/// The record that was meant by a name aside.
+struct Meant<'a> {
+    inode: u64,
+    /// Whether it was the name of its claim.
+    is_claim: bool,
+    identity: &'a str,
+}
+
+impl<'a> Meant<'a> {
+    fn parse(aside: &'a str) -> Option<Self> {
+        let mut parts = aside.strip_prefix(ASIDE)?.strip_prefix('.')?.split('.');
+        let (inode, kind) = (u64::from_str_radix(parts.next()?, 16).ok()?, parts.next()?);
+        Some(Self { inode, is_claim: kind == OF_CLAIM, identity: parts.next()? })
+    }
 }

@@ -128,19 +128,27 @@ impl MountedExport {
         self.key.0 == other.key.0
     }
 
-    /// Does `work` in the background, because the caller of the call need not wait for it. If it fails, the next sweep of the reaper
-    /// finishes it, and that is started. The sweep of another process finishes it if this one is killed before.
-    pub fn afterwards(&self, work: impl FnOnce() -> Result<()> + Send + 'static) {
+    /// Does `work` in the background, because the caller of the call need not wait for it. If `work` returns a policy, a sweep of the reaper
+    /// starts afterwards, with that for what version 0.1.0 has deleted. If it fails, the sweep finishes it. The sweep of another process
+    /// finishes it if this one is killed before.
+    pub fn afterwards(&self, work: impl FnOnce() -> Result<Option<ExportPolicy>> + Send + 'static) {
         let reaper = self.reaper.lock().as_ref().map(Reaper::waker);
-        self.afterwards.run(move || match work() {
-            Ok(()) => {}
-            // The volume was deleted or made again by somebody else, and everything is in its place.
-            Err(error @ Error::Busy(_)) => tracing::info!(%error, "nothing is left to be done"),
-            Err(error) => {
-                tracing::warn!(%error, "the driver tries again to finish this");
-                if let Some(wake) = reaper {
-                    wake();
+        self.afterwards.run(move || {
+            let legacy = match work() {
+                Ok(None) => return,
+                Ok(legacy) => legacy,
+                // The volume was deleted or made again by somebody else, and everything is in its place.
+                Err(error @ Error::Busy(_)) => {
+                    tracing::info!(%error, "nothing is left to be done");
+                    None
                 }
+                Err(error) => {
+                    tracing::warn!(%error, "the driver tries again to finish this");
+                    None
+                }
+            };
+            if let Some(wake) = reaper {
+                wake(legacy);
             }
         });
     }
