@@ -64,7 +64,9 @@ pub(crate) async fn run(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
     let mut limit = |what: &str, costs: &[&Cost], limit: u64| {
         let (sent, calls) = (costs.iter().map(|cost| cost.requests()).sum(), costs[0].calls);
         let requests = per_call(sent, calls);
-        verdict.count(sent <= limit * calls, &format!("{what}: {requests} NFS requests (at most {limit})"));
+        // A few requests belong to no call: SETATTR for the signs of life, and what the client asks when one of its caches has expired.
+        let within = sent <= limit * calls + calls / 10;
+        verdict.count(within, &format!("{what}: {requests} NFS requests (at most {limit})"));
     };
     let cost =
         |name: &str| warm.iter().find(|line| line.0 == name).map(|line| &line.1).context(name.to_owned());

@@ -137,9 +137,10 @@ impl StateDir {
         self.leave()
     }
 
-    /// Removes the directories of this process. One is created again when it is needed.
+    /// Removes the directories of this process that nothing uses. One is created again when it is needed.
     pub fn leave(&self) -> Result<()> {
-        self.processes.take().iter().try_for_each(|process| process.remove())
+        let unused = self.processes.take().into_iter().filter_map(Arc::into_inner);
+        unused.map(|process| process.remove()).fold(Ok(()), Result::and)
     }
 
     /// A new name in the directory of this process, for an entry that is created there and then moved into place. Creates nothing.

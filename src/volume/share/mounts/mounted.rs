@@ -108,6 +108,11 @@ impl MountedExport {
         Ok(state.clone())
     }
 
+    /// The driver's own directory on the share, if this process has opened it. Does not wait for a call that opens it now.
+    pub(super) fn opened_state(&self) -> Option<Arc<StateDir>> {
+        self.state.try_lock()?.clone()
+    }
+
     /// The capacity that the volumes of this export have reserved.
     pub fn reservations(&self) -> &Reservations {
         &self.reservations
@@ -151,6 +156,14 @@ impl MountedExport {
                 wake(legacy);
             }
         });
+    }
+
+    /// Waits until everything is done that calls have left for after their answers, but not longer than `limit`.
+    pub(super) fn finish_afterwards(&self, limit: Duration) {
+        let begun = Instant::now();
+        while self.afterwards.is_pending() && begun.elapsed() < limit {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Starts the reaper, unless it runs already. It removes what earlier processes have left.
