@@ -75,7 +75,7 @@ fn delete_recorded(
     let share = mounted.share();
     // The directory is looked up before the claim. So if the claim is there, the directory belongs to this volume.
     let mut found = find_now(share, &held.record.sub_dir)?;
-    if !state.has_claim(&held)? {
+    if !state.has_claim(&held)? || !held.had_all_names() {
         // Rarely: the client remembers an earlier record, or a process was killed while it deleted the volume.
         let Some(now) = state.hold(&located.handle.key)? else { return Ok(false) };
         held = now;

@@ -132,7 +132,13 @@ mod tests {
         std::fs::create_dir_all(share.temporary.path().join("v/data")).unwrap();
         // The clock of a file system advances only every few milliseconds.
         std::thread::sleep(std::time::Duration::from_millis(50));
-        assert!(matches!(share.make(&share.add("v", "v")), Made::ByOthers(None)));
+        // With and without a draft that is renamed into place.
+        for mode in [0o770, 0o2770] {
+            let mut held = share.add("v", "v");
+            held.record.ownership.mode = mode;
+            assert!(matches!(share.make(&held), Made::ByOthers(None)), "{mode:o}");
+            share.state.release(&held).unwrap();
+        }
         // The reply to a first mkdir(2) may be lost.
         let held = share.add("w", "w");
         assert!(matches!(share.make(&held), Made::Now));

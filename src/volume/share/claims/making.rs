@@ -136,7 +136,7 @@ impl StateDir {
 
     /// Removes a claim whose volume has no record. The claim is first moved aside, and put back if it is another one, because the process may
     /// have stopped between the check and this.
-    fn free(&self, claims: &Dir, claim: &str, dead: &HeldRecord) -> Result<()> {
+    pub(super) fn free(&self, claims: &Dir, claim: &str, dead: &HeldRecord) -> Result<()> {
         let aside = self.aside_of_claim(dead)?;
         match claims.rename(claim, aside.dir(), aside.name()) {
             Err(error) if error.is_not_found() => return Ok(()),

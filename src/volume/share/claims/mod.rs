@@ -87,6 +87,13 @@ impl HeldRecord {
         parents.saturating_add(2 + u32::from(self.draft.is_some()))
     }
 
+    /// Whether the file had all names of the volume when it was opened, as far as the client knows. A deletion that was killed may have
+    /// removed some of them. Then [`StateDir::claim`] creates them again.
+    #[must_use]
+    pub fn had_all_names(&self) -> bool {
+        self.file.links_at_first() >= self.names()
+    }
+
     /// Whether the volume still exists and has its path. One GETATTR.
     pub fn is_current(&self) -> Result<bool> {
         Ok(self.file.links()? >= self.names())
@@ -134,7 +141,7 @@ impl StateDir {
     /// record, and otherwise those of [`Self::has_claim`] if the record has its claim.
     pub fn claim(&self, held: &HeldRecord) -> Result<Option<String>> {
         // The count alone would not do: a name that a killed process has moved aside is counted, too.
-        if held.draft.is_some() || held.file.links_at_first() >= held.names() && self.has_claim(held)? {
+        if held.draft.is_some() || held.had_all_names() && self.has_claim(held)? {
             return Ok(None);
         }
         Ok(self.claim_from(held, &self.volumes, &file_of(&held.key))?.map(|(_, owner)| owner))

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::{
     ASIDE, CLAIMS, HeldRecord, INSIDE, busy, claim_file, gone_is_none, hash_of, hold_in, parents_of,
 };
-use crate::linux::{Dir, Time};
+use crate::linux::{Dir, SysError, Time};
 use crate::volume::error::Result;
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::share::process_dir::Draft;
@@ -228,7 +228,17 @@ impl StateDir {
         let record = Record { name: format!("{ASIDE}/{}", held.record.name), ..held.record.clone() };
         let (draft, _file) = self.write_draft(&held.key, &record)?;
         let (claims, claim) = (self.kept_part(CLAIMS)?, claim_file(held.record.sub_dir.as_str()));
-        let linked = draft.dir().link(draft.name(), &claims, &claim);
+        let link = || draft.dir().link(draft.name(), &claims, &claim);
+        let mut linked = link();
+        if linked.as_ref().is_err_and(SysError::is_taken)
+            && let Some(other) = hold_in(&claims, &claim, &held.key)?
+            && other.file.inode() == held.file.inode()
+        {
+            // Another controller that was asked for the volume has claimed the path for it again, while the names were moved aside.
+            other.file.close();
+            self.free(&claims, &claim, &other)?;
+            linked = link();
+        }
         let done = match linked {
             Ok(()) => {
                 let done = work();

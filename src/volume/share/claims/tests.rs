@@ -278,14 +278,21 @@ fn what_a_late_deletion_has_moved_before_it_was_killed_comes_back() {
 fn a_directory_that_was_made_again_meanwhile_is_removed_and_one_that_is_made_afterwards_stays() {
     let share = share();
     // Another controller was asked to create the volume, and has made the directory after this one has moved it away.
-    for content in [None, Some("file")] {
+    let claims = share.state.kept_part(CLAIMS).unwrap();
+    for (content, is_claimed_again) in [(None, false), (None, true), (Some("file"), false)] {
         share.made("v", "claim");
         std::fs::create_dir(share.dir_of("claim")).unwrap();
         if let Some(name) = content {
             std::fs::write(share.dir_of("claim").join(name), "x").unwrap();
         }
         let removal = share.take_away_found(share.hold("v"), None);
+        if is_claimed_again {
+            // That controller had seen the record without its claim.
+            let aside = &removal.asides[0].draft;
+            aside.dir().link(aside.name(), &claims, claim_file("claim")).unwrap();
+        }
         share.state.complete(&removal).unwrap();
+        assert!(claims.fresh_entry(claim_file("claim")).unwrap().is_none());
         assert_eq!(
             share.dir_of("claim").exists(),
             content.is_some(),
