@@ -44,7 +44,7 @@ impl Service {
         let mut service =
             Self { child: command.stdin(Stdio::null()).spawn().expect("start the driver"), socket };
         // A guest on a busy machine is slow to start a program.
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while std::os::unix::net::UnixStream::connect(&service.socket).is_err() {
             assert!(
                 service.child.try_wait().unwrap().is_none(),
