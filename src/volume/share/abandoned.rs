@@ -146,7 +146,7 @@ fn remove_if_old(
 mod tests {
     use super::*;
 
-    const SOON: Duration = Duration::from_millis(50);
+    const SOON: Duration = Duration::from_millis(300);
 
     fn share() -> (tempfile::TempDir, Dir) {
         let temporary = tempfile::tempdir().unwrap();
