@@ -60,10 +60,15 @@ fn move_away(share: &str, name: &str) {
 #[tokio::test]
 async fn after_200_kills_of_the_agent_limits_and_records_agree() {
     let _place = Place::take(&[]).await;
-    let share = "/share";
     let seed = seed();
     say(&format!("seed {seed}"));
     let mut random = Random::new(seed);
+    for (share, _) in super::system::SHARES {
+        kill_200_times(share, &mut random).await;
+    }
+}
+
+async fn kill_200_times(share: &str, random: &mut Random) {
     let (mut living, mut trash, mut next) = (Vec::new(), Vec::new(), 0);
     for round in 0..200 {
         let mut agent = (round > 0).then(|| Agent::start(share, &["--interval", "1"]));
