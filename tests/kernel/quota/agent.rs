@@ -135,7 +135,7 @@ async fn one_agent_serves_all_shares_of_a_file_system_and_none_of_another_one() 
     }
     let run = |args: &[&str]| {
         let output =
-            std::process::Command::new(crate::fixture::BINARY).arg("quota").args(args).output().unwrap();
+            std::process::Command::new(crate::fixture::binary()).arg("quota").args(args).output().unwrap();
         (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
     };
     let shares = ["--share", text(&first), "--share", text(&second)];
