@@ -127,16 +127,16 @@ async fn an_export_that_stops_to_answer_is_named_within_the_bound() {
     command.args([BINARY, "doctor", "--json", "--state-dir", STATE, "--server", SERVER, "--share", "/share"]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = Vec::new();
-    let mut lost = None;
+    let mut silent_since = None;
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
         if line["check"] == "write" {
             network.lose_replies(true);
-            lost = Some(Instant::now());
+            silent_since = Some(Instant::now());
         }
         lines.push(line);
     }
-    let took = lost.expect("it has written").elapsed();
+    let took = silent_since.expect("it has written").elapsed();
     let status = child.wait().unwrap();
     assert!(took < BOUND, "{took:?}");
     say(&format!("it gave an export up that hung {:.1} s after the last reply", took.as_secs_f64()));

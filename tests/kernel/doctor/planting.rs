@@ -126,7 +126,7 @@ pub(super) fn nearly_full() -> Planted {
     let size = server::exported("/small");
     let text = server::run(Command::new("stat").args(["-f", "-c", "%a %S"]).arg(size));
     let numbers: Vec<usize> = text.split_whitespace().map(|word| word.parse().unwrap()).collect();
-    let mebibytes = numbers[0] * numbers[1] >> 20;
+    let mebibytes = (numbers[0] * numbers[1]) >> 20;
     fill(&[1 << 20], mebibytes - 2)
 }
 
