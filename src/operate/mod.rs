@@ -66,7 +66,9 @@ pub fn run(command: &OperateCommand) -> anyhow::Result<Outcome> {
         OperateCommand::Trash(TrashCommand::Empty(args)) => trash::empty(&Session::begin(&args.on)?, args),
         OperateCommand::Orphans(args) => orphans::run(&Session::begin(&args.on)?, args),
         OperateCommand::Usage(args) => usage::run(&Session::begin(&args.on)?, args),
-        OperateCommand::Doctor(args) => doctor::run(args),
+        OperateCommand::Doctor(args) => {
+            doctor::run(args).map(|usable| if usable { Outcome::Done } else { Outcome::Found })
+        }
     };
     match done {
         // Whoever reads the output wants no more of it, as with `| head`.

@@ -21,7 +21,6 @@ use anyhow::{Context, bail};
 use serde_json::json;
 
 use self::line::{Line, Message, State};
-use super::Outcome;
 use crate::config::doctor::DoctorArgs;
 use crate::config_file;
 use crate::terminal::printable;
@@ -37,17 +36,16 @@ const AS_CONFIGURED: &str = "as-configured";
 /// The configuration need not allow the server.
 const REGARDLESS: &str = "regardless";
 
-pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Outcome> {
+/// Examines the exports. Returns whether all of them can be used.
+pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<bool> {
     if let Ok(role) = std::env::var(ROLE) {
         child::examine(args, role == REGARDLESS)?;
-        return Ok(Outcome::Done);
+        return Ok(true);
     }
-    let mut found = Outcome::Done;
+    let mut usable = true;
     for export in exports(args)? {
         let mut say = |line: &Line| {
-            if line.state == State::Fail {
-                found = Outcome::Found;
-            }
+            usable &= line.state != State::Fail;
             print(&export, line, args.json)
         };
         if !args.json {
@@ -55,7 +53,7 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Outcome> {
         }
         examine(args, &export, &mut say)?;
     }
-    Ok(found)
+    Ok(usable)
 }
 
 /// The exports that are examined, as the other process gets them.
