@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::planting::{self as plant, Planted, nothing};
 use super::{doctor, documented, left, run};
-use crate::fixture::{BINARY, Place, mounts, say, server, until};
+use crate::fixture::{Place, binary, mounts, say, server, until};
 use crate::overlap::network::{Network, SERVER};
 
 pub(super) const SILENT: u16 = 20_491;
@@ -327,7 +327,7 @@ async fn a_name_that_nobody_knows_a_wrong_clock_and_a_slow_network_are_named() {
     let network = Network::make(1);
     network.slow_down(150);
     let mut command: Command = network.command();
-    command.arg(BINARY);
+    command.arg(binary());
     let found = run(command, &["--server", SERVER, "--share", "/share"]);
     assert!(found.names("latency", "warn", &["get attributes", "ping"]), "{found:#?}");
     assert_eq!(found.troubles(), BTreeSet::from(["latency"]), "{found:#?}");

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::fixture::{BINARY, Place, mounts, say, server, until};
+use crate::fixture::{Place, binary, mounts, say, server, until};
 use crate::overlap::network::{Network, SERVER};
 
 const STATE: &str = "/run/doctor";
@@ -67,7 +67,7 @@ fn run(mut command: Command, arguments: &[&str]) -> Findings {
 }
 
 fn doctor(arguments: &[&str]) -> Findings {
-    run(Command::new(BINARY), arguments)
+    run(Command::new(binary()), arguments)
 }
 
 /// What runs have left on the shares.
@@ -110,7 +110,7 @@ async fn on_a_healthy_export_all_is_well_and_nothing_is_left() {
         found.checks().union(&of_nfs_3.checks()).map(|check| (*check).to_owned()).collect();
     assert_eq!(checks, documented("What is looked at"));
 
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(binary());
     let output = command.args(["doctor", "--state-dir", STATE]).args(OF_SHARE).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("nfs-server:/share\nok    configuration"), "{text}");
@@ -124,7 +124,17 @@ async fn an_export_that_stops_to_answer_is_named_within_the_bound() {
     // So that a run takes long enough.
     network.slow_down(20);
     let mut command = network.command();
-    command.args([BINARY, "doctor", "--json", "--state-dir", STATE, "--server", SERVER, "--share", "/share"]);
+    command.args([
+        binary(),
+        "doctor",
+        "--json",
+        "--state-dir",
+        STATE,
+        "--server",
+        SERVER,
+        "--share",
+        "/share",
+    ]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = Vec::new();
     let mut silent_since = None;
@@ -177,7 +187,7 @@ async fn all_exports_of_a_configuration_are_examined_and_one_server_of_two_is_en
     let other = doctor(&[&["--config", config][..], &OF_SHARE].concat());
     assert_eq!((other.troubles(), other.code), (BTreeSet::from(["configuration"]), 0), "{other:#?}");
 
-    let none = Command::new(BINARY).args(["doctor", "--state-dir", STATE]).output().unwrap();
+    let none = Command::new(binary()).args(["doctor", "--state-dir", STATE]).output().unwrap();
     assert_eq!(none.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&none.stderr).contains("--server and --share"));
 }
