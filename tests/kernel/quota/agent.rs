@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use nfs_subdir_csi::csi::proto;
 use nfs_subdir_csi::csi::proto::Volume;
@@ -11,7 +12,7 @@ use super::scale::make_in;
 use super::server::{
     Agent, MIB, message_of_limit, once, project_of, projects, quota, report, size_in_pod, sized, write_in_pod,
 };
-use crate::fixture::{Driver, Place, Setup, answer, server, text, until};
+use crate::fixture::{Driver, Place, Setup, answer, binary, server, text, until};
 
 /// Every file system, and the oldest and the newest version of NFS.
 pub(crate) const PLACES: [(&str, &[&str]); 4] =
@@ -95,7 +96,8 @@ async fn volumes_that_exist_are_limited_with_their_files_and_one_that_is_over_it
 }
 
 #[tokio::test]
-async fn a_deleted_volume_keeps_its_project_in_the_trash_and_an_archive_keeps_it_too() {
+async fn a_deleted_volume_keeps_its_project_in_the_trash_and_when_it_is_restored_and_an_archive_keeps_it_too()
+{
     let share = "/share";
     crate::configuration::edits::configure(
         "exports: [{name: x, server: 127.0.0.1, share: /share, trashRetention: 1h}]\ndefaultExport: x\n",
@@ -123,6 +125,23 @@ async fn a_deleted_volume_keeps_its_project_in_the_trash_and_an_archive_keeps_it
     driver.try_create(crate::support::create("r", &[("onDelete", "retain")])).await.unwrap();
     assert!(once(share, &[]).status.success());
     assert_eq!(report(share, "r").unwrap().project, before);
+    // So has one that is restored from the trash, and its new size counts.
+    let trash = |arguments: &[&str]| {
+        let own = ["--config", "/run/test-config/config.yaml", "--state-dir", "/run/trash"];
+        server::run(Command::new(binary()).arg("trash").args(arguments).args(own))
+    };
+    let listed: serde_json::Value = serde_json::from_str(&trash(&["list", "--json"])).unwrap();
+    let before = used_by(&listed);
+    trash(&["restore", listed["name"].as_str().unwrap(), "--capacity", "2Gi"]);
+    assert!(once(share, &[]).status.success());
+    let restored = report(share, "t").unwrap();
+    assert_eq!((restored.project, quota(share, restored.project).limits.bytes), (before, 2 << 30));
+}
+
+/// The project of an entry of the trash.
+fn used_by(listed: &serde_json::Value) -> u32 {
+    let trash = server::exported("/share/.nfs-subdir-csi/deleted");
+    project_of(&trash.join(listed["name"].as_str().unwrap()))
 }
 
 #[tokio::test]
@@ -134,8 +153,7 @@ async fn one_agent_serves_all_shares_of_a_file_system_and_none_of_another_one() 
         make_in(share, std::iter::once(name.to_owned()), 8 * MIB, 2);
     }
     let run = |args: &[&str]| {
-        let output =
-            std::process::Command::new(crate::fixture::binary()).arg("quota").args(args).output().unwrap();
+        let output = Command::new(binary()).arg("quota").args(args).output().unwrap();
         (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
     };
     let shares = ["--share", text(&first), "--share", text(&second)];
@@ -174,8 +192,7 @@ async fn only_one_agent_works_on_a_file_system() {
 async fn a_file_system_without_project_quotas_is_refused_with_the_commands_that_help() {
     let driver = Driver::start().await;
     let run = |args: &[&str]| {
-        let output =
-            std::process::Command::new(crate::fixture::binary()).arg("quota").args(args).output().unwrap();
+        let output = Command::new(binary()).arg("quota").args(args).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(said).unwrap())
     };
