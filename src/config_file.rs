@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Deserializer, de::Error as _};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
 
 use crate::linux::copy::DeviceNodes;
 use crate::linux::nfs_options;
@@ -31,6 +33,7 @@ struct File {
     exports: Vec<FileExport>,
     default_export: Option<String>,
     installation: Option<String>,
+    log_level: Option<String>,
     on_delete: OnDelete,
     inline: FileInline,
     whole_shares: Vec<String>,
@@ -120,6 +123,9 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
     {
         bail!("defaultExport: there is no export `{name}`");
     }
+    if let Some(level) = &file.log_level {
+        check_log_level(level)?;
+    }
     if file.installation.as_ref().is_some_and(|name| !(1..=63).contains(&name.len())) {
         bail!("installation: a name has between 1 and 63 bytes");
     }
@@ -153,6 +159,7 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
         exports,
         default_export: file.default_export,
         installation: file.installation,
+        log_level: file.log_level,
         inline_servers,
         inline_policy: ExportPolicy {
             trash_retention: file.inline.trash_retention,
@@ -177,6 +184,15 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
     let whole_shares = file.whole_shares.iter().map(sources).collect::<anyhow::Result<Vec<_>>>()?;
     settings.whole_shares = whole_shares.concat();
     Ok(settings)
+}
+
+/// A word that is no level would be taken for the name of a module, of which alone everything is logged then.
+fn check_log_level(level: &str) -> anyhow::Result<()> {
+    let what = || format!("logLevel: {level:?} is neither error, warn, info, debug or trace, nor a filter");
+    if level.parse::<LevelFilter>().is_err() && !level.contains('=') {
+        bail!(what());
+    }
+    EnvFilter::try_new(level).with_context(what).map(drop)
 }
 
 fn check_export(file: FileExport, limits: &FileLimits) -> anyhow::Result<NamedExport> {
@@ -260,6 +276,7 @@ exports:
     share: /slow
 defaultExport: fast
 installation: blue
+logLevel: info,nfs_subdir_csi=debug
 onDelete: archive
 inline:
   servers: ['*.example', 10.0.0.0/8]
@@ -329,6 +346,8 @@ limits:
             ),
             ("defaultExport: b", "no export `b`"),
             ("installation: ''", "between 1 and 63"),
+            ("logLevel: lots=of,noise", "nor a filter"),
+            ("logLevel: verbose", "neither error, warn"),
             (
                 "{inline: {mountOptions: [{servers: [h], options: [addr=1.2.3.4]}]}}",
                 "inline.mountOptions for h",

@@ -19,6 +19,7 @@ use nfs_subdir_csi::csi::registration::Registration;
 use nfs_subdir_csi::linux::mount::SysMounter;
 use nfs_subdir_csi::linux::{Mounter, namespace};
 use nfs_subdir_csi::server::{self, Role};
+use nfs_subdir_csi::telemetry::Level;
 use nfs_subdir_csi::volume::jobs;
 use nfs_subdir_csi::volume::jobs::CopyJobs;
 use nfs_subdir_csi::volume::node::publish;
@@ -30,6 +31,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// How long calls that are under way may take after SIGTERM. Kubernetes sends SIGKILL after 30 s.
 const DRAIN: Duration = Duration::from_secs(20);
+/// How long the process waits for NFS servers after that, to remove what it has of its own on the exports.
+const LEAVE: Duration = Duration::from_secs(2);
 /// An idle thread is kept for so long, because starting one takes more time than a call.
 const THREAD_KEEP_ALIVE: Duration = Duration::from_hours(24);
 
@@ -86,7 +89,7 @@ fn ask_whether_it_works(socket: &Path) -> anyhow::Result<()> {
 
 /// Runs a service until the process is told to stop: the node service if `node` is given, and otherwise the controller.
 fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
-    telemetry::start(common.log.log_format, &common.log.log_level)?;
+    let level = telemetry::start(common.log.log_format, &common.log.log_level)?;
     let socket = endpoint::parse(&common.endpoint)?;
     // Before there is a second thread, because a mount namespace belongs to one thread and those that it starts.
     namespace::enter(&common.state_dir, node.map(|args| args.kubelet_dir.as_path()))
@@ -94,7 +97,8 @@ fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
 
     let dispatcher = Dispatcher::new(common.call_timeout);
     let identity = Identity { driver_name: common.driver_name.clone(), dispatcher: dispatcher.clone() };
-    let role = compose(common, node, dispatcher)?;
+    let role = compose(common, node, dispatcher, level)?;
+    let exports = Arc::clone(role.exports());
     // The socket comes last, so that a client that finds it can be served.
     let listener = endpoint::bind(&socket)?;
     let registration = Registration { driver_name: common.driver_name.clone(), socket: socket.clone() };
@@ -135,6 +139,7 @@ fn serve(common: &Common, node: Option<&NodeArgs>) -> anyhow::Result<()> {
     });
     // Without a limit this would wait forever for a thread that waits for a dead server.
     runtime.shutdown_timeout(Duration::from_secs(1));
+    exports.leave(LEAVE);
     // When the socket of the registration disappears, kubelet forgets the driver and sends no further calls.
     for socket in registration_socket.iter().chain([&socket]) {
         let _ = std::fs::remove_file(socket);
@@ -153,10 +158,15 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// Creates the service with everything it needs.
-fn compose(common: &Common, node: Option<&NodeArgs>, dispatcher: Dispatcher) -> anyhow::Result<Role> {
+fn compose(
+    common: &Common,
+    node: Option<&NodeArgs>,
+    dispatcher: Dispatcher,
+    level: Level,
+) -> anyhow::Result<Role> {
     let mounter: Arc<dyn Mounter> = Arc::new(SysMounter::new(resolve(&common.state_dir)?));
     let copies = Arc::new(CopyJobs::default());
-    let settings = live_settings(common, &dispatcher, &copies)?;
+    let settings = live_settings(common, &dispatcher, &copies, level)?;
     let exports = Exports::new(Arc::clone(&mounter), common.export_linger);
     let volumes = Volumes {
         settings,
@@ -180,12 +190,14 @@ fn live_settings(
     common: &Common,
     dispatcher: &Dispatcher,
     copies: &Arc<CopyJobs>,
+    level: Level,
 ) -> anyhow::Result<Arc<LiveSettings>> {
     let Some(path) = common.config.clone() else { return Ok(Arc::default()) };
     let settings = config_file::load(&path)?;
     let (dispatcher, copies) = (dispatcher.clone(), Arc::clone(copies));
     let apply = move |settings: &Settings| {
         dispatcher.places().set_width(settings.calls_per_export.unwrap_or(WIDTH));
+        level.set(settings.log_level.as_deref());
         copies.set_limits(settings.copies_at_once.unwrap_or(jobs::AT_ONCE), settings.copy_time);
     };
     apply(&settings);

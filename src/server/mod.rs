@@ -39,6 +39,17 @@ pub enum Role {
     Node(Node),
 }
 
+impl Role {
+    /// The exports that the service has mounted.
+    #[must_use]
+    pub fn exports(&self) -> &Arc<Exports> {
+        match self {
+            Self::Controller(controller) => &controller.volumes.exports,
+            Self::Node(node) => &node.publisher.volumes.exports,
+        }
+    }
+}
+
 /// How often the server looks for exports that are not used any more.
 const RELEASE_ROUND: Duration = Duration::from_secs(5);
 /// How often the controller looks for what others have left on the exports of the configuration.
@@ -67,12 +78,12 @@ pub async fn run(
             }
             stream.map(AnyAuthority::new)
         });
-    let (exports, dispatcher) = match &role {
-        Role::Controller(controller) => (&controller.volumes.exports, &controller.dispatcher),
-        Role::Node(node) => (&node.publisher.volumes.exports, &node.dispatcher),
+    let dispatcher = match &role {
+        Role::Controller(controller) => &controller.dispatcher,
+        Role::Node(node) => &node.dispatcher,
     };
     let rounds = [
-        tokio::spawn(release_idle_exports(Arc::clone(exports))),
+        tokio::spawn(release_idle_exports(Arc::clone(role.exports()))),
         tokio::spawn(look_for_silent_exports(dispatcher.clone())),
     ];
     let sweeps = match &role {

@@ -2,24 +2,23 @@
 //! place among the calls to the same export, a thread, and one line in the log.
 
 use std::fmt::Debug;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 use tracing::Span;
 
 use super::deadline::Deadline;
 use super::guard::Guards;
 use super::lane::Lane;
+use super::line::{LogLine, shorten};
 use super::places::Places;
+use super::steps::Steps;
 use super::tally::Tally;
 use super::turns::Turns;
 use super::work::Work;
 use crate::csi::status::CallError;
 use crate::linux::step::Step;
 use crate::volume;
-
-/// What the log shows of a text that a request contains, in bytes: the longest handle that CSI allows.
-const LOGGED: usize = 128;
 
 /// Shared by all services of a process.
 #[derive(Clone)]
@@ -89,14 +88,14 @@ impl Dispatcher {
         let span = tracing::info_span!("call", rpc, volume = subject);
         span.in_scope(|| tracing::debug!(?request, "request"));
         self.tally.begin(rpc);
-        let tally = self.tally.clone();
-        let mut line = LogLine { rpc, volume: subject, begun: Instant::now(), end: End::Abandoned, tally };
-        let answer = work(request, deadline, span).await.map_err(|error| {
+        let (tally, steps) = (self.tally.clone(), Steps::default());
+        let mut line = LogLine::begin(rpc, subject, tally, steps.clone());
+        let answer = steps.of(work(request, deadline, span)).await.map_err(|error| {
             let status = Status::from(error);
-            line.end = End::Failed(status.code(), status.message().to_owned());
+            line.fails(&status);
             status
         })?;
-        line.end = End::Done;
+        line.succeeds();
         Ok(Response::new(answer))
     }
 
@@ -109,15 +108,19 @@ impl Dispatcher {
     ) -> Result<T, CallError> {
         let Work { guard, lane, work } = work;
         let held = self.guards.take(guard).map_err(CallError::InFlight)?;
+        let step = Steps::begin();
+        step.begin(format!("a place among the {lane}"));
         let mut place = self.places.enter(&lane, deadline).await?;
-        let step = Step::default();
+        step.end();
         let own = step.clone();
         let running = blocking(move || {
             let _held = held;
             let result = span.in_scope(|| own.clone().of(|| work(deadline)));
+            let has_asked = own.now().is_some();
+            own.end();
             match result.as_ref().err().filter(|error| error.is_unreachable()) {
                 Some(error) => place.unreachable(&error.to_string()),
-                None if own.now().is_some() => place.answered(),
+                None if has_asked => place.answered(),
                 // The work has asked no server, so it says nothing about one.
                 None => {}
             }
@@ -161,62 +164,13 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     handle.await.ok()
 }
 
-/// The beginning of a text from a request. A caller must not fill the memory or the log with it.
-fn shorten(text: &str) -> String {
-    let end = text.floor_char_boundary(LOGGED);
-    if end < text.len() { format!("{}…", &text[..end]) } else { text.to_owned() }
-}
-
-/// Writes the one line of a call, and counts its end, when it is dropped, so also when the caller goes away in the middle.
-struct LogLine {
-    rpc: &'static str,
-    volume: String,
-    begun: Instant,
-    end: End,
-    tally: Tally,
-}
-
-enum End {
-    /// Nobody waits for the answer any more.
-    Abandoned,
-    Done,
-    Failed(Code, String),
-}
-
-impl Drop for LogLine {
-    fn drop(&mut self) {
-        let Self { rpc, volume, begun, end, tally } = self;
-        let took = begun.elapsed();
-        let code = match end {
-            End::Done => Code::Ok,
-            End::Failed(code, _) => *code,
-            End::Abandoned => Code::Cancelled,
-        };
-        tally.end(rpc, code, took);
-        let ms = took.as_secs_f64() * 1000.0;
-        let ms = (ms * 100.0).round() / 100.0;
-        match end {
-            End::Done => tracing::info!(rpc, volume, ms, code = "OK"),
-            End::Failed(code, error) => tracing::warn!(rpc, volume, ms, code = ?code, error),
-            End::Abandoned => {
-                tracing::warn!(
-                    rpc,
-                    volume,
-                    ms,
-                    code = "Cancelled",
-                    "the caller went away; work that has begun goes on"
-                );
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::csi::call::guard::Guard;
     use crate::linux::NfsSource;
     use std::sync::mpsc::channel;
+    use std::time::Instant;
 
     fn export(server: &str) -> Lane {
         Lane::Export(NfsSource { server: server.to_owned(), share: "/srv".to_owned() })
@@ -322,6 +276,49 @@ mod tests {
         finish.send(()).unwrap();
     }
 
+    /// A log that a test reads.
+    #[derive(Clone, Default)]
+    struct Log(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_line_of_a_slow_call_says_what_it_has_waited_for() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+        let _default = tracing::subscriber::set_default(subscriber.finish());
+        let lines = || {
+            let text = String::from_utf8(std::mem::take(&mut *log.0.lock())).unwrap();
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let dispatcher = Dispatcher::new(Duration::from_secs(10));
+        dispatcher.places().set_width(1);
+        let in_lane = |work: fn()| call_with(&dispatcher, Guard::None, export("nas"), work);
+        in_lane(|| ()).await.unwrap();
+        let [quick] = &lines()[..] else { panic!("one line a call") };
+        assert!(quick.contains("ms=") && !quick.contains("slow"), "{quick}");
+        let works = in_lane(|| {
+            crate::linux::step::begin("mount(2) of nas:/srv");
+            std::thread::sleep(Duration::from_millis(1100));
+        });
+        let (first, second) = tokio::join!(works, in_lane(|| ()));
+        first.and(second).unwrap();
+        let lines = lines();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].contains("slow=\"1.1 s waiting for mount(2) of nas:/srv\""), "{lines:?}");
+        let place = "s waiting for a place among the calls to nas:/srv\"";
+        assert!(lines[1].contains(place), "{lines:?}");
+    }
+
     #[tokio::test]
     async fn a_caller_that_goes_away_does_not_free_the_volume() {
         let dispatcher = Dispatcher::new(Duration::from_mins(1));
@@ -338,11 +335,5 @@ mod tests {
         let status = call(&dispatcher, || panic!("on purpose")).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::Internal);
         call(&dispatcher, || ()).await.unwrap();
-    }
-
-    #[test]
-    fn a_long_text_from_a_request_is_not_kept() {
-        assert_eq!(shorten("nas:/srv#v"), "nas:/srv#v");
-        assert_eq!(shorten(&"ä".repeat(100_000)).len(), LOGGED + '…'.len_utf8());
     }
 }

@@ -1,5 +1,6 @@
 //! Directories whose names contain labels or annotations of the claim.
 
+use crate::linux::step;
 use crate::volume::controller::create::NewVolume;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
@@ -30,6 +31,7 @@ impl Volumes {
                  --extra-create-metadata",
             ));
         };
+        let _waits = step::pause(format!("the API server, which was asked for the claim {namespace}/{name}"));
         let claim = self.claims.read(namespace, name)?.ok_or_else(|| {
             Error::Precondition(format!("the claim {namespace}/{name} does not exist; its labels and annotations are needed for subDir"))
         })?;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::linux::copy::Progress;
+use crate::linux::step;
 
 use crate::volume::error::{Error, Result};
 
@@ -97,6 +98,7 @@ impl CopyJobs {
             Some(job) => job,
             None => self.begin(&mut state, key, Route { way, sources: sources.to_vec() }, Box::new(work))?,
         };
+        let _waits = step::pause(format!("{} {key}", self.kind()));
         while state.jobs.get(key).is_some_and(|now| Arc::ptr_eq(now, &job)) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -110,6 +112,10 @@ impl CopyJobs {
             None if job.progress.is_cancelled() => Err(Error::Cancelled),
             None => Ok(()),
         }
+    }
+
+    fn kind(&self) -> &'static str {
+        if self.of_groups { "the change of the group of" } else { "the copy that makes" }
     }
 
     fn begin(self: &Arc<Self>, state: &mut State, key: &str, route: Route, work: Work) -> Result<Arc<Job>> {
@@ -138,6 +144,7 @@ impl CopyJobs {
     /// Cancels the copy that makes `key`, if there is one, and waits until it has removed what it had made.
     pub fn cancel(&self, key: &str) -> Result<()> {
         let deadline = Instant::now() + TIME_TO_END;
+        let _waits = step::pause(format!("the end of {} {key}", self.kind()));
         let mut state = self.state();
         state.forget_waiting(key);
         loop {

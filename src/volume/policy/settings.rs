@@ -24,6 +24,8 @@ use crate::volume::policy::server_pattern::{InlineServers, ServerPattern};
 pub struct Settings {
     /// The exports that have a name.
     pub exports: BTreeMap<String, NamedExport>,
+    /// What is logged; `None` for what the command line says.
+    pub log_level: Option<String>,
     /// The name of this installation of the driver, which the records of its volumes get.
     pub installation: Option<String>,
     /// The export for a StorageClass that names none.

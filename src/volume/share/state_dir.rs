@@ -136,9 +136,9 @@ impl StateDir {
         self.leave()
     }
 
-    /// Removes the directory of this process, if it has one. It is created again when it is needed.
+    /// Removes the directory of this process, if it has one and nothing uses it. It is created again when it is needed.
     pub fn leave(&self) -> Result<()> {
-        self.process.lock().take().map_or(Ok(()), |process| process.remove())
+        self.process.lock().take().and_then(Arc::into_inner).map_or(Ok(()), |process| process.remove())
     }
 
     /// A new name in the directory of this process, for an entry that is created there and then moved into place. Creates nothing.

@@ -26,6 +26,21 @@ async fn a_stopped_service_exits_with_0_and_removes_its_socket() {
     }
 }
 
+/// A process that ends is faster than its own background work, so this is tried several times.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_controller_leaves_nothing_of_its_own_on_the_export() {
+    let mut driver = Driver::start().await;
+    for round in 0..20 {
+        let volume = driver.create("v", &[]).await;
+        driver.delete(&volume).await.unwrap();
+        assert_eq!(driver.controller.stop().code(), Some(0));
+        let processes = server::exported("/share/.nfs-subdir-csi/processes").read_dir().unwrap();
+        let left: Vec<_> = processes.map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.is_empty(), "round {round}: {left:?}");
+        driver.start_controller_again().await;
+    }
+}
+
 #[tokio::test]
 async fn a_socket_that_a_killed_service_left_is_replaced() {
     let mut driver = Driver::start().await;

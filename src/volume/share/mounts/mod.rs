@@ -6,6 +6,7 @@ mod slot;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -220,6 +221,30 @@ impl Exports {
         }
         self.forget_obsolete();
         if failures.is_empty() { Ok(()) } else { Err(failures) }
+    }
+
+    /// Removes what this process has of its own on the exports, before the process ends. Waits for the servers at most for `limit`. What
+    /// is left after that, or because of an error, is removed by another process.
+    pub fn leave(&self, limit: Duration) {
+        let slots: Vec<_> = self.slots.lock().values().cloned().collect();
+        let mounted = |slot: &Slot| slot.try_lock()?.as_ref()?.opened_state();
+        let (left, all_left) = channel::<()>();
+        for state in slots.iter().filter_map(|slot| mounted(slot)) {
+            let left = left.clone();
+            let leave = move || {
+                if let Err(error) = state.leave() {
+                    tracing::debug!(%error, "cannot remove the directory of this process; another process will remove it");
+                }
+                drop(left);
+            };
+            // A thread for each export, because a server may be dead.
+            if let Err(error) = std::thread::Builder::new().name("leave".to_owned()).spawn(leave) {
+                tracing::debug!(%error, "cannot start a thread");
+            }
+        }
+        drop(left);
+        // Nothing is ever sent. The channel ends when the last thread has ended.
+        let _ = all_left.recv_timeout(limit);
     }
 
     fn is_idle(

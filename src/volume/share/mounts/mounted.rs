@@ -105,6 +105,11 @@ impl MountedExport {
         Ok(state.clone())
     }
 
+    /// The driver's own directory on the share, if this process has opened it. Does not wait for a call that opens it now.
+    pub(super) fn opened_state(&self) -> Option<Arc<StateDir>> {
+        self.state.try_lock()?.clone()
+    }
+
     /// The capacity that the volumes of this export have reserved.
     pub fn reservations(&self) -> &Reservations {
         &self.reservations

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::linux::Dir;
+use crate::linux::step;
 
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
@@ -71,6 +72,7 @@ impl<'a> Limit<'a> {
     ) -> Result<()> {
         let patience = if policy == QuotaPolicy::Required { PATIENCE } else { SHORT_PATIENCE };
         let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
+        let _waits = step::pause(format!("the quota agent of {}", share.label()));
         while !self.is_in_force(share, dir)? {
             if begun.elapsed() + pause > patience {
                 let message = format!("{}; ask again", self.not_in_force(share, state)?);
