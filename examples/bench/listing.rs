@@ -82,6 +82,7 @@ fn write_records() -> Result<()> {
         let record = Record {
             sub_dir: SubDir::parse(&name)?,
             capacity_bytes: 1 << 30,
+            inodes: None,
             on_delete: OnDelete::Delete,
             ownership: Ownership::default(),
             direct_mount: false,

@@ -108,6 +108,12 @@ impl ProjectRange {
     pub fn contains(self, id: u32) -> bool {
         (self.first..=self.last).contains(&id)
     }
+
+    /// All ids but the last one, and the last one.
+    #[must_use]
+    pub fn without_last(self) -> (Self, u32) {
+        (Self { last: self.last - 1, ..self }, self.last)
+    }
 }
 
 impl FromStr for ProjectRange {
@@ -116,12 +122,12 @@ impl FromStr for ProjectRange {
     fn from_str(text: &str) -> Result<Self, String> {
         let range = text.split_once('-').and_then(|(first, last)| {
             let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-            Some(Self { first, last }).filter(|range| range.first <= range.last)
+            Some(Self { first, last }).filter(|range| range.first < range.last)
         });
         // 0 stands for no project, and the kernel's largest id stands for an error.
-        range
-            .filter(|range| range.first > 0 && range.last < u32::MAX)
-            .ok_or_else(|| "it must be two numbers such as 1500000000-1999999999, at least 1".to_owned())
+        range.filter(|range| range.first > 0 && range.last < u32::MAX).ok_or_else(|| {
+            "it must be two different numbers such as 1500000000-1999999999, at least 1".to_owned()
+        })
     }
 }
 
@@ -138,7 +144,7 @@ mod tests {
         assert!("srv".parse::<LocalShare>().is_err());
         let range: ProjectRange = "5-7".parse().unwrap();
         assert_eq!([4, 5, 7, 8].map(|id| range.contains(id)), [false, true, true, false]);
-        for text in ["", "5", "7-5", "0-5", "a-b", "1-4294967295", "-1-5"] {
+        for text in ["", "5", "5-5", "7-5", "0-5", "a-b", "1-4294967295", "-1-5"] {
             assert!(text.parse::<ProjectRange>().is_err(), "{text}");
         }
     }

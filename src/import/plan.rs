@@ -141,6 +141,7 @@ impl Rules {
             on_delete: on_delete.unwrap_or(self.on_delete),
             ownership: Ownership { mode, uid: Some(uid), gid: Some(gid) },
             source: None,
+            inodes: None,
             found: false,
             installation: None,
             direct_mount: false,

@@ -1,4 +1,4 @@
-//! The agent: it waits for changes of records, and looks at all volumes regularly.
+//! The agent: it waits for changes of records, and looks at all volumes regularly (`pass.rs`).
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use crate::config::quota::{AgentArgs, ProjectRange};
-use crate::linux::quota::{FileSystem, ProjectQuotas};
-use crate::volume::error::Error;
+use crate::linux::quota::{FileSystem, Limits, Project, ProjectQuotas};
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::share::quota::{Agent as Introduction, Mode, State};
-use crate::volume::share::records::Pages;
 
 use super::event::Event;
 use super::ids::Ids;
-use super::share::Share;
+use super::pass::Pass;
+use super::share::{Known, Share};
 use super::tagging::{self, Ended, Job};
+use super::volume::Settled;
 
 /// How often the agent gives a sign of life.
 const SIGN: Duration = Duration::from_secs(5);
@@ -26,11 +26,17 @@ const SOON: Duration = Duration::from_millis(100);
 /// How long the agent waits like that for one directory. After that, the regular look at all volumes finds it.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// The limit of the samples: less than any file system with volumes has, and shown as it is in blocks of every size.
+const SAMPLE_BYTES: u64 = 1 << 20;
+
 /// The agent of one file system.
 pub(super) struct Agent {
     pub(super) mode: Mode,
     pub(super) limit_over: bool,
+    /// The project ids of volumes.
     pub(super) range: ProjectRange,
+    /// The project id of the samples, which is the last one of the range that was given.
+    sample: u32,
     pub(super) file_system: FileSystem,
     pub(super) shares: Vec<Share>,
     pub(super) ids: Ids,
@@ -41,6 +47,9 @@ pub(super) struct Agent {
     events: Sender<Event>,
     /// Volumes whose directory does not exist yet, and since when.
     waiting: HashMap<(usize, VolumeKey), Instant>,
+    pub(super) pass: Pass,
+    next_look: Instant,
+    next_sign: Instant,
     _lock: File,
 }
 
@@ -86,7 +95,8 @@ impl Agent {
         let Some(lock) = file_system.try_lock()? else {
             bail!("another agent works on the file system of {}: only one may run", first.dir.label());
         };
-        let ids = Ids::new(args.projects, &file_system)?;
+        let (range, sample) = args.projects.without_last();
+        let ids = Ids::new(range, &file_system)?;
         let ended = events.clone();
         let jobs = tagging::start(move |job| {
             let _ = ended.send(Event::Tagged(job));
@@ -100,7 +110,8 @@ impl Agent {
         Ok(Self {
             mode: args.mode,
             limit_over: args.limit_over,
-            range: args.projects,
+            range,
+            sample,
             file_system,
             shares,
             ids,
@@ -109,60 +120,62 @@ impl Agent {
             introduction,
             events,
             waiting: HashMap::new(),
+            pass: Pass::default(),
+            next_look: Instant::now(),
+            next_sign: Instant::now() + SIGN,
             _lock: lock,
         })
     }
 
     fn once(&mut self, received: &Receiver<Event>) -> anyhow::Result<()> {
         self.open_states();
-        self.look_at_all();
+        self.look_at_all(received);
         while !self.tagging.is_empty() {
-            if let Event::Tagged(job) =
-                received.recv().context("wait for the thread that gives files to projects")?
-            {
-                self.end_tagging(job);
-            }
+            let event = received.recv().context("wait for the thread that gives files to projects")?;
+            self.attend(vec![event]);
         }
         Ok(())
     }
 
     fn serve(&mut self, received: &Receiver<Event>, interval: Duration) -> anyhow::Result<()> {
-        let (mut next_look, mut next_sign) = (Instant::now(), Instant::now() + SIGN);
         loop {
             if self.open_states() {
-                next_look = Instant::now();
+                self.next_look = Instant::now();
             }
-            if Instant::now() >= next_sign {
-                self.sign();
-                next_sign = Instant::now() + SIGN;
-            }
-            if Instant::now() >= next_look {
-                self.look_at_all();
-                next_look = Instant::now() + interval;
+            if Instant::now() >= self.next_look {
+                self.next_look = Instant::now() + interval;
+                self.look_at_all(received);
             }
             let is_busy = !self.waiting.is_empty() || self.shares.iter().any(|share| share.state.is_none());
-            let wake = if is_busy { Instant::now() + SOON } else { next_look.min(next_sign) };
-            let mut due: HashSet<(usize, VolumeKey)> = self.take_waiting();
+            let wake = if is_busy { Instant::now() + SOON } else { self.next_look.min(self.next_sign) };
             match received.recv_timeout(wake.saturating_duration_since(Instant::now())) {
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.attend(Vec::new()),
                 Err(RecvTimeoutError::Disconnected) => bail!("all threads of the agent have ended"),
-                Ok(first) => {
-                    // One change of a record is several events.
-                    for event in std::iter::once(first).chain(received.try_iter()) {
-                        match event {
-                            Event::Record(share, key) => {
-                                due.insert((share, key));
-                            }
-                            Event::Lost => next_look = Instant::now(),
-                            Event::Gone(share) => self.shares[share].state = None,
-                            Event::Tagged(job) => self.end_tagging(job),
-                        }
-                    }
+                Ok(first) => self.attend(std::iter::once(first).chain(received.try_iter()).collect()),
+            }
+        }
+    }
+
+    /// Gives a sign of life if it is time, and looks at the volumes that have changed and at those that may have their directory by now.
+    pub(super) fn attend(&mut self, events: Vec<Event>) {
+        if Instant::now() >= self.next_sign {
+            self.sign();
+            self.next_sign = Instant::now() + SIGN;
+        }
+        // One change of a record is several events.
+        let mut due = self.take_waiting();
+        for event in events {
+            match event {
+                Event::Record(share, key) => {
+                    due.insert((share, key));
                 }
+                Event::Lost => self.next_look = Instant::now(),
+                Event::Gone(share) => self.shares[share].state = None,
+                Event::Tagged(job) => self.end_tagging(job),
             }
-            for (share, key) in due {
-                self.look_at(share, &key);
-            }
+        }
+        for (share, key) in due {
+            self.look_at(share, &key);
         }
     }
 
@@ -197,95 +210,59 @@ impl Agent {
         self.waiting.keys().cloned().collect()
     }
 
-    /// Looks at all volumes, writes their reports, and clears what belongs to volumes that do not exist any more.
-    fn look_at_all(&mut self) {
-        let begun = Instant::now();
-        let mut seen = HashMap::new();
-        let mut count = 0u64;
-        for share in 0..self.shares.len() {
-            match self.look_at_share(share, &mut seen) {
-                Ok(found) => count += found,
-                Err(error) => {
-                    tracing::error!(share = self.shares[share].dir.label(), %error, "not all volumes were looked at");
-                    // The ids of the others are not known, so nothing is forgotten.
-                    return;
-                }
+    /// Sees to it that each share has a directory with a limit, by which a driver finds out whether the server shows limits.
+    pub(super) fn keep_samples(&self) -> anyhow::Result<()> {
+        if self.mode == Mode::Observe {
+            return Ok(());
+        }
+        let wanted = Project { id: self.sample, inherits: true };
+        for state in self.shares.iter().filter_map(|share| share.state.as_ref()) {
+            let dir = state.folder.make_sample()?;
+            if dir.project()? != wanted {
+                dir.set_project(wanted)?;
             }
         }
-        self.ids.keep(seen);
-        match self.ids.clear_unused(&self.file_system) {
-            Ok(cleared) => tracing::debug!(
-                count,
-                cleared,
-                seconds = begun.elapsed().as_secs_f64(),
-                "looked at all volumes"
-            ),
-            Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "cannot clear the limits of deleted volumes");
-            }
-        }
-    }
-
-    fn look_at_share(&mut self, share: usize, seen: &mut HashMap<u32, u64>) -> Result<u64, Error> {
-        let (mut pages, mut count) = (Pages::default(), 0);
-        loop {
-            let Some(state) = &self.shares[share].state else { return Ok(count) };
-            let Some(keys) = pages.next_page(|after, limit| state.records.keys(after, limit))? else { break };
-            for key in &keys {
-                if let Some(id) = self.look_at(share, key)
-                    && let Some(inode) = self.ids.owner_of(id)
-                {
-                    seen.insert(id, inode);
-                }
-                count += 1;
-            }
-        }
-        self.remove_old_reports(share)?;
-        Ok(count)
-    }
-
-    /// Removes the reports of volumes that have no record.
-    fn remove_old_reports(&self, share: usize) -> Result<(), Error> {
-        let Some(state) = &self.shares[share].state else { return Ok(()) };
-        let mut pages = Pages::default();
-        while let Some(keys) = pages.next_page(|after, limit| state.folder.keys(after, limit))? {
-            for key in &keys {
-                if !state.records.exists(key)? {
-                    state.folder.remove(key)?;
-                }
-            }
+        let limits = Limits { bytes: SAMPLE_BYTES, ..Limits::default() };
+        if self.file_system.quota(self.sample)?.limits != limits {
+            self.file_system.set_limits(self.sample, limits)?;
         }
         Ok(())
     }
 
-    /// Does for one volume what has to be done, and writes its report. Returns its project id, if it has one.
-    fn look_at(&mut self, share: usize, key: &VolumeKey) -> Option<u32> {
+    /// Does for one volume what has to be done, and writes its report.
+    pub(super) fn look_at(&mut self, share: usize, key: &VolumeKey) {
         let place = (share, key.clone());
-        let report = match self.settle(share, key) {
-            Ok(report) => report,
+        let settled = match self.settle(share, key) {
+            Ok(settled) => settled,
             Err(error) => {
                 tracing::error!(volume = %key, %error, "cannot limit a volume");
                 self.waiting.remove(&place);
-                return None;
+                return;
             }
         };
-        match &report {
-            Some(report) if report.state == State::Waiting => {
+        match &settled {
+            Some(Settled { report, .. }) if report.state == State::Waiting => {
                 self.waiting.entry(place).or_insert_with(Instant::now);
             }
             _ => {
                 self.waiting.remove(&place);
             }
         }
-        let state = self.shares[share].state.as_ref()?;
-        let written = match &report {
-            Some(report) => state.folder.write(key, report),
+        let Some(state) = &mut self.shares[share].state else { return };
+        state.known.remove(key);
+        let written = match &settled {
+            Some(Settled { report, .. }) => state.folder.write(key, report),
             None => state.folder.remove(key),
         };
-        if let Err(error) = written {
-            tracing::warn!(volume = %key, %error, "cannot write what was done with a volume");
+        match (written, settled) {
+            (Err(error), _) => {
+                tracing::warn!(volume = %key, %error, "cannot write what was done with a volume");
+            }
+            (Ok(()), Some(Settled { report, unchanged: Some((stamp, sub_dir, limits)) })) => {
+                state.known.insert(key.clone(), Known { stamp, sub_dir, limits, report });
+            }
+            (Ok(()), _) => {}
         }
-        report.map(|report| report.project).filter(|id| *id != 0)
     }
 
     fn end_tagging(&mut self, job: Ended) {

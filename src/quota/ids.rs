@@ -1,13 +1,13 @@
 //! Which project ids of our range are in use, and by which directory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use parking_lot::Mutex;
 
 use crate::config::quota::ProjectRange;
-use crate::linux::quota::{FileSystem, Limits};
+use crate::linux::quota::{FileSystem, Limits, Quota};
 
 /// The directory of each project id that is known to be in use, by its inode number. The thread that gives files to projects reads them, too.
 pub(super) type Owners = Arc<Mutex<HashMap<u32, u64>>>;
@@ -17,20 +17,18 @@ pub(super) type Owners = Arc<Mutex<HashMap<u32, u64>>>;
 pub(super) struct Ids {
     range: ProjectRange,
     owners: Owners,
+    /// The ids that were seen since [`Self::begin_pass`].
+    seen: HashSet<u32>,
     /// Where the search for a free id begins. Ids are used one after the other, so that an old one is not used again soon.
     next: u32,
 }
 
 impl Ids {
-    /// Finds the largest id of the range that is in use. One quotactl_fd(2) for each id in use.
+    /// Finds the largest id of the range that is in use.
     pub(super) fn new(range: ProjectRange, file_system: &FileSystem) -> anyhow::Result<Self> {
-        let mut last = None;
-        each_used(range, file_system, |id, _| {
-            last = Some(id);
-            Ok(())
-        })?;
+        let last = used(range, file_system)?.into_keys().max();
         let next = last.map_or(range.first, |last| if last < range.last { last + 1 } else { range.first });
-        Ok(Self { range, owners: Owners::default(), next })
+        Ok(Self { range, owners: Owners::default(), seen: HashSet::new(), next })
     }
 
     /// Whether the id is one of ours.
@@ -43,13 +41,9 @@ impl Ids {
         self.owners.lock().get(&id).is_some_and(|owner| *owner != inode)
     }
 
-    /// The directory that has the id, as far as is known.
-    pub(super) fn owner_of(&self, id: u32) -> Option<u64> {
-        self.owners.lock().get(&id).copied()
-    }
-
     /// Notes that the directory with this inode number has the id.
     pub(super) fn note(&mut self, id: u32, inode: u64) {
+        self.seen.insert(id);
         self.owners.lock().insert(id, inode);
     }
 
@@ -58,9 +52,35 @@ impl Ids {
         Arc::clone(&self.owners)
     }
 
-    /// Forgets all ids that were not seen.
-    pub(super) fn keep(&mut self, seen: HashMap<u32, u64>) {
-        *self.owners.lock() = seen;
+    /// From now on, all directories are visited. Returns limits and usage of all ids in use. One quotactl_fd(2) for each of them.
+    pub(super) fn begin_pass(&mut self, file_system: &FileSystem) -> anyhow::Result<HashMap<u32, Quota>> {
+        self.seen.clear();
+        used(self.range, file_system)
+    }
+
+    /// All directories were visited: forgets all ids that were not seen since [`Self::begin_pass`], and clears the limits of those that nothing
+    /// carried then, so that they can be used again. Returns how many these are.
+    pub(super) fn end_pass(
+        &mut self,
+        file_system: &FileSystem,
+        before: &HashMap<u32, Quota>,
+    ) -> anyhow::Result<u64> {
+        let seen = std::mem::take(&mut self.seen);
+        let mut owners = self.owners.lock();
+        owners.retain(|id, _| seen.contains(id));
+        let mut cleared = 0;
+        for (id, quota) in before {
+            let is_carried = quota.used_inodes > 0 || quota.used_bytes > 0;
+            if !is_carried && !owners.contains_key(id) {
+                file_system.set_limits(*id, Limits::default())?;
+                tracing::debug!(
+                    project = id,
+                    "nothing carries the project id any more, its limit is removed"
+                );
+                cleared += 1;
+            }
+        }
+        Ok(cleared)
     }
 
     /// An id that nothing carries and that has no limit. A directory in the trash, an archive or a retained directory still has its id and
@@ -83,39 +103,17 @@ impl Ids {
             }
         }
     }
-
-    /// Clears the limits of ids that nothing carries any more, so that they can be used again. Returns how many there were. One quotactl_fd(2)
-    /// for each id in use.
-    pub(super) fn clear_unused(&self, file_system: &FileSystem) -> anyhow::Result<u64> {
-        let mut cleared = 0;
-        each_used(self.range, file_system, |id, is_carried| {
-            if !is_carried && !self.owners.lock().contains_key(&id) {
-                file_system.set_limits(id, Limits::default())?;
-                tracing::debug!(
-                    project = id,
-                    "nothing carries the project id any more, its limit is removed"
-                );
-                cleared += 1;
-            }
-            Ok(())
-        })?;
-        Ok(cleared)
-    }
 }
 
-/// Calls `see` with each id of the range that has a limit or a usage, and whether anything carries it.
-fn each_used(
-    range: ProjectRange,
-    file_system: &FileSystem,
-    mut see: impl FnMut(u32, bool) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut from = range.first;
+/// Limits and usage of each id of the range that has one. One quotactl_fd(2) for each.
+fn used(range: ProjectRange, file_system: &FileSystem) -> anyhow::Result<HashMap<u32, Quota>> {
+    let (mut found, mut from) = (HashMap::new(), range.first);
     while let Some((id, quota)) = file_system.next_quota(from).context("find the project ids in use")? {
         if id > range.last {
             break;
         }
-        see(id, quota.used_inodes > 0 || quota.used_bytes > 0)?;
+        found.insert(id, quota);
         from = id + 1;
     }
-    Ok(())
+    Ok(found)
 }

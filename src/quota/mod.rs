@@ -3,7 +3,8 @@
 //! ```text
 //! check    what a file system can do, and what to change            check.rs
 //! status   a table of volumes, limits and usage                     status.rs
-//! agent    waits for changes and looks at all volumes regularly      agent.rs
+//! agent    waits for changes, gives signs of life                    agent.rs
+//!          looks at all volumes regularly                            pass.rs
 //!          what it does with one volume                              volume.rs
 //!          a share, and how its changes are noticed                  share.rs
 //!          which project ids are in use                              ids.rs
@@ -17,6 +18,7 @@ mod agent;
 mod check;
 mod event;
 mod ids;
+mod pass;
 mod share;
 mod status;
 mod tagging;

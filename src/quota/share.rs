@@ -1,19 +1,21 @@
 //! A share on this machine, and how its changes are noticed.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::sync::mpsc::Sender;
 
 use anyhow::{Context, bail};
 
 use crate::config::quota::LocalShare;
-use crate::linux::quota::try_lock;
+use crate::linux::quota::{Limits, try_lock};
 use crate::linux::watch::{Change, Watch};
 use crate::linux::{Dir, SysError};
 use crate::volume::error::Result;
 use crate::volume::name::handle::VolumeKey;
-use crate::volume::share::claims::look::LocalRecords;
+use crate::volume::name::sub_dir::SubDir;
+use crate::volume::share::claims::look::{LocalRecords, Stamp};
 use crate::volume::share::process_dir;
-use crate::volume::share::quota::{Agent, QuotaFolder};
+use crate::volume::share::quota::{Agent, QuotaFolder, Report};
 
 use super::event::Event;
 
@@ -30,7 +32,19 @@ pub(super) struct Share {
 pub(super) struct State {
     pub(super) records: LocalRecords,
     pub(super) folder: QuotaFolder,
+    /// What was found at the last look.
+    pub(super) known: HashMap<VolumeKey, Known>,
     _lock: File,
+}
+
+/// What is known of a volume that has its project. As long as nothing of it changes, nothing has to be done for the volume.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) stamp: Stamp,
+    pub(super) sub_dir: SubDir,
+    pub(super) limits: Limits,
+    /// What was written.
+    pub(super) report: Report,
 }
 
 impl Share {
@@ -62,7 +76,7 @@ impl Share {
             .spawn(move || while forward(&watch, number, &events) {})
             .context("start a thread that watches the share")?;
         folder.introduce(agent)?;
-        self.state = Some(State { records, folder, _lock: lock });
+        self.state = Some(State { records, folder, known: HashMap::new(), _lock: lock });
         Ok(true)
     }
 

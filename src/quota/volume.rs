@@ -5,6 +5,7 @@ use crate::linux::quota::{Limits, Project, Quota};
 use crate::volume::error::{Error, Result, refuse_unsafe};
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::sub_dir::SubDir;
+use crate::volume::share::claims::look::Stamp;
 use crate::volume::share::quota::{Mode, Report, State};
 use crate::volume::share::record::Record;
 
@@ -15,10 +16,30 @@ use super::tagging::Job;
 /// that only the server's root can set, where the agent keeps no file of its own, and it is gone together with the project.
 const COMPLETE: u64 = 1 << 48;
 
+/// What was done with a volume.
+pub(super) struct Settled {
+    pub(super) report: Report,
+    /// If nothing has to be done any more until this changes: the record, its directory, and the limits of the project.
+    pub(super) unchanged: Option<(Stamp, SubDir, Limits)>,
+}
+
+impl From<Report> for Settled {
+    fn from(report: Report) -> Self {
+        Self { report, unchanged: None }
+    }
+}
+
+/// The limits that a record asks for; 0 for none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Wanted {
+    bytes: u64,
+    inodes: u64,
+}
+
 /// What was found out about the project of a directory.
 enum Membership {
-    /// Everything in the directory belongs to the project.
-    Complete(u32),
+    /// Everything in the directory belongs to the project, which has these limits and this usage.
+    Complete(u32, Quota),
     /// This is being done.
     Tagging(u32),
     /// The directory is not touched, for this reason.
@@ -28,31 +49,40 @@ enum Membership {
 impl Agent {
     /// Gives a volume its project and its limit, as far as that is right, and says what is the case now. `None` if there is no such volume.
     ///
-    /// System calls for a volume in which nothing has to be changed, with its directory at the top of the share: 7 to read the record and to
-    /// see that it has its claim, openat2(2), fstat(2) and ioctl(2) for the directory, one quotactl_fd(2), and statfs(2).
-    pub(super) fn settle(&mut self, share: usize, key: &VolumeKey) -> Result<Option<Report>> {
+    /// System calls for a volume in which nothing has to be changed, with its directory at the top of the share: 8 to read the record and to
+    /// see that it has its claim, 6 for the directory, one quotactl_fd(2), and statfs(2).
+    pub(super) fn settle(&mut self, share: usize, key: &VolumeKey) -> Result<Option<Settled>> {
         let Some(state) = &self.shares[share].state else { return Ok(None) };
         let read = match state.records.read(key) {
             Ok(None) => return Ok(None),
             Ok(Some(read)) => read,
-            Err(error) => return Ok(Some(refused(error.to_string()))),
+            Err(error) => return Ok(Some(refused(error.to_string()).into())),
         };
         if !read.is_claimed {
             let message = "the claim of its directory is not its own: another volume has the directory, or version 0.1.0 of the driver wrote \
                            the record, and no controller of this version has created a volume on this share yet";
-            return Ok(Some(refused(message)));
+            return Ok(Some(refused(message).into()));
         }
         match self.open_volume(share, &read.record.sub_dir) {
             Err(Error::Sys(error)) if error.is_not_found() => {
+                let mut report = Report::without_quota(State::Waiting, "its directory does not exist yet");
                 if read.record.source.is_some() {
                     for draft in self.shares[share].drafts(key)? {
-                        self.settle_dir(share, key, &read.record, draft)?;
+                        let (of_draft, _) = self.settle_dir(share, key, &read.record, draft)?;
+                        if of_draft.state == State::Enforced {
+                            report = Report { state: State::Waiting, message: report.message, ..of_draft };
+                        }
                     }
                 }
-                Ok(Some(Report::without_quota(State::Waiting, "its directory does not exist yet")))
+                Ok(Some(report.into()))
             }
-            Err(error) => Ok(Some(refused(error.to_string()))),
-            Ok(dir) => self.settle_dir(share, key, &read.record, dir).map(Some),
+            Err(error) => Ok(Some(refused(error.to_string()).into())),
+            Ok(dir) => {
+                let (report, limits) = self.settle_dir(share, key, &read.record, dir)?;
+                let is_settled = matches!(report.state, State::Enforced | State::Counted);
+                let unchanged = is_settled.then_some((read.stamp, read.record.sub_dir, limits));
+                Ok(Some(Settled { report, unchanged }))
+            }
         }
     }
 
@@ -60,9 +90,10 @@ impl Agent {
     /// an error.
     fn open_volume(&self, share: usize, sub_dir: &SubDir) -> Result<Dir> {
         let top = &self.shares[share].dir;
-        let mut dir = top.open_dir(".")?;
-        for component in sub_dir.as_str().split('/') {
-            if dir.label() != top.label() && self.ids.is_ours(dir.project()?.id) {
+        let mut components = sub_dir.as_str().split('/');
+        let mut dir = top.open_dir(components.next().unwrap_or(".")).map_err(refuse_unsafe)?;
+        for component in components {
+            if self.ids.is_ours(dir.project()?.id) {
                 return Err(Error::Precondition(format!(
                     "{} belongs to a volume, so a directory inside of it cannot be a volume",
                     dir.label()
@@ -79,61 +110,72 @@ impl Agent {
         Ok(dir)
     }
 
-    fn settle_dir(&mut self, share: usize, key: &VolumeKey, record: &Record, dir: Dir) -> Result<Report> {
-        let id = match self.membership(share, key, dir)? {
-            Membership::Refused(message) => return Ok(refused(message)),
+    fn settle_dir(
+        &mut self,
+        share: usize,
+        key: &VolumeKey,
+        record: &Record,
+        dir: Dir,
+    ) -> Result<(Report, Limits)> {
+        let directory = dir.inode()?;
+        let (id, quota) = match self.membership(share, key, dir, directory)? {
+            Membership::Refused(message) => return Ok((refused(message), Limits::default())),
             Membership::Tagging(project) => {
                 let message = "what is in the directory is being given to its project";
-                return Ok(Report { project, ..Report::without_quota(State::Tagging, message) });
+                let report = Report::without_quota(State::Tagging, message);
+                return Ok((Report { directory, project, ..report }, Limits::default()));
             }
-            Membership::Complete(id) => id,
+            Membership::Complete(id, quota) => (id, quota),
         };
-        let quota = self.file_system.quota(id)?;
-        let size = self.size_of(share, record)?;
-        let (limits, state) = self.limits_for(size, &quota);
+        let wanted = self.wanted(share, record)?;
+        let (limits, state) = self.limits_for(wanted, &quota);
         if limits != quota.limits {
             self.file_system.set_limits(id, limits)?;
-            tracing::info!(volume = %key, project = id, bytes = limits.bytes, "limited");
+            tracing::info!(volume = %key, project = id, bytes = limits.bytes, inodes = limits.inodes, "limited");
         }
-        let message = if state == State::Over {
-            format!(
-                "it uses {} bytes and its size is {size}: remove files, or give it a larger size, or start the agent with --limit-over",
-                quota.used_bytes
-            )
-        } else {
-            String::new()
-        };
-        Ok(Report {
+        let message = if state == State::Over { over(&quota, wanted) } else { String::new() };
+        let report = Report {
+            directory,
             project: id,
             limit_bytes: limits.bytes,
             used_bytes: quota.used_bytes,
             limit_inodes: limits.inodes,
             used_inodes: quota.used_inodes,
             ..Report::without_quota(state, message)
-        })
+        };
+        Ok((report, limits))
     }
 
-    /// The size of a volume as a limit: in whole blocks, and not more than the file system has. 0 if the volume was given no size.
-    fn size_of(&self, share: usize, record: &Record) -> Result<u64> {
+    /// What a volume is to be limited to: its size in whole blocks, and not more than the file system has, and its number of files. 0 if none was
+    /// given.
+    fn wanted(&self, share: usize, record: &Record) -> Result<Wanted> {
         let total = self.shares[share].dir.usage()?.total_bytes;
-        Ok(self.file_system.round_up(record.capacity_bytes.min(total)))
+        let bytes = self.file_system.round_up(record.capacity_bytes.min(total));
+        Ok(Wanted { bytes, inodes: record.inodes.unwrap_or(0) })
     }
 
     /// The limits that a volume gets, and what is said of it. A limit is never lowered.
-    fn limits_for(&self, size: u64, quota: &Quota) -> (Limits, State) {
+    fn limits_for(&self, wanted: Wanted, quota: &Quota) -> (Limits, State) {
         let now = quota.limits;
-        if size == 0 || self.mode == Mode::Observe {
-            return (now, if now.bytes > 0 { State::Enforced } else { State::Counted });
+        if wanted == Wanted::default() || self.mode == Mode::Observe {
+            let is_limited = now.bytes > 0 || now.inodes > 0;
+            return (now, if is_limited { State::Enforced } else { State::Counted });
         }
-        if now.bytes == 0 && quota.used_bytes > size && !self.limit_over {
-            return (now, State::Over);
-        }
-        (Limits { bytes: now.bytes.max(size), ..now }, State::Enforced)
+        let is_over =
+            |now: u64, used: u64, wanted: u64| now == 0 && wanted > 0 && used > wanted && !self.limit_over;
+        let [over_bytes, over_inodes] = [
+            is_over(now.bytes, quota.used_bytes, wanted.bytes),
+            is_over(now.inodes, quota.used_inodes, wanted.inodes),
+        ];
+        let bytes = if over_bytes { now.bytes } else { now.bytes.max(wanted.bytes) };
+        let inodes = if over_inodes { now.inodes } else { now.inodes.max(wanted.inodes) };
+        let limits = Limits { bytes, inodes, soft_inodes: mark(inodes) };
+        (limits, if over_bytes || over_inodes { State::Over } else { State::Enforced })
     }
 
     /// Sees to it that a directory and everything in it belong to one project of ours.
-    fn membership(&mut self, share: usize, key: &VolumeKey, dir: Dir) -> Result<Membership> {
-        let (inode, project) = (dir.inode()?, dir.project()?);
+    fn membership(&mut self, share: usize, key: &VolumeKey, dir: Dir, inode: u64) -> Result<Membership> {
+        let project = dir.project()?;
         if project.id != 0 && !self.ids.is_ours(project.id) {
             return Ok(Membership::Refused(format!(
                 "{} belongs to project {}, which is not one of the agent's (--projects): the agent does not change it",
@@ -154,15 +196,16 @@ impl Agent {
         if self.tagging.contains(&inode) {
             return Ok(Membership::Tagging(id));
         }
-        if project == (Project { id, inherits: true }) && self.is_complete(id)? {
-            return Ok(Membership::Complete(id));
+        let quota = self.file_system.quota(id)?;
+        if project == (Project { id, inherits: true }) && quota.limits.soft_inodes != 0 {
+            return Ok(Membership::Complete(id, quota));
         }
         if dir.entries(1)?.is_empty() {
             dir.set_project(Project { id, inherits: true })?;
             // Something may have been made since the look.
             if dir.entries(1)?.is_empty() {
                 self.set_complete(id)?;
-                return Ok(Membership::Complete(id));
+                return Ok(Membership::Complete(id, self.file_system.quota(id)?));
             }
         }
         let before = Some(project.id).filter(|_| is_copy);
@@ -175,15 +218,33 @@ impl Agent {
         Ok(Membership::Tagging(id))
     }
 
-    fn is_complete(&self, id: u32) -> Result<bool> {
-        Ok(self.file_system.quota(id)?.limits.soft_inodes != 0)
-    }
-
     /// Notes that everything in the directory of a project belongs to it.
     pub(super) fn set_complete(&self, id: u32) -> Result<()> {
         let limits = self.file_system.quota(id)?.limits;
-        Ok(self.file_system.set_limits(id, Limits { soft_inodes: COMPLETE, ..limits })?)
+        Ok(self.file_system.set_limits(id, Limits { soft_inodes: mark(limits.inodes), ..limits })?)
     }
+}
+
+/// The mark that a directory was given to its project completely. A soft limit cannot be above the limit itself, and the same as the limit it
+/// changes nothing.
+fn mark(inodes: u64) -> u64 {
+    if inodes > 0 { inodes } else { COMPLETE }
+}
+
+/// Says what a volume uses beyond what it may use.
+fn over(quota: &Quota, wanted: Wanted) -> String {
+    let Wanted { bytes, inodes } = wanted;
+    let mut what = Vec::new();
+    if bytes > 0 && quota.used_bytes > bytes {
+        what.push(format!("it uses {} bytes and its size is {bytes}", quota.used_bytes));
+    }
+    if inodes > 0 && quota.used_inodes > inodes {
+        what.push(format!("it has {} files and directories and may have {inodes}", quota.used_inodes));
+    }
+    format!(
+        "{}: remove files, or give it a larger size, or start the agent with --limit-over",
+        what.join(", and ")
+    )
 }
 
 /// The report of a volume that is not touched.

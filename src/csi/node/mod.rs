@@ -126,7 +126,7 @@ fn plan_stats(
     let path = PathBuf::from(decode::required("volume_path", &request.volume_path)?);
     let lane = lane_of_published(&publisher, &id, &path);
     Ok(Work::new(Guard::Look(path.clone()), lane, move |_| {
-        let usage = encode_usage(&publisher.stats(&path)?);
+        let usage = encode_usage(&publisher.stats(&id, &path)?);
         Ok(proto::NodeGetVolumeStatsResponse { usage })
     }))
 }

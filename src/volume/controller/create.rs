@@ -203,6 +203,7 @@ impl Volumes {
             name: new.name.clone(),
             sub_dir: sub_dir.clone(),
             capacity_bytes,
+            inodes: new.parameters.inodes,
             on_delete: new.on_delete(),
             ownership: new.owner().ownership_after(before),
             direct_mount: new.parameters.direct_mount,
@@ -283,6 +284,10 @@ fn check_same(record: &Record, new: &NewVolume, sub_dir: &SubDir) -> Result<()> 
         let CapacityRange { required, limit } = new.capacity;
         let wanted = if limit == 0 { format!("{required}") } else { format!("{required} to {limit}") };
         return differs("a capacity in bytes of", &record.capacity_bytes, &wanted);
+    }
+    if record.inodes != new.parameters.inodes {
+        let name = |inodes: Option<u64>| inodes.map_or("none".to_owned(), |inodes| inodes.to_string());
+        return differs("a limit of files of", &name(record.inodes), &name(new.parameters.inodes));
     }
     if &record.sub_dir != sub_dir {
         return differs("the directory", &record.sub_dir, sub_dir);

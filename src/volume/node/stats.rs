@@ -7,19 +7,48 @@ use crate::linux::{Dir, step};
 
 use crate::volume::error::{Error, Result};
 use crate::volume::name::export::Export;
+use crate::volume::name::handle::VolumeHandle;
 use crate::volume::node::publish::Publisher;
 use crate::volume::node::stale;
-use crate::volume::policy::settings::ResolvedExport;
+use crate::volume::policy::settings::{QuotaPolicy, ResolvedExport};
+use crate::volume::share::quota::usage::usage_of;
 
 impl Publisher {
     /// Bytes and inodes of the file system that limits the volume published at `path`. The mount table says whether a
     /// volume is published there, before the server is asked. Then this needs one FSSTAT, and one GETATTR if the attributes
-    /// that the client has cached are old.
-    pub fn stats(&self, path: &Path) -> Result<Usage> {
+    /// that the client has cached are old. If the export expects limits, and this process has it mounted, these are the requests of
+    /// [`usage_of`].
+    pub fn stats(&self, volume_id: &str, path: &Path) -> Result<Usage> {
         let target = self.published(path)?;
         step::begin(format!("the statistics of the file system at {}", target.display()));
-        Dir::open_mount(&target).and_then(|dir| dir.usage()).map_err(|error| {
-            if error.is_stale() { Error::Precondition(stale::explain(&target)) } else { error.into() }
+        let usage = Dir::open_mount(&target).map_err(Error::from).and_then(|dir| {
+            match self.counted(volume_id, &dir) {
+                Ok(Some(usage)) => Ok(usage),
+                Ok(None) => Ok(dir.usage()?),
+                Err(error) if error.is_stale() || error.is_unreachable() => Err(error),
+                Err(error) => {
+                    // For example, the node may not be allowed to read what the agent writes.
+                    tracing::debug!(%error, "what the quota agent has counted cannot be read");
+                    Ok(dir.usage()?)
+                }
+            }
+        });
+        usage.map_err(
+            |error| if error.is_stale() { Error::Precondition(stale::explain(&target)) } else { error },
+        )
+    }
+
+    /// What a volume of an export that expects limits uses. `None` for all others, and if this process does not have the export mounted.
+    fn counted(&self, volume_id: &str, dir: &Dir) -> Result<Option<Usage>> {
+        let Some(handle) = VolumeHandle::parse(volume_id) else { return Ok(None) };
+        let Ok(export) = self.volumes.settings.get().resolve(&handle.export) else { return Ok(None) };
+        if export.policy.quota == QuotaPolicy::None || !self.volumes.exports.has_mounted(&export) {
+            return Ok(None);
+        }
+        let (options, _) = export.options::<&str>(&[])?;
+        self.volumes.exports.with_any(&export, &options, |mounted| {
+            let Some(state) = mounted.existing_state()? else { return Ok(None) };
+            usage_of(mounted.share(), &state, &handle.key, dir).map(Some)
         })
     }
 

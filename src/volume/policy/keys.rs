@@ -6,7 +6,7 @@ use crate::volume::error::{Error, Result};
 use crate::volume::name::export::{Export, ExportRef};
 
 /// The keys that a StorageClass can have, in the spelling of the documentation.
-pub const KEYS: [&str; 11] = [
+pub const KEYS: [&str; 12] = [
     "export",
     "server",
     "share",
@@ -18,7 +18,11 @@ pub const KEYS: [&str; 11] = [
     "uid",
     "gid",
     "directMount",
+    "inodes",
 ];
+
+/// No file system has more files. The quotas of ext4 count them in 64 bits, and the agent uses a larger limit as a mark.
+const MOST_INODES: u64 = 1 << 40;
 
 /// The keys that can be changed while a volume exists (VolumeAttributesClass).
 pub const MUTABLE_KEYS: [&str; 4] = ["onDelete", "mountPermissions", "uid", "gid"];
@@ -151,6 +155,16 @@ pub(in crate::volume) fn permissions(text: &str) -> Result<Option<u32>> {
             format!("{text:?} is not an octal mode such as 0770 or 2770"),
         )),
     }
+}
+
+/// Reads how many files and directories a volume may have. Its own directory counts, so one of them would leave no file.
+pub(in crate::volume) fn inodes(text: &str) -> Result<u64> {
+    let number = text.parse().ok().filter(|&number: &u64| (2..=MOST_INODES).contains(&number));
+    number.ok_or_else(|| {
+        let reason =
+            format!("{text:?} is not a number of files from 2 to {MOST_INODES}; the directory itself counts");
+        Error::invalid("inodes", reason)
+    })
 }
 
 /// Reads the number of a user or a group.

@@ -17,6 +17,7 @@ use crate::volume::policy::keys::SNAPSHOT_KEYS;
 use crate::volume::policy::keys::boolean;
 use crate::volume::policy::keys::export_of;
 use crate::volume::policy::keys::id;
+use crate::volume::policy::keys::inodes;
 use crate::volume::policy::keys::one_of;
 use crate::volume::policy::keys::permissions;
 use crate::volume::policy::settings::Settings;
@@ -57,6 +58,8 @@ pub struct Parameters {
     pub owner: Change,
     /// Whether each publish mounts the directory itself from the server, instead of a bind mount from the share.
     pub direct_mount: bool,
+    /// How many files and directories the volume may have; `None` for any number.
+    pub inodes: Option<u64>,
     /// The names of the claim and the volume, as far as the csi-provisioner passes them.
     pub names: Names,
 }
@@ -82,6 +85,7 @@ impl Parameters {
         let archive = take("archiveOnDelete").map(|text| boolean("archiveOnDelete", &text)).transpose()?;
         let archive = archive.map(|archive| if archive { OnDelete::Archive } else { OnDelete::Delete });
         let direct_mount = take("directMount").map(|text| boolean("directMount", &text)).transpose()?;
+        let inodes = take("inodes").map(|text| inodes(&text)).transpose()?;
         let change = Change::take(&mut take)?;
         given.refuse_rest(&KEYS)?;
         Ok(Self {
@@ -91,6 +95,7 @@ impl Parameters {
             on_delete: change.on_delete.or(archive).unwrap_or(settings.on_delete),
             owner: change,
             direct_mount: direct_mount.unwrap_or(false),
+            inodes,
             names,
         })
     }
@@ -227,6 +232,17 @@ mod tests {
         assert_eq!(error.to_string(), "unknown parameter `zzz`");
         assert!(parse(&[("subDir", "a"), ("pathPattern", "b")]).is_err());
         assert!(parse(&[("subDir", "a"), ("subdir", "b")]).is_err());
+    }
+
+    #[test]
+    fn a_number_of_files_leaves_room_for_one_at_least() {
+        assert_eq!(parse(&[]).unwrap().inodes, None);
+        assert_eq!(parse(&[("inodes", "2")]).unwrap().inodes, Some(2));
+        for text in ["0", "1", "-5", "1k", "1.5", "18446744073709551616", "1099511627777"] {
+            let error = parse(&[("inodes", text)]).unwrap_err().to_string();
+            assert!(error.contains("the directory itself counts"), "{text}: {error}");
+        }
+        assert!(Change::parse(&map(&[("inodes", "5")])).is_err(), "it cannot be changed");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::fixture::{Driver, Setup, answer, server, text, until};
 pub(crate) const PLACES: [(&str, &[&str]); 4] =
     [("/share", &["4.2"]), ("/share", &["3"]), ("/limited", &["4.2"]), ("/limited", &["3"])];
 
-async fn expand(driver: &Driver, volume: &Volume, bytes: u64) -> Result<i64, tonic::Status> {
+pub(crate) async fn expand(driver: &Driver, volume: &Volume, bytes: u64) -> Result<i64, tonic::Status> {
     let request = proto::ControllerExpandVolumeRequest {
         volume_id: volume.volume_id.clone(),
         capacity_range: Some(proto::CapacityRange {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nfs_subdir_csi::csi::proto;
 use nfs_subdir_csi::csi::proto::Volume;
@@ -17,7 +18,7 @@ use crate::fixture::{Driver, Setup, answer, assert_refused, server, until};
 use crate::support;
 
 /// Starts the driver with an export that expects limits.
-async fn expecting(policy: &str, share: &str, versions: &'static [&'static str]) -> Driver {
+pub(crate) async fn expecting(policy: &str, share: &str, versions: &'static [&'static str]) -> Driver {
     configure(&format!(
         "exports: [{{name: x, server: 127.0.0.1, share: {share}, quota: {policy}}}]\ndefaultExport: x\n"
     ));
@@ -28,7 +29,7 @@ fn bytes(mebibytes: u64) -> proto::CapacityRange {
     proto::CapacityRange { required_bytes: i64::try_from(mebibytes * MIB).unwrap(), limit_bytes: 0 }
 }
 
-fn sized(name: &str, mebibytes: u64) -> proto::CreateVolumeRequest {
+pub(crate) fn sized(name: &str, mebibytes: u64) -> proto::CreateVolumeRequest {
     proto::CreateVolumeRequest {
         capacity_range: Some(bytes(mebibytes)),
         ..support::create(name, &[("mountPermissions", "0777")])
@@ -53,6 +54,17 @@ async fn health(driver: &Driver, volume: &Volume) -> Vec<(String, String)> {
     entries.into_iter().map(|entry| (entry.reason, entry.message)).collect()
 }
 
+/// Creates a volume while the agent starts, which can take longer than a call waits. So this asks again, as the csi-provisioner does.
+pub(crate) async fn create(driver: &Driver, request: proto::CreateVolumeRequest) -> Volume {
+    let begun = Instant::now();
+    loop {
+        match driver.try_create(request.clone()).await {
+            Err(status) if status.code() == Code::Aborted && begun.elapsed() < Duration::from_mins(1) => {}
+            created => return created.unwrap(),
+        }
+    }
+}
+
 /// The size of a directory on the server, as the file system shows it there.
 fn shown(path: &Path) -> u64 {
     size_in_pod(path)
@@ -62,14 +74,14 @@ fn shown(path: &Path) -> u64 {
 async fn where_limits_are_required_a_volume_is_ready_when_its_limit_is_in_force() {
     for (number, (share, versions)) in super::agent::PLACES.into_iter().enumerate() {
         let driver = expecting("required", share, versions).await;
-        // A refusal takes ten seconds, and depends neither on the file system nor on the version.
+        // A refusal depends neither on the file system nor on the version.
         if number == 0 {
             let without = driver.try_create(sized("v", 32)).await;
             assert_refused(without, Code::Aborted, "no quota agent has worked on 127.0.0.1:");
             assert!(record(share, "v").exists(), "the record stays, and the retry waits for the same");
         }
         let mut agent = Agent::start(share, &[]);
-        let volume = driver.try_create(sized("v", 32)).await.unwrap();
+        let volume = create(&driver, sized("v", 32)).await;
         // In force before the answer, without any waiting here.
         assert_eq!(shown(&server::exported(share).join("v")), 32 * MIB);
         for number in 0..3 {
@@ -89,6 +101,8 @@ async fn where_limits_are_required_a_volume_is_ready_when_its_limit_is_in_force(
         let sick = health(&driver, &volume).await;
         assert_eq!(sick[0].0, "QuotaNotInForce", "{sick:?}");
         let _agent = Agent::start(share, &[]);
+        until("the agent has raised the limit", || shown(&server::exported(share).join("v")) == 48 * MIB)
+            .await;
         assert_eq!(expand(&driver, &volume, 48).await.unwrap(), i64::try_from(48 * MIB).unwrap());
         assert_eq!(shown(&server::exported(share).join("v")), 48 * MIB);
     }
@@ -98,10 +112,10 @@ async fn where_limits_are_required_a_volume_is_ready_when_its_limit_is_in_force(
 async fn an_agent_that_is_silent_is_named_with_the_time_of_its_last_sign() {
     let driver = expecting("required", "/share", &[]).await;
     let mut agent = Agent::start("/share", &[]);
-    driver.try_create(sized("v", 32)).await.unwrap();
+    create(&driver, sized("v", 32)).await;
     agent.kill();
     let agent_file = server::exported("/share").join(".nfs-subdir-csi/quota/agent.json");
-    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(1);
+    let hour_ago = std::time::SystemTime::now() - Duration::from_hours(1);
     fs::File::options().append(true).open(agent_file).unwrap().set_modified(hour_ago).unwrap();
     let refused = driver.try_create(sized("w", 32)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Aborted);
@@ -145,7 +159,7 @@ async fn clones_and_restored_volumes_are_limited_before_they_are_filled_and_snap
     for (share, versions) in super::agent::PLACES {
         let driver = expecting("required", share, versions).await;
         let _agent = Agent::start(share, &["--interval", "1"]);
-        let source = driver.try_create(sized("source", 16)).await.unwrap();
+        let source = create(&driver, sized("source", 16)).await;
         let target = driver.publish(&source, "a", &[]).await;
         write_in_pod(&target.join("file"), 10).unwrap();
         let used = || quota(share, report(share, "source").unwrap().project).used_bytes;

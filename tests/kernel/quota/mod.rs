@@ -4,6 +4,8 @@ mod agent;
 mod document;
 mod driver;
 mod forged;
+mod inodes;
 mod scale;
 pub(crate) mod server;
 mod system;
+mod word;

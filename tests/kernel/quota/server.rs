@@ -25,9 +25,23 @@ pub(crate) fn arguments(share: &str, args: &[&str]) -> Vec<String> {
     [&own, args].concat().into_iter().map(str::to_owned).collect()
 }
 
+/// The program. For a measurement, NFS_SUBDIR_CSI_BINARY can name one that was built with `make build`.
+fn program() -> Command {
+    Command::new(std::env::var("NFS_SUBDIR_CSI_BINARY").as_deref().unwrap_or(BINARY))
+}
+
 impl Agent {
     pub(crate) fn start(share: &str, args: &[&str]) -> Self {
-        Self(Command::new(BINARY).args(arguments(share, args)).stdin(Stdio::null()).spawn().unwrap())
+        Self(program().args(arguments(share, args)).stdin(Stdio::null()).spawn().unwrap())
+    }
+
+    /// Starts the agent and writes its log, with details, as JSON to a file.
+    pub(crate) fn start_with_log(share: &str, args: &[&str], log: &Path) -> Self {
+        let mut all = arguments(share, &[&["--log-format", "json"], args].concat());
+        let level = all.iter().position(|arg| arg == "--log-level").unwrap() + 1;
+        "debug".clone_into(&mut all[level]);
+        let log = std::fs::File::create(log).unwrap();
+        Self(program().args(all).stdin(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
     pub(crate) fn kill(&mut self) {
@@ -49,7 +63,7 @@ impl Drop for Agent {
 
 /// Runs the agent once.
 pub(crate) fn once(share: &str, args: &[&str]) -> Output {
-    Command::new(BINARY).args(arguments(share, &[&["--once"], args].concat())).output().unwrap()
+    program().args(arguments(share, &[&["--once"], args].concat())).output().unwrap()
 }
 
 /// What the agent has written about a volume.
@@ -69,11 +83,14 @@ pub(crate) fn quota(share: &str, project: u32) -> Quota {
     file_system(share).quota(project).unwrap()
 }
 
-/// The projects of the agent's range that have a limit or a usage.
+/// The projects of the agent's range for volumes that have a limit or a usage.
 pub(crate) fn projects(share: &str) -> Vec<u32> {
     let (file_system, mut found, mut from) = (file_system(share), Vec::new(), 1_500_000_000);
     while let Some((id, _)) = file_system.next_quota(from).unwrap() {
-        found.push(id);
+        // The last id is that of the agent's sample.
+        if id < 1_999_999_999 {
+            found.push(id);
+        }
         from = id + 1;
     }
     found

@@ -9,7 +9,7 @@ use nfs_subdir_csi::linux::Dir;
 use nfs_subdir_csi::linux::copy::Progress;
 use nfs_subdir_csi::linux::quota::{FileSystem, Kind, Limits, Project, ProjectQuotas, Tagged, tag_tree};
 
-use crate::fixture::{Place, server, until};
+use crate::fixture::{BINARY, Place, server, until};
 
 const MIB: u64 = 1 << 20;
 /// After all ids that agents of other tests have used, whose limits may be left on the file systems.
@@ -27,6 +27,11 @@ fn made(share: &str, name: &str) -> PathBuf {
     let path = server::exported(share).join(name);
     fs::create_dir(&path).unwrap();
     path
+}
+
+/// The first project from this one on, but for the sample of the agents of other tests.
+fn next(file_system: &FileSystem, id: u32) -> Option<u32> {
+    file_system.next_quota(id).unwrap().map(|(id, _)| id).filter(|id| *id != 1_999_999_999)
 }
 
 fn tag(dir: &Path, inherit: bool) -> Tagged {
@@ -60,7 +65,7 @@ async fn a_directory_gets_a_project_and_a_limit_and_both_calls_say_the_same() {
                 assert_eq!(asked.next_quota(ID + 2).unwrap().map(|(id, _)| id), Some(id));
                 assert_eq!(asked.next_quota(id).unwrap(), Some((id, quota)));
             }
-            assert_eq!(by_handle.next_quota(id + 1).unwrap(), None);
+            assert_eq!(next(&by_handle, id + 1), None);
             // A file keeps its id when its directory gets another one.
             fs::remove_file(path.join("file")).unwrap();
             dir.set_project(Project { id: 0, inherits: false }).unwrap();
@@ -68,7 +73,7 @@ async fn a_directory_gets_a_project_and_a_limit_and_both_calls_say_the_same() {
             file_system.set_limits(id, Limits::default()).unwrap();
             // XFS counts a removed file until it has freed it in the background.
             until("the id is free", || file_system.quota(id).unwrap().is_free()).await;
-            assert_eq!(file_system.next_quota(id).unwrap(), None);
+            assert_eq!(next(file_system, id), None);
         }
     }
 }
@@ -150,6 +155,7 @@ async fn a_file_system_whose_quotas_are_off_is_told() {
         ("xfs-counted", "mkfs.xfs -q", "loop,pqnoenforce", ProjectQuotas::Counted),
         ("ext4", "mkfs.ext4 -q", "loop", ProjectQuotas::Off),
         ("ext4-counted", "mkfs.ext4 -q -O project,quota", "loop", ProjectQuotas::Counted),
+        ("btrfs", "mkfs.btrfs -q", "loop", ProjectQuotas::Off),
     ] {
         let (image, dir) = (place.dir.join(format!("{name}.image")), place.dir.join(name));
         fs::create_dir(&dir).unwrap();
@@ -158,6 +164,19 @@ async fn a_file_system_whose_quotas_are_off_is_told() {
         server::run(Command::new(make[0]).args(&make[1..]).arg(&image));
         server::run(Command::new("mount").args(["-o", mount]).arg(&image).arg(&dir));
         assert_eq!(FileSystem::open(&open(&dir)).unwrap().project_quotas().unwrap(), expected, "{name}");
+        // XFS keeps ids without quotas, too, and btrfs has none.
+        let set = open(&dir).set_project(Project { id: ID, inherits: true });
+        assert_eq!(set.is_ok(), !["ext4", "btrfs"].contains(&name), "{name}: {set:?}");
+        let checked = Command::new(BINARY).args(["quota", "check"]).arg(&dir).output().unwrap();
+        let said = String::from_utf8(checked.stdout).unwrap();
+        let command = format!("umount {0}\n  mount -o prjquota /dev/loop", dir.display());
+        let (words, is_there) = match name {
+            "btrfs" => ("it limits subvolumes, and a volume is a plain directory", false),
+            "ext4" => ("tune2fs -O project,quota -Q prjquota /dev/loop", false),
+            _ => (command.as_str(), true),
+        };
+        assert!(!checked.status.success() && said.contains(words), "{name}: {said}");
+        assert_eq!(said.contains(&command), is_there, "{name}: {said}");
         server::run(Command::new("umount").arg(&dir));
         fs::remove_file(image).unwrap();
     }

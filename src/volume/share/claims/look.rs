@@ -2,7 +2,9 @@
 
 use std::ffi::OsStr;
 
-use crate::linux::{Dir, Metadata};
+use std::sync::OnceLock;
+
+use crate::linux::{Dir, Metadata, Time};
 
 use crate::volume::error::Result;
 use crate::volume::name::handle::VolumeKey;
@@ -17,6 +19,22 @@ use crate::volume::share::state_dir::VOLUMES;
 pub struct LocalRecords {
     state: Dir,
     volumes: Dir,
+    /// Opened when it is first needed: the folder exists as soon as a controller of this version has made a volume.
+    claims: OnceLock<Dir>,
+}
+
+/// What changes with every change of a record or of its claim, which is a second name of the same file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    inode: u64,
+    size: u64,
+    ctime: Time,
+}
+
+impl From<&Metadata> for Stamp {
+    fn from(metadata: &Metadata) -> Self {
+        Self { inode: metadata.inode, size: metadata.size, ctime: metadata.ctime }
+    }
 }
 
 /// A record, and what it is worth.
@@ -24,6 +42,8 @@ pub struct LocalRecords {
 pub struct LocalRecord {
     /// The content.
     pub record: Record,
+    /// Which state of the file was read.
+    pub stamp: Stamp,
     /// Whether the claim of its directory is the same file. Otherwise the directory belongs to another volume, or the record was not
     /// written by this driver.
     pub is_claimed: bool,
@@ -35,7 +55,7 @@ impl LocalRecords {
         match share.open_dir(STATE_DIR).and_then(|state| Ok((state.open_dir(VOLUMES)?, state))) {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error.into()),
-            Ok((volumes, state)) => Ok(Some(Self { state, volumes })),
+            Ok((volumes, state)) => Ok(Some(Self { state, volumes, claims: OnceLock::new() })),
         }
     }
 
@@ -62,24 +82,32 @@ impl LocalRecords {
         first_keys(&self.volumes, SUFFIX, after, limit)
     }
 
-    /// Whether a volume has a record. One statx(2).
-    pub fn exists(&self, key: &VolumeKey) -> Result<bool> {
-        Ok(self.volumes.entry(file_of(key))?.is_some())
+    /// The stamp of the record of a volume, if it exists. One statx(2).
+    pub fn stamp(&self, key: &VolumeKey) -> Result<Option<Stamp>> {
+        Ok(self.volumes.entry(file_of(key))?.as_ref().map(Stamp::from))
     }
 
-    /// The record of a volume, if it exists. System calls: openat2(2), statx(2), open(2) and two read(2), and openat2(2) and statx(2) for the claim.
+    /// The record of a volume, if it exists. System calls: openat2(2), statx(2), open(2), two read(2) and two close(2), and statx(2) for the claim.
     pub fn read(&self, key: &VolumeKey) -> Result<Option<LocalRecord>> {
         let file = file_of(key);
         let Some((metadata, json)) = self.volumes.read_regular(&file, LONGEST_RECORD)? else {
             return Ok(None);
         };
         let record = Record::from_json(&json, &format!("{}/{file}", self.volumes.label()))?;
-        let claims = match self.state.open_place(CLAIMS) {
-            Err(error) if error.is_not_found() => None,
-            opened => Some(opened?),
-        };
-        let claim = claims.map(|claims| claims.entry(claim_file(record.sub_dir.as_str()))).transpose()?;
+        let claim =
+            self.claims()?.map(|claims| claims.entry(claim_file(record.sub_dir.as_str()))).transpose()?;
         let is_same = |claim: Metadata| (claim.device, claim.inode) == (metadata.device, metadata.inode);
-        Ok(Some(LocalRecord { record, is_claimed: claim.flatten().is_some_and(is_same) }))
+        let is_claimed = claim.flatten().is_some_and(is_same);
+        Ok(Some(LocalRecord { record, stamp: Stamp::from(&metadata), is_claimed }))
+    }
+
+    fn claims(&self) -> Result<Option<&Dir>> {
+        if self.claims.get().is_none() {
+            match self.state.open_place(CLAIMS) {
+                Err(error) if error.is_not_found() => return Ok(None),
+                opened => drop(self.claims.set(opened?)),
+            }
+        }
+        Ok(self.claims.get())
     }
 }

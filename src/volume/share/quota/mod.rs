@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! quota/agent.json            which agent works on the share; its time is the sign of life
+//! quota/sample/               an empty directory with a limit: what the server's statfs shows of it tells whether the server shows limits
 //! quota/volumes/<key>.json    what the agent has done with a volume, and how much the volume uses
 //! ```
-//! A root client of the export can write here, too. So this is never a reason to touch anything, and the driver believes a limit only if
-//! the server's statfs shows it.
+//! A root client of the export can write here, too. So this is never a reason to touch anything. Where the server shows limits, the driver
+//! believes a limit only if the server's statfs shows it.
 
 pub mod limit;
+pub mod usage;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,7 @@ use crate::volume::share::records::{file_of, first_keys};
 pub(super) const FOLDER: &str = "quota";
 const REPORTS: &str = "volumes";
 const AGENT: &str = "agent.json";
+const SAMPLE: &str = "sample";
 /// Only the driver and the agent may use these directories.
 const MODE: u32 = 0o700;
 /// The largest file that is read, in bytes.
@@ -77,6 +80,10 @@ pub struct Report {
     /// Why, and what to do about it; empty if all is well.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// The inode number of the directory that this is about, which NFS clients see, too; 0 if there is none. A volume that was deleted and
+    /// created again has another one.
+    #[serde(default)]
+    pub directory: u64,
     /// The project id of the directory; 0 for none.
     pub project: u32,
     /// The limit in bytes; 0 for none.
@@ -95,7 +102,16 @@ impl Report {
     pub fn without_quota(state: State, message: impl Into<String>) -> Self {
         let mut message = message.into();
         message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
-        Self { state, message, project: 0, limit_bytes: 0, used_bytes: 0, limit_inodes: 0, used_inodes: 0 }
+        Self {
+            state,
+            message,
+            directory: 0,
+            project: 0,
+            limit_bytes: 0,
+            used_bytes: 0,
+            limit_inodes: 0,
+            used_inodes: 0,
+        }
     }
 }
 
@@ -107,19 +123,34 @@ pub struct QuotaFolder {
     owner: Option<(u32, u32)>,
 }
 
+fn open_or_make(above: &Dir, name: &str, owner: Option<(u32, u32)>) -> Result<Dir> {
+    let dir = above.open_or_make_dir(name, MODE)?;
+    owner.map_or(Ok(()), |(uid, gid)| dir.set_owner(Some(uid), Some(gid)))?;
+    Ok(dir)
+}
+
 impl QuotaFolder {
     /// Opens the folder in the state directory `state`, as the agent does. Creates it if it does not exist, for the user that the state
     /// directory belongs to: that is not root if the server squashes the driver.
     pub fn create(state: &Dir) -> Result<Self> {
         let (uid, gid, _) = state.ownership()?;
         let owner = ((uid, gid) != (0, 0)).then_some((uid, gid));
-        let make = |above: &Dir, name: &str| {
-            let dir = above.open_or_make_dir(name, MODE)?;
-            owner.map_or(Ok(()), |(uid, gid)| dir.set_owner(Some(uid), Some(gid)))?;
-            Ok::<_, crate::linux::SysError>(dir)
-        };
-        let top = make(state, FOLDER)?;
-        Ok(Self { reports: make(&top, REPORTS)?, top, owner })
+        let top = open_or_make(state, FOLDER, owner)?;
+        Ok(Self { reports: open_or_make(&top, REPORTS, owner)?, top, owner })
+    }
+
+    /// The directory that the agent gives a limit, so that the driver sees whether the server shows limits. It is created if it does not exist.
+    pub fn make_sample(&self) -> Result<Dir> {
+        open_or_make(&self.top, SAMPLE, self.owner)
+    }
+
+    /// Whether the server shows limits, as the sample tells. Without a sample it counts as one that does. NFS requests: LOOKUP of the sample, and two
+    /// FSSTAT.
+    pub(in crate::volume) fn shows_limits(&self, share: &Dir) -> Result<bool> {
+        match self.top.open_dir(SAMPLE) {
+            Err(error) if error.is_not_found() => Ok(true),
+            opened => Ok(opened?.usage()?.total_bytes < share.usage()?.total_bytes),
+        }
     }
 
     /// Opens the folder in the state directory, if an agent was ever there.
@@ -167,13 +198,18 @@ impl QuotaFolder {
         Ok(self.agent()?.map(|agent| (agent, status.attributes.mtime.seconds)))
     }
 
-    /// Writes the report of a volume if it differs from the last one. Three system calls if nothing has changed, and five more otherwise.
+    /// Writes the report of a volume if it differs from the last one. Seven system calls if nothing has changed, and five more otherwise.
     pub fn write(&self, key: &VolumeKey, report: &Report) -> Result<()> {
         let (name, content) = (file_of(key), content_of(report));
         match self.reports.read_regular(&name, LONGEST) {
             Ok(Some((_, before))) if before == content => Ok(()),
             _ => Ok(self.reports.replace_file(&name, &content, self.owner)?),
         }
+    }
+
+    /// Writes the report of a volume, which differs from the last one. Five system calls.
+    pub fn replace(&self, key: &VolumeKey, report: &Report) -> Result<()> {
+        Ok(self.reports.replace_file(&file_of(key), &content_of(report), self.owner)?)
     }
 
     /// The report of a volume, if there is one that can be read. NFS requests: GETATTR, LOOKUP, OPEN and READ.

@@ -26,6 +26,9 @@ pub struct Record {
     pub sub_dir: SubDir,
     /// The capacity in bytes; 0 if none was asked for.
     pub capacity_bytes: u64,
+    /// How many files and directories the volume may have, its own directory included; `None` for any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes: Option<u64>,
     /// What happens to the directory when the volume is deleted.
     pub on_delete: OnDelete,
     /// Owner, group and mode of the directory.
@@ -60,6 +63,7 @@ impl Record {
             name,
             sub_dir,
             capacity_bytes: 0,
+            inodes: None,
             on_delete: OnDelete::default(),
             ownership: Ownership::default(),
             direct_mount: false,
@@ -116,6 +120,7 @@ mod tests {
             name: "pvc-1".to_owned(),
             sub_dir: SubDir::parse("ns/claim").unwrap(),
             capacity_bytes: 1 << 30,
+            inodes: Some(1000),
             on_delete: OnDelete::Archive,
             ownership: Ownership { mode: 0o2770, uid: Some(1000), gid: None },
             direct_mount: false,
