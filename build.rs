@@ -13,6 +13,13 @@ use protox::prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, V
 const PROTOS: [&str; 2] = ["csi.proto", "registration.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
+    // The static binary that ships: the addresses in it that the loader has to adjust are stored in the short form (DT_RELR) that glibc 2.36
+    // knows. This makes the file smaller by 0.3 MB. A linker without this option ignores it.
+    if std::env::var("CARGO_CFG_TARGET_FEATURE")
+        .is_ok_and(|features| features.split(',').any(|feature| feature == "crt-static"))
+    {
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
     for proto in PROTOS {
         println!("cargo::rerun-if-changed=proto/{proto}");
     }

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Deserializer, de::Error as _};
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
 
 use crate::linux::copy::DeviceNodes;
 use crate::linux::nfs_options;
+use crate::telemetry;
 use crate::volume::name::export::{Export, ExportRef};
 use crate::volume::on_delete::OnDelete;
 use crate::volume::policy::server_pattern::{InlineServers, ServerPattern};
@@ -124,7 +123,7 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
         bail!("defaultExport: there is no export `{name}`");
     }
     if let Some(level) = &file.log_level {
-        check_log_level(level)?;
+        telemetry::parse(level).context("logLevel")?;
     }
     if file.installation.as_ref().is_some_and(|name| !(1..=63).contains(&name.len())) {
         bail!("installation: a name has between 1 and 63 bytes");
@@ -184,15 +183,6 @@ fn parse(text: &str) -> anyhow::Result<Settings> {
     let whole_shares = file.whole_shares.iter().map(sources).collect::<anyhow::Result<Vec<_>>>()?;
     settings.whole_shares = whole_shares.concat();
     Ok(settings)
-}
-
-/// A word that is no level would be taken for the name of a module, of which alone everything is logged then.
-fn check_log_level(level: &str) -> anyhow::Result<()> {
-    let what = || format!("logLevel: {level:?} is neither error, warn, info, debug or trace, nor a filter");
-    if level.parse::<LevelFilter>().is_err() && !level.contains('=') {
-        bail!(what());
-    }
-    EnvFilter::try_new(level).with_context(what).map(drop)
 }
 
 fn check_export(file: FileExport, limits: &FileLimits) -> anyhow::Result<NamedExport> {
@@ -346,8 +336,8 @@ limits:
             ),
             ("defaultExport: b", "no export `b`"),
             ("installation: ''", "between 1 and 63"),
-            ("logLevel: lots=of,noise", "nor a filter"),
-            ("logLevel: verbose", "neither error, warn"),
+            ("logLevel: lots=of,noise", "logLevel: log level \"lots=of,noise\" is neither"),
+            ("logLevel: verbose", "is neither error, warn"),
             (
                 "{inline: {mountOptions: [{servers: [h], options: [addr=1.2.3.4]}]}}",
                 "inline.mountOptions for h",

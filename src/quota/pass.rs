@@ -72,6 +72,7 @@ impl Agent {
 
     fn look_at_share(&mut self, share: usize, received: &Receiver<Event>) -> Result<()> {
         let is_thorough = self.pass.number.is_multiple_of(THOROUGH);
+        self.shares[share].total_bytes = self.shares[share].dir.usage()?.total_bytes;
         if is_thorough && let Some(state) = &mut self.shares[share].state {
             state.known.clear();
         }

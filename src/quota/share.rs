@@ -23,6 +23,10 @@ use super::event::Event;
 #[derive(Debug)]
 pub(super) struct Share {
     pub(super) dir: Dir,
+    /// The device number of its file system.
+    pub(super) device: (u32, u32),
+    /// The size of its file system, when all volumes were last looked at.
+    pub(super) total_bytes: u64,
     /// `None` until a controller has made the state directory.
     pub(super) state: Option<State>,
 }
@@ -51,7 +55,9 @@ impl Share {
     pub(super) fn open(share: &LocalShare) -> anyhow::Result<Self> {
         let path = &share.path;
         let path = path.canonicalize().with_context(|| format!("find {}", path.display()))?;
-        Ok(Self { dir: Dir::open(&path)?.with_label(&share.name), state: None })
+        let dir = Dir::open(&path)?.with_label(&share.name);
+        let (device, total_bytes) = (dir.fresh()?.device, dir.usage()?.total_bytes);
+        Ok(Self { dir, device, total_bytes, state: None })
     }
 
     /// Opens the state directory if it exists by now, and watches it. Changes go to `events`. Returns whether it was opened just now.

@@ -1,4 +1,6 @@
-//! `quota status`: a table of volumes with their limits, usage and state.
+//! `quota status`: a table of volumes with their limits, usage and state, and the agent of each share.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use serde::Serialize;
@@ -7,7 +9,7 @@ use crate::config::quota::LocalShare;
 use crate::linux::Dir;
 use crate::terminal::columns;
 use crate::volume::share::claims::look::LocalRecords;
-use crate::volume::share::quota::{QuotaFolder, Report};
+use crate::volume::share::quota::{Agent, QuotaFolder, Report};
 use crate::volume::share::records::Pages;
 
 /// A volume in the table.
@@ -23,23 +25,33 @@ struct Row {
 
 /// Shows the volumes of the shares.
 pub(super) fn run(shares: &[LocalShare], json: bool) -> anyhow::Result<()> {
-    let mut rows = Vec::new();
+    let (mut rows, mut agents) = (Vec::new(), Vec::new());
     for share in shares {
         let dir = Dir::open(&share.path)
             .with_context(|| format!("open {}", share.path.display()))?
             .with_label(&share.name);
-        read(&dir, &mut rows).with_context(|| share.name.clone())?;
+        let sign = read(&dir, &mut rows).with_context(|| share.name.clone())?;
+        agents.push(describe(&share.name, sign));
     }
     if json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
-        print!("{}", render(&rows));
+        print!("{}{}", render(&rows), agents.concat());
     }
     Ok(())
 }
 
-fn read(share: &Dir, rows: &mut Vec<Row>) -> anyhow::Result<()> {
-    let Some(records) = LocalRecords::open(share)? else { return Ok(()) };
+/// A line about the agent of a share, and its last sign of life in seconds since 1970.
+fn describe(share: &str, sign: Option<(Agent, i64)>) -> String {
+    let Some((agent, sign)) = sign else { return format!("{share}: no agent has worked here\n") };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let ago = now.saturating_sub(u64::try_from(sign).unwrap_or(0));
+    let (version, mode) = (agent.version.escape_default(), format!("{:?}", agent.mode).to_lowercase());
+    format!("{share}: agent {version}, mode {mode}, last sign of life {ago} s ago\n")
+}
+
+fn read(share: &Dir, rows: &mut Vec<Row>) -> anyhow::Result<Option<(Agent, i64)>> {
+    let Some(records) = LocalRecords::open(share)? else { return Ok(None) };
     let folder = QuotaFolder::open(records.state())?;
     let mut pages = Pages::default();
     while let Some(keys) = pages.next_page(|after, limit| records.keys(after, limit))? {
@@ -56,7 +68,7 @@ fn read(share: &Dir, rows: &mut Vec<Row>) -> anyhow::Result<()> {
             rows.push(Row { share: share.label(), volume: key.to_string(), directory, size_bytes, report });
         }
     }
-    Ok(())
+    Ok(folder.map(|folder| folder.last_sign()).transpose()?.flatten())
 }
 
 fn render(rows: &[Row]) -> String {
@@ -92,7 +104,16 @@ fn render(rows: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::volume::share::quota::State;
+    use crate::volume::share::quota::{Mode, State};
+
+    #[test]
+    fn the_agent_is_named_with_its_version_and_its_last_sign() {
+        let agent = Agent { version: "1.2".to_owned(), mode: Mode::Enforce, sign_seconds: 5 };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let text = describe("nas", Some((agent, i64::try_from(now).unwrap() - 100)));
+        assert!(text.starts_with("nas: agent 1.2, mode enforce, last sign of life 10"), "{text}");
+        assert_eq!(describe("nas", None), "nas: no agent has worked here\n");
+    }
 
     #[test]
     fn the_table_has_a_line_for_each_volume_and_what_is_wrong_with_it() {

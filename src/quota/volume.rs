@@ -50,7 +50,7 @@ impl Agent {
     /// Gives a volume its project and its limit, as far as that is right, and says what is the case now. `None` if there is no such volume.
     ///
     /// System calls for a volume in which nothing has to be changed, with its directory at the top of the share: 8 to read the record and to
-    /// see that it has its claim, 6 for the directory, one quotactl_fd(2), and statfs(2).
+    /// see that it has its claim, 4 for the directory, and one quotactl_fd(2).
     pub(super) fn settle(&mut self, share: usize, key: &VolumeKey) -> Result<Option<Settled>> {
         let Some(state) = &self.shares[share].state else { return Ok(None) };
         let read = match state.records.read(key) {
@@ -86,8 +86,7 @@ impl Agent {
         }
     }
 
-    /// Opens the directory of a volume, one component after the other. A directory inside of another volume, or on another file system, is
-    /// an error.
+    /// Opens the directory of a volume, one component after the other. A directory inside of another volume is an error.
     fn open_volume(&self, share: usize, sub_dir: &SubDir) -> Result<Dir> {
         let top = &self.shares[share].dir;
         let mut components = sub_dir.as_str().split('/');
@@ -101,12 +100,6 @@ impl Agent {
             }
             dir = dir.open_dir(component).map_err(refuse_unsafe)?;
         }
-        if !dir.is_on_file_system_of(top)? {
-            return Err(Error::Precondition(format!(
-                "{} is on another file system than its share",
-                dir.label()
-            )));
-        }
         Ok(dir)
     }
 
@@ -117,7 +110,12 @@ impl Agent {
         record: &Record,
         dir: Dir,
     ) -> Result<(Report, Limits)> {
-        let directory = dir.inode()?;
+        let status = dir.fresh()?;
+        if status.device != self.shares[share].device {
+            let message = format!("{} is on another file system than its share", dir.label());
+            return Ok((refused(message), Limits::default()));
+        }
+        let directory = status.inode;
         let (id, quota) = match self.membership(share, key, dir, directory)? {
             Membership::Refused(message) => return Ok((refused(message), Limits::default())),
             Membership::Tagging(project) => {
@@ -127,7 +125,7 @@ impl Agent {
             }
             Membership::Complete(id, quota) => (id, quota),
         };
-        let wanted = self.wanted(share, record)?;
+        let wanted = self.wanted(share, record);
         let (limits, state) = self.limits_for(wanted, &quota);
         if limits != quota.limits {
             self.file_system.set_limits(id, limits)?;
@@ -148,10 +146,10 @@ impl Agent {
 
     /// What a volume is to be limited to: its size in whole blocks, and not more than the file system has, and its number of files. 0 if none was
     /// given.
-    fn wanted(&self, share: usize, record: &Record) -> Result<Wanted> {
-        let total = self.shares[share].dir.usage()?.total_bytes;
+    fn wanted(&self, share: usize, record: &Record) -> Wanted {
+        let total = self.shares[share].total_bytes;
         let bytes = self.file_system.round_up(record.capacity_bytes.min(total));
-        Ok(Wanted { bytes, inodes: record.inodes.unwrap_or(0) })
+        Wanted { bytes, inodes: record.inodes.unwrap_or(0) }
     }
 
     /// The limits that a volume gets, and what is said of it. A limit is never lowered.

@@ -5,7 +5,7 @@ use super::imports::{Crate, Edge, Target};
 
 /// The layers from the lowest to the highest. A layer may import the layers of the earlier rows in this list, but not the other layers of
 /// its own row.
-const LAYERS: [&[&str]; 19] = [
+const LAYERS: [&[&str]; 20] = [
     &["linux", "cluster"],
     &["volume/error"],
     &["volume/on_delete", "volume/jobs"],
@@ -20,8 +20,9 @@ const LAYERS: [&[&str]; 19] = [
     &["csi"],
     &["metrics"],
     &["server"],
-    &["config", "config_file", "endpoint", "quantity", "terminal"],
+    &["config", "endpoint", "quantity", "terminal"],
     &["telemetry"],
+    &["config_file"],
     &["import", "operate", "quota"],
     &["lib"],
     &["main"],

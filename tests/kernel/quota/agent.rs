@@ -7,10 +7,11 @@ use nfs_subdir_csi::csi::proto;
 use nfs_subdir_csi::csi::proto::Volume;
 use nfs_subdir_csi::volume::share::quota::State;
 
+use super::scale::make_in;
 use super::server::{
     Agent, MIB, message_of_limit, once, project_of, projects, quota, report, size_in_pod, sized, write_in_pod,
 };
-use crate::fixture::{Driver, Setup, answer, server, text, until};
+use crate::fixture::{Driver, Place, Setup, answer, server, text, until};
 
 /// Every file system, and the oldest and the newest version of NFS.
 pub(crate) const PLACES: [(&str, &[&str]); 4] =
@@ -122,6 +123,38 @@ async fn a_deleted_volume_keeps_its_project_in_the_trash_and_an_archive_keeps_it
     driver.try_create(crate::support::create("r", &[("onDelete", "retain")])).await.unwrap();
     assert!(once(share, &[]).status.success());
     assert_eq!(report(share, "r").unwrap().project, before);
+}
+
+#[tokio::test]
+async fn one_agent_serves_all_shares_of_a_file_system_and_none_of_another_one() {
+    let _place = Place::take(&[]).await;
+    let (first, second) = (server::exported("/share"), Path::new("/export/second").to_owned());
+    fs::create_dir(&second).unwrap();
+    for (share, name) in [(&first, "a"), (&second, "b")] {
+        make_in(share, std::iter::once(name.to_owned()), 8 * MIB, 2);
+    }
+    let run = |args: &[&str]| {
+        let output =
+            std::process::Command::new(crate::fixture::BINARY).arg("quota").args(args).output().unwrap();
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let shares = ["--share", text(&first), "--share", text(&second)];
+    let (good, said) = run(&[&shares[..], &["--once"]].concat());
+    assert!(good, "{said}");
+    let ids = [first.join("a"), second.join("b")].map(|path| (size_in_pod(&path), project_of(&path)));
+    assert_eq!(ids.map(|(size, _)| size), [8 * MIB; 2]);
+    assert_ne!(ids[0].1, ids[1].1, "the project ids belong to the file system");
+    let (good, said) = run(&[&["status", "--json"], &shares[..]].concat());
+    let rows: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let of_row = |row: usize| (rows[row]["volume"].as_str(), rows[row]["report"]["limit_bytes"].as_u64());
+    assert!(
+        good && of_row(0) == (Some("a"), Some(8 * MIB)) && of_row(1) == (Some("b"), Some(8 * MIB)),
+        "{said}"
+    );
+    let other = server::exported("/limited");
+    let (good, said) = run(&["--share", text(&first), "--share", text(&other), "--once"]);
+    assert!(!good && said.contains("are on different file systems: run one agent for each"), "{said}");
+    server::run(std::process::Command::new("rm").arg("-r").arg(&second));
 }
 
 #[tokio::test]

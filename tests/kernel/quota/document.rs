@@ -55,6 +55,7 @@ async fn the_commands_of_the_document_lead_from_nothing_to_limits() {
         assert!(output.status.success(), "{command}: {}", said(output));
     }
     let last = said(&outputs[4]);
+    assert!(last.contains(concat!("agent ", env!("CARGO_PKG_VERSION"), ", mode enforce")), "{last}");
     assert!(last.lines().any(|line| line.contains("67108864") && line.ends_with("enforced")), "{last}");
     assert_eq!(size_in_pod(Path::new("/srv/k8s/v")), 64 * MIB);
 

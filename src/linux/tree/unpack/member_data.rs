@@ -13,7 +13,8 @@ use crate::linux::tree::copy::Progress;
 
 /// Bytes that are written at once. A part that has only zeros becomes a hole.
 const PART: usize = 128 * 1024;
-static ZEROS: [u8; PART] = [0; PART];
+/// A page of zeros to compare with.
+static ZEROS: [u8; 4096] = [0; 4096];
 
 /// The limit of content, and how much of it is used.
 pub(super) struct Room<'a> {
@@ -60,7 +61,7 @@ pub(super) fn write<R: Read>(
             let part = usize::try_from(end - at).map_or(PART, |left| left.min(PART));
             let length = stream.read_content(&mut buffer[..part])?;
             let content = &buffer[..length];
-            if *content != ZEROS[..length] {
+            if !content.chunks(ZEROS.len()).all(|page| *page == ZEROS[..page.len()]) {
                 room.take(length as u64)?;
                 file.write_all_at(content, at).map_err(|error| failed(SysError::new("write", "", error)))?;
             }
