@@ -62,6 +62,10 @@ impl Running {
         Ok(())
     }
 
+    pub(crate) fn kill(&mut self) {
+        self.service.kill();
+    }
+
     pub(crate) async fn probe(&mut self) -> Result<Duration> {
         Ok(timed(self.client.identity.probe(proto::ProbeRequest {})).await?.1)
     }

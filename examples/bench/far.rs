@@ -44,7 +44,8 @@ pub(crate) async fn run(stage: &Stage, verdict: &mut Verdict) -> Result<()> {
         line("DeleteVolume", rates.delete.0, rates.delete.1),
     ];
     table::print(&["a second", "one at a time", &format!("{AT_ONCE} at once")], &rows);
-    println!();
+    let ratio = 100.0 * rates.create.1 / rates.floor.1;
+    println!("\n  CreateVolume, {AT_ONCE} at once, is {ratio:.0} % of mkdir(2) alone in the same run.\n");
     let together = rates.create.1;
     let aim = format!(
         "{} volumes a second at a round trip of {ROUND_TRIP:?}, {AT_ONCE} at once (at least {AIM})",

@@ -97,6 +97,16 @@ impl Cost {
         self
     }
 
+    /// Both together, for the same calls.
+    pub(crate) fn plus(mut self, other: &Self) -> Self {
+        for (kind, count) in &other.kinds {
+            *self.kinds.entry(kind).or_default() += count;
+        }
+        self.tasks += other.tasks;
+        self.workers += other.workers;
+        self
+    }
+
     /// How many requests of each kind there are for each call.
     pub(crate) fn kinds(&self) -> Vec<String> {
         let mut kinds: Vec<_> = self.kinds.iter().collect();

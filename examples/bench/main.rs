@@ -17,6 +17,7 @@ mod latency;
 mod listing;
 mod many;
 mod network;
+mod stopped;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod table;

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nfs_subdir_csi::csi::proto;
+use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
+use nix::sys::stat::Mode;
 
 use crate::support::Service;
 
@@ -75,13 +77,6 @@ impl Stage {
 
     pub fn node(&self) -> Result<Service> {
         self.start("node", &["--node-id", "node-1"])
-    }
-
-    /// A controller whose threads each need a stack of this size.
-    pub fn controller_with_stacks(&self, bytes: u64) -> Result<Service> {
-        let mut command = self.command("controller")?;
-        command.env("RUST_MIN_STACK", bytes.to_string());
-        Ok(Service::launch(command, "controller", &self.dir, &STAYS_MOUNTED))
     }
 
     fn start(&self, role: &str, args: &[&str]) -> Result<Service> {
@@ -166,13 +161,23 @@ pub fn on_server(volume: &proto::Volume) -> PathBuf {
 
 /// How many deleted volumes still wait to be removed or are being removed, counted on the server.
 pub fn in_trash() -> usize {
-    let entries = |dir: &Path| -> Vec<PathBuf> {
-        dir.read_dir().into_iter().flatten().flatten().map(|entry| entry.path()).collect()
-    };
+    entries(&Path::new(STATE_DIR).join("deleted")).len() + in_work()
+}
+
+/// How many entries the processes have in their directories, counted on the server.
+pub fn in_work() -> usize {
     let processes = entries(&Path::new(STATE_DIR).join("processes"));
-    let working = processes.iter().flat_map(|process| entries(process));
-    entries(&Path::new(STATE_DIR).join("deleted")).len()
-        + working.filter(|path| !path.ends_with("alive")).count()
+    processes.iter().flat_map(|process| entries(process)).filter(|path| !path.ends_with("alive")).count()
+}
+
+/// The entries of a directory on the server. Reading it does not change its time of access: to the NFS client that would look
+/// like a change of the directory, and it would ask again for what it knows.
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOATIME | OFlag::O_CLOEXEC;
+    let Ok(open) = nix::dir::Dir::open(dir, flags, Mode::empty()) else { return Vec::new() };
+    let names = open.into_iter().flatten().map(|entry| entry.file_name().to_owned());
+    let names = names.filter_map(|name| name.into_string().ok()).filter(|name| name != "." && name != "..");
+    names.map(|name| dir.join(name)).collect()
 }
 
 /// Waits until the trash is empty.

@@ -72,6 +72,14 @@ pub(super) fn statx(dir: impl AsFd, name: &OsStr, ask_server: bool) -> Result<St
     rustix::fs::statx(dir, name, flags, StatxFlags::BASIC_STATS).map_err(nix)
 }
 
+/// As [`statx`], but never sends a request for the attributes: the kernel answers with what it has, however old that is. Only what never
+/// changes is reliable: the inode number and the device of the file system.
+pub(super) fn statx_known(dir: impl AsFd, name: &OsStr) -> Result<Statx> {
+    let mut flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    flags.set(AtFlags::EMPTY_PATH, name.is_empty());
+    rustix::fs::statx(dir, name, flags, StatxFlags::INO | StatxFlags::CTIME).map_err(nix)
+}
+
 /// Reads directory entries with one getdents64(2) into a buffer of `size` bytes and shows each to `see`, except
 /// `.` and `..`. The kernel keeps the position in the open directory `dir`. Returns whether this was the end.
 pub(super) fn read_dir_page(

@@ -7,13 +7,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::Mode;
 use parking_lot::RwLock;
 
-use super::handle::Dir;
-use super::metadata::{Freshness, Metadata};
+use super::handle::{Dir, single};
+use super::metadata::{Freshness, Metadata, Time};
 use crate::linux::error::{Result, SysError};
+use crate::linux::raw::{Statx, statx_known};
 
 /// An open regular file.
 #[derive(Debug)]
@@ -29,15 +30,25 @@ impl Dir {
     /// Opens the regular file `name` and reads it. `None` if it does not exist. A file of more than `limit` bytes is an
     /// error. Over NFS: GETATTR of the directory, OPEN and READ, and CLOSE when the file is dropped.
     pub fn hold_file(&self, name: impl AsRef<OsStr>, limit: u64) -> Result<Option<(HeldFile, Vec<u8>)>> {
-        let name = name.as_ref();
-        // Without this an OPEN trusts what the client has cached of a name that did not exist.
+        // Without this an OPEN trusts what the client has cached of the name.
         self.fresh()?;
+        self.hold_known_file(name, limit)
+    }
+
+    /// As [`Self::hold_file`], but what the client has cached of the name counts: there may be such a file although it is not found, and
+    /// the name may belong to another file by now. One request less.
+    pub fn hold_known_file(
+        &self,
+        name: impl AsRef<OsStr>,
+        limit: u64,
+    ) -> Result<Option<(HeldFile, Vec<u8>)>> {
+        let name = name.as_ref();
         let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let fd = match self.openat2("open", Path::new(name), flags, Mode::empty()) {
+        let file = match self.open_without_delegation("open", name, flags, Mode::empty()) {
             Err(error) if error.is_not_found() => return Ok(None),
             result => result?,
         };
-        let held = HeldFile::new(File::from(fd), self.path_of(name))?;
+        let held = HeldFile::new(file, self.path_of(name))?;
         let content = held.content(limit + 1)?;
         if content.len() as u64 > limit {
             return Err(self.error("read", name, io::Error::from(io::ErrorKind::FileTooLarge)));
@@ -50,10 +61,34 @@ impl Dir {
     pub fn create_held(&self, name: impl AsRef<OsStr>, content: &[u8]) -> Result<HeldFile> {
         let name = name.as_ref();
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let fd = self.openat2("create", Path::new(name), flags, Mode::from_bits_truncate(0o600))?;
-        let mut file = File::from(fd);
+        let mode = Mode::from_bits_truncate(0o600);
+        let mut file = self.open_without_delegation("create", name, flags, mode)?;
+        // Before the WRITE, after which the client would have to ask for some of the attributes.
+        let held =
+            HeldFile::new(file.try_clone().map_err(|e| self.error("create", name, e))?, self.path_of(name))?;
         file.write_all(content).and_then(|()| file.sync_all()).map_err(|e| self.error("write", name, e))?;
-        HeldFile::new(file, self.path_of(name))
+        Ok(held)
+    }
+
+    /// Opens a file whose names will be changed while it is open. The NFS server may give a delegation to who opens a file, and the client
+    /// has to give it back before it changes a name of the file, which is one request more. With O_DIRECT the client asks for none. The
+    /// flag is cleared at once, because the content is read and written as usual.
+    fn open_without_delegation(
+        &self,
+        op: &'static str,
+        name: &OsStr,
+        flags: OFlag,
+        mode: Mode,
+    ) -> Result<File> {
+        let open = |flags| self.openat2(op, Path::new(name), flags, mode);
+        let fd = match open(flags | OFlag::O_DIRECT) {
+            // A file system that does not know the flag.
+            Err(error) if error.errno() == Some(Errno::EINVAL) => return open(flags).map(File::from),
+            opened => opened?,
+        };
+        let kept = flags & OFlag::O_NONBLOCK;
+        fcntl(&fd, FcntlArg::F_SETFL(kept)).map_err(|errno| self.error(op, name, errno))?;
+        Ok(File::from(fd))
     }
 }
 
@@ -81,13 +116,53 @@ impl HeldFile {
 
     /// How many names the file has on the server now; 0 if it is gone or was closed. One GETATTR.
     pub fn links(&self) -> Result<u32> {
+        Ok(self.now()?.map_or(0, |status| status.links))
+    }
+
+    /// The attributes of the file as the server has them; `None` if it is gone or was closed. One GETATTR.
+    pub fn now(&self) -> Result<Option<Metadata>> {
         let file = self.file.read();
-        let Some(file) = file.as_ref() else { return Ok(0) };
+        let Some(file) = file.as_ref() else { return Ok(None) };
         match Metadata::of(file, Freshness::Now) {
-            Ok(status) => Ok(status.links),
-            Err(Errno::ESTALE | Errno::ENOENT) => Ok(0),
+            Ok(status) => Ok(Some(status)),
+            Err(Errno::ESTALE | Errno::ENOENT) => Ok(None),
             Err(errno) => Err(self.error("stat", errno)),
         }
+    }
+
+    /// Whether the server says now that `name` in `dir` is this file. Over NFS this is a GETATTR of the directory, and a LOOKUP if another
+    /// client has changed the directory since the name was last used. The inode number alone would not do: NFS 3 lets the server
+    /// use it again while the file is open.
+    pub fn is_named(&self, dir: &Dir, name: impl AsRef<OsStr>) -> Result<bool> {
+        let name = name.as_ref();
+        dir.fresh()?;
+        let file = self.file.read();
+        let Some(file) = file.as_ref() else { return Ok(false) };
+        let own = || statx_known(file, OsStr::new("")).map_err(|errno| self.error("stat", errno));
+        // What the kernel knows of one file is the same by each of its names. Of two files the times of change differ.
+        let changed = |file: &Statx| (file.stx_ctime.tv_sec, file.stx_ctime.tv_nsec);
+        let mut before = own()?;
+        loop {
+            let there = match single(name).and_then(|name| statx_known(dir, name)) {
+                Err(Errno::ENOENT) => return Ok(false),
+                Err(errno) => return Err(dir.error("stat", name, errno)),
+                Ok(there) => there,
+            };
+            if there.stx_ino != before.stx_ino || changed(&there) == changed(&before) {
+                return Ok(there.stx_ino == before.stx_ino);
+            }
+            // Another thread may have changed the file between the two looks.
+            let after = own()?;
+            if changed(&after) == changed(&before) {
+                return Ok(false);
+            }
+            before = after;
+        }
+    }
+
+    /// When the content was last changed, by the clock of the server. One GETATTR.
+    pub fn changed(&self) -> Result<Time> {
+        self.with_file(|file| Ok(Metadata::of(file, Freshness::Now)?)).map(|status| status.attributes.mtime)
     }
 
     /// Locks the file until it is closed. Returns `false` if another handle has locked it. With NFS 4 this is a lock on the server: one LOCK,
@@ -158,10 +233,12 @@ mod tests {
         drop(again);
         assert!(own.try_lock().unwrap());
         assert_eq!(dir.read_file("one", 10).unwrap().unwrap(), b"22");
+        assert!(own.is_named(&dir, "one").unwrap() && own.is_named(&dir, "two").unwrap());
         dir.remove_file("one").unwrap();
         dir.remove_file("two").unwrap();
         dir.create_file("one", b"other").unwrap();
         assert_eq!(own.links().unwrap(), 0);
+        assert!(!own.is_named(&dir, "one").unwrap() && !own.is_named(&dir, "two").unwrap());
         assert!(dir.hold_file("absent", 10).unwrap().is_none());
     }
 }

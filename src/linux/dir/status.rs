@@ -4,12 +4,13 @@ use std::ffi::OsStr;
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, makedev};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{Gid, Uid, fchown};
 
 use super::handle::{Dir, single};
 use crate::linux::error::Result;
+use crate::linux::raw::statx_known;
 
 /// Bytes and inodes of the file system that a directory is on, from statvfs(3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,12 +56,13 @@ impl Dir {
 
     /// The device number of the file system, in the form of this process. Over NFS no request is sent for it.
     pub(in crate::linux) fn device(&self) -> Result<u64> {
-        fstat(&self.fd).map(|stat| stat.st_dev).map_err(|e| self.error("stat", ".", e))
+        let stat = statx_known(&self.fd, OsStr::new("")).map_err(|e| self.error("stat", ".", e))?;
+        Ok(makedev(stat.stx_dev_major.into(), stat.stx_dev_minor.into()))
     }
 
     /// The inode number of this directory. Over NFS it is the server's file id, and no request is sent for it.
     pub fn inode(&self) -> Result<u64> {
-        fstat(&self.fd).map(|stat| stat.st_ino).map_err(|e| self.error("stat", ".", e))
+        statx_known(&self.fd, OsStr::new("")).map(|stat| stat.stx_ino).map_err(|e| self.error("stat", ".", e))
     }
 
     /// Owner, group and permission bits of this directory. The bits include setuid, setgid and sticky.

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::linux::{Dir, NfsOptions};
 
-use crate::volume::error::{Error, Result, several};
+use crate::volume::controller::make_directory::{Made, is_made_by_mkdir, make_directory};
+use crate::volume::error::{Error, Result};
 use crate::volume::jobs::Way;
 use crate::volume::name::handle::{VolumeHandle, VolumeKey};
 use crate::volume::name::source::Source;
@@ -18,7 +19,7 @@ use crate::volume::share::capacity;
 use crate::volume::share::capacity::CapacityRange;
 use crate::volume::share::claims::{Added, HeldRecord};
 use crate::volume::share::directory::find_now;
-use crate::volume::share::directory::{require_directory, require_own_file_system};
+use crate::volume::share::directory::require_own_file_system;
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::quota::limit::Limit;
 use crate::volume::share::record::Record;
@@ -75,8 +76,8 @@ impl Volumes {
     ///
     /// NFS requests of a first call on a mounted export, for a directory at the top of the share (`make bench`, NFS 4.2): GETATTR and LOOKUP to
     /// see that the directory does not exist, STATFS for the free space, OPEN and WRITE for the draft of the record, LINK for its claim and LINK
-    /// for its name, GETATTR to see that no volume is inside, CREATE for the directory, 2 GETATTR to see that the volume was not deleted
-    /// meanwhile, and CLOSE and REMOVE for the draft. The server usually also asks for one DELEGRETURN.
+    /// for its name, CREATE for the directory, and GETATTR to see that the volume was not deleted meanwhile. Afterwards: CLOSE and REMOVE for
+    /// the draft.
     pub fn create(self: &Arc<Self>, new: &NewVolume, timeout: Duration) -> Result<Volume> {
         let handle = new.handle()?;
         let needs_claim = new.parameters.needs_claim()?;
@@ -92,12 +93,15 @@ impl Volumes {
                 None => self.sub_dir_by_claim(&state, &handle.key, new)?,
             };
             let held = self.hold_or_reserve(mounted, &state, &handle.key, new, &sub_dir)?;
-            let is_there = finish(mounted.share(), &state, &held, new, &sub_dir);
-            let kept = state.keep(&held);
-            match (is_there, kept) {
-                (Ok(is_there), Ok(())) => Ok((held.record, is_there)),
-                (is_there, kept) => Err(several(is_there.err().into_iter().chain(kept.err()).collect())),
+            let is_there = match finish(mounted, &state, &held, new, &sub_dir) {
+                Ok(is_there) => is_there,
+                Err(reason) => return Err(reason.with_cleanup(state.keep(&held))),
+            };
+            let record = held.record.clone();
+            if held.is_new() {
+                mounted.afterwards(move || state.keep(&held).map(|()| None));
             }
+            Ok((record, is_there))
         })?;
         if let Some(source) = record.source.as_ref().filter(|_| !is_there) {
             let (volumes, own, key) = (Arc::clone(self), new.clone(), handle.key.clone());
@@ -181,12 +185,7 @@ impl Volumes {
             found = find_now(mounted.share(), sub_dir)?.is_some();
         }
         if found && !takes_over {
-            let message = format!(
-                "{}/{sub_dir} exists, and does not belong to this volume: choose another subDir, move the directory away, or take \
-                 it over with onDelete: retain",
-                mounted.share().label()
-            );
-            return Err(Error::AlreadyExists(message));
+            return Err(exists(mounted.share(), sub_dir));
         }
         require_own_file_system(mounted.share(), sub_dir, found)?;
         let origin =
@@ -214,7 +213,9 @@ impl Volumes {
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
             later: serde_json::Map::new(),
         };
-        match state.add(key, &record)? {
+        let will_be_made = !found && record.source.is_none() && is_made_by_mkdir(&record.ownership);
+        let added = if will_be_made { state.add_for_mkdir(key, &record) } else { state.add(key, &record) };
+        match added? {
             Added::Made(held) => {
                 reservation.keep();
                 Ok(Some(*held))
@@ -223,6 +224,15 @@ impl Volumes {
             Added::Overlaps(owner) => Err(overlap(mounted.share(), sub_dir, &owner)),
         }
     }
+}
+
+/// The error for a directory that exists and belongs to no volume.
+fn exists(share: &Dir, sub_dir: &SubDir) -> Error {
+    Error::AlreadyExists(format!(
+        "{}/{sub_dir} exists, and does not belong to this volume: choose another subDir, move the directory away, or take it over \
+         with onDelete: retain",
+        share.label()
+    ))
 }
 
 /// The error for a path that belongs to another volume, or is inside or around one that does.
@@ -240,13 +250,19 @@ fn deleted_meanwhile(name: &str) -> Error {
 /// Creates the directory of a volume that has a record, if it is missing. Returns whether the directory exists. The directory of a volume that
 /// is filled appears only when the copy is complete.
 fn finish(
-    share: &Dir,
+    mounted: &MountedExport,
     state: &StateDir,
     held: &HeldRecord,
     new: &NewVolume,
     sub_dir: &SubDir,
 ) -> Result<bool> {
-    if let Some(owner) = state.claim(held)? {
+    let share = mounted.share();
+    let owner = match state.claim(held) {
+        // Another controller has just deleted the volume.
+        Err(error) if error.is_gone() => return Err(deleted_meanwhile(&new.name)),
+        claimed => claimed?,
+    };
+    if let Some(owner) = owner {
         // A process was killed after it had written the record, and another volume has claimed the path.
         state.release_record(held)?;
         return Err(overlap(share, sub_dir, &owner));
@@ -255,7 +271,17 @@ fn finish(
     if held.record.source.is_some() {
         return Ok(find_now(share, &held.record.sub_dir)?.is_some());
     }
-    let made = make_directory(share, state, &held.key, &held.record)?;
+    let made = match make_directory(share, state, held)? {
+        Made::Now => true,
+        Made::Before => false,
+        Made::Around(owner) => return Err(overlap(share, sub_dir, &owner)),
+        Made::ByOthers(owner) => {
+            let change = mounted.reservations().change();
+            state.release(held)?;
+            change.give_back(held.record.capacity_bytes);
+            return Err(owner.map_or_else(|| exists(share, sub_dir), |owner| overlap(share, sub_dir, &owner)));
+        }
+    };
     if made && !state.has_record(held)? {
         // The volume was deleted meanwhile. The directory belongs to no volume, unless another one has claimed the path.
         let (parent, name) = held.record.sub_dir.split();
@@ -303,31 +329,4 @@ fn check_same(record: &Record, new: &NewVolume, sub_dir: &SubDir) -> Result<()> 
         return Err(Error::AlreadyExists(message));
     }
     Ok(())
-}
-
-/// Creates the directory of a volume with its owner and mode, unless it exists. Returns whether it was created. A directory that needs more
-/// than a mode is created in the directory of this process and moved into place when it is complete. So owner and mode are set once, before
-/// anybody uses the directory.
-fn make_directory(share: &Dir, state: &StateDir, key: &VolumeKey, record: &Record) -> Result<bool> {
-    let Ownership { mode, uid, gid } = record.ownership;
-    let (parent, name) = record.sub_dir.split();
-    let made_parent = parent.map(|parent| state.make_parents(parent)).transpose()?;
-    let parent = made_parent.as_ref().unwrap_or(share);
-    if uid.is_none() && gid.is_none() && mode & 0o7000 == 0 {
-        return match parent.make_dir(name, mode) {
-            Err(error) if error.is_taken() => require_directory(parent, name).map(|()| false),
-            Err(error) => Err(error.into()),
-            Ok(()) => Ok(true),
-        };
-    }
-    if parent.is_dir(name)?.is_some() {
-        return require_directory(parent, name).map(|()| false);
-    }
-    let (draft, dir) = state.draft_dir(key.as_str(), 0o700)?;
-    let made = dir
-        .set_owner(uid, gid)
-        .and_then(|()| dir.set_mode(mode))
-        .map_err(Error::from)
-        .and_then(|()| draft.place(parent, name));
-    made.map(|()| true).map_err(|reason| reason.with_cleanup(draft.remove()))
 }

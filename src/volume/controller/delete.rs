@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::linux::Dir;
 
-use crate::volume::error::Result;
-use crate::volume::error::refuse_unsafe;
+use crate::volume::error::{Error, Result, refuse_unsafe};
 use crate::volume::name::source::job_name;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::on_delete::OnDelete;
-use crate::volume::share::claims::HeldRecord;
+use crate::volume::policy::settings::ExportPolicy;
+use crate::volume::share::claims::{HeldRecord, Place};
 use crate::volume::share::directory::{Found, find_now, other_file_system};
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::state_dir::StateDir;
@@ -19,11 +19,13 @@ impl Volumes {
     /// Deletes the volume with this handle. The policy is in its record, or in the handle if csi-driver-nfs wrote the handle. If there is no
     /// such volume, this succeeds. `secret` are mount options from the secrets of the call.
     ///
-    /// First the directory is moved away, and then the claim and the record are removed. So if a process is killed in between, the retry
-    /// continues from there. The cost does not depend on the content of the volume. NFS requests for a directory at the top of the share (`make bench`, NFS
-    /// 4.2): GETATTR, OPEN and READ for the record, GETATTR and LOOKUP for the directory, GETATTR before and after its RENAME, LOOKUP and 2
-    /// RENAME to move the names of the record aside, GETATTR to see that they were its own, GETATTR and LOOKUP to see that nobody has made the
-    /// directory again, CLOSE, DELEGRETURN and 2 REMOVE.
+    /// First the directory is moved away, and then the claim and the record are moved aside. So if a process is killed in between, the retry
+    /// continues from there. The cost does not depend on the content of the volume.
+    ///
+    /// NFS requests in the call, for a directory at the top of the share (`make bench`, NFS 4.2): OPEN and READ for the record, GETATTR of the
+    /// share to find the directory, GETATTR of the folder of claims to see that the path is claimed for this record, and RENAME of the directory,
+    /// of the claim and of the record. LOOKUP for the directory and for the claim, if this client does not remember them. Afterwards: those of
+    /// [`StateDir::complete`]. A directory that is kept for some time or archived, and one below others, is completed in the call.
     pub fn delete(&self, handle: &str, secret: Option<&str>) -> Result<()> {
         // For a text that is not a handle, no server is asked.
         let Some(located) = self.locate(handle, secret)? else { return Ok(()) };
@@ -32,14 +34,16 @@ impl Volumes {
         self.copies.cancel(&own)?;
         self.exports.with_any(&located.export, &located.options, |mounted| {
             let Some(state) = state_for(mounted, &located)? else { return Ok(()) };
-            let deleted = match state.hold(&located.handle.key)? {
-                Some(held) => delete_recorded(mounted, &state, &located, &held)?,
+            let policy = self.settings.get().strictest_policy();
+            mounted.reap_once(&state, policy);
+            let deleted = match state.hold_known(&located.handle.key)? {
+                Some(held) => delete_recorded(mounted, &state, &located, held, policy)?,
                 // If the volume gets a record after this, it is newer than this call.
                 None if located.handle.csi_driver_nfs.is_none() => false,
                 None => delete_without_record(mounted, &state, &located)?,
             };
             if deleted {
-                mounted.reap(&state, Some(self.settings.get().strictest_policy()));
+                mounted.reap(&state, Some(policy));
             }
             Ok(())
         })
@@ -59,46 +63,78 @@ fn state_for(mounted: &MountedExport, located: &ResolvedVolume) -> Result<Option
     }
     Ok(Some(state))
 }
-/// Deletes a volume that has a record. Returns whether something is left to be removed in the background.
+
+/// Deletes a volume that has a record. Returns whether the caller has to start a sweep. `legacy` is the policy for one that starts later.
 fn delete_recorded(
     mounted: &MountedExport,
-    state: &StateDir,
+    state: &Arc<StateDir>,
     located: &ResolvedVolume,
-    held: &HeldRecord,
+    mut held: HeldRecord,
+    legacy: ExportPolicy,
 ) -> Result<bool> {
-    if let Some(owner) = state.claim(held)? {
-        // A process was killed while it deleted the volume, and another volume has claimed the path.
-        tracing::warn!(
-            volume = held.record.name,
-            owner,
-            "only the record is deleted: another volume has the directory"
-        );
-        state.release_record(held)?;
+    let share = mounted.share();
+    // The directory is looked up before the claim. So if the claim is there, the directory belongs to this volume.
+    let mut found = find_now(share, &held.record.sub_dir)?;
+    if !state.has_claim(&held)? || !held.had_all_names() {
+        // Rarely: the client remembers an earlier record, or a process was killed while it deleted the volume.
+        let Some(now) = state.hold(&located.handle.key)? else { return Ok(false) };
+        held = now;
+        let owner = match state.claim(&held) {
+            // Another controller has just deleted the volume.
+            Err(error) if error.is_gone() => return Ok(false),
+            claimed => claimed?,
+        };
+        if let Some(owner) = owner {
+            // Another volume has claimed the path meanwhile.
+            tracing::warn!(
+                volume = held.record.name,
+                owner,
+                "only the record is deleted: another volume has the directory"
+            );
+            state.release_record(&held)?;
+            return Ok(false);
+        }
+        found = find_now(share, &held.record.sub_dir)?;
+        if !state.has_claim(&held)? {
+            return Err(deleted_meanwhile(&held));
+        }
+    }
+    let (on_delete, capacity) = (held.record.on_delete, held.record.capacity_bytes);
+    let change = mounted.reservations().change();
+    if on_delete == OnDelete::Retain {
+        state.release(&held)?;
+        change.give_back(capacity);
         return Ok(false);
     }
-    let share = mounted.share();
-    match (held.record.on_delete, find_now(share, &held.record.sub_dir)?) {
-        (OnDelete::Retain, _) | (_, None) => {}
-        (OnDelete::Delete, Some(found)) => {
+    let policy = located.export.policy;
+    // What is kept can be looked for after the answer, so it is in its place then.
+    let is_kept = on_delete == OnDelete::Archive || !policy.trash_retention.is_zero();
+    let is_at_top = held.record.sub_dir.split().0.is_none();
+    let moved = match found {
+        None => None,
+        Some(found) => {
             require_movable(share, &found, &held.record.sub_dir)?;
-            state.discard_volume(held, &found, located.export.policy)?;
-            state.remove_empty_parents(&held.record.sub_dir);
+            let place = match on_delete {
+                OnDelete::Archive => archive_of(share, state, &held.record.sub_dir)?,
+                _ => state.place_in_deleted(&held, &found, policy)?,
+            };
+            Some((found, place))
         }
-        (OnDelete::Archive, Some(found)) => {
-            require_movable(share, &found, &held.record.sub_dir)?;
-            let (parent, name) = archive_of(share, state, &held.record.sub_dir)?;
-            held.move_away(&found, &parent, &name)?;
-            state.remove_empty_parents(&held.record.sub_dir);
-        }
+    };
+    let removal = state.take_away(held, moved)?;
+    if is_at_top && !is_kept {
+        let state = Arc::clone(state);
+        mounted.afterwards(move || state.complete(&removal).map(|()| Some(legacy)));
+        change.give_back(capacity);
+        return Ok(false);
     }
-    let is_gone = || Ok(find_now(share, &held.record.sub_dir)?.is_none());
-    let change = mounted.reservations().change();
-    match held.record.on_delete {
-        OnDelete::Retain => state.release(held)?,
-        OnDelete::Delete | OnDelete::Archive => state.release_if(held, is_gone)?,
-    }
-    change.give_back(held.record.capacity_bytes);
-    Ok(held.record.on_delete == OnDelete::Delete)
+    state.complete(&removal)?;
+    change.give_back(capacity);
+    Ok(on_delete == OnDelete::Delete)
+}
+
+fn deleted_meanwhile(held: &HeldRecord) -> Error {
+    Error::Busy(format!("volume {:?} was deleted or created again meanwhile; ask again", held.record.name))
 }
 
 /// Deletes a volume of csi-driver-nfs that has no record. Returns whether something is left to be removed in the background.
@@ -122,8 +158,9 @@ fn delete_without_record(
         }
         OnDelete::Archive => {
             require_movable(share, &found, &record.sub_dir)?;
-            let (parent, archived) = archive_of(share, state, &record.sub_dir)?;
-            found.parent.rename(name, &parent, archived)?;
+            if let Place::Archive(parent, archived) = archive_of(share, state, &record.sub_dir)? {
+                found.parent.rename(name, &parent, archived)?;
+            }
         }
     }
     state.remove_empty_parents(&record.sub_dir);
@@ -141,7 +178,7 @@ fn require_movable(share: &Dir, found: &Found, sub_dir: &SubDir) -> Result<()> {
 }
 
 /// The place for the archive of a directory: `archived-…`, with a suffix if that name is in use.
-fn archive_of(share: &Dir, state: &StateDir, sub_dir: &SubDir) -> Result<(Dir, String)> {
+fn archive_of(share: &Dir, state: &StateDir, sub_dir: &SubDir) -> Result<Place> {
     let mut archived = sub_dir.archived();
     let parent = match archived.split().0 {
         Some(path) => state.make_parents(path)?,
@@ -151,5 +188,5 @@ fn archive_of(share: &Dir, state: &StateDir, sub_dir: &SubDir) -> Result<(Dir, S
         archived = archived.with_suffix(&format!("-{:x}", crate::linux::unique()));
     }
     let name = archived.split().1.to_owned();
-    Ok((parent, name))
+    Ok(Place::Archive(parent, name))
 }

@@ -74,6 +74,13 @@ impl Volumes {
         let (parent, name) = record.sub_dir.split();
         let made_parent = parent.map(|parent| state.make_parents(parent)).transpose()?;
         let parent = made_parent.as_ref().unwrap_or(mounted.share());
+        if let Some(owner) = state.around(&record.sub_dir, key)? {
+            let share = mounted.share().label();
+            let (volume, sub_dir) = (&record.name, &record.sub_dir);
+            return Err(Error::AlreadyExists(format!(
+                "{share}/{sub_dir} cannot belong to volume {volume:?}: {owner}; choose another subDir"
+            )));
+        }
         let meanwhile = || Error::Busy(format!("{}/{name} was created meanwhile; ask again", parent.label()));
         // Without this check, rename(2) would replace an empty directory.
         if parent.fresh_entry(name)?.is_some() {

@@ -6,6 +6,7 @@ pub mod delete;
 pub mod fill;
 pub mod health;
 pub mod list;
+mod make_directory;
 pub mod modify;
 pub mod snapshot;
 pub mod snapshot_delete;

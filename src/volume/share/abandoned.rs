@@ -48,10 +48,10 @@ impl Sightings {
         let mut findings = Findings::default();
         let Some(processes) = state.existing_part(FOLDER)? else { return Ok(findings) };
         processes.fresh()?;
-        let own = state.own_process();
+        let own = state.own_processes();
         let mut seen = HashMap::new();
         for process in processes.entries(usize::MAX)? {
-            if own.as_ref().is_some_and(|own| process.name == own.name()) {
+            if own.iter().any(|own| process.name == own.name()) {
                 continue;
             }
             match self.look_at(state, &processes, &process.name, &mut seen, &mut findings) {
@@ -146,7 +146,7 @@ fn remove_if_old(
 mod tests {
     use super::*;
 
-    const SOON: Duration = Duration::from_millis(50);
+    const SOON: Duration = Duration::from_millis(300);
 
     fn share() -> (tempfile::TempDir, Dir) {
         let temporary = tempfile::tempdir().unwrap();

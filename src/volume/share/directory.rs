@@ -19,6 +19,7 @@ pub(in crate::volume) fn find_directory(share: &Dir, sub_dir: &SubDir) -> Result
 }
 
 /// The directory of a volume that exists.
+#[derive(Debug)]
 pub(in crate::volume) struct Found {
     /// Its parent directory.
     pub(in crate::volume) parent: Dir,
@@ -28,7 +29,8 @@ pub(in crate::volume) struct Found {
     pub(in crate::volume) inode: u64,
 }
 
-/// The directory of a volume, looked up on the server and not in the client's cache. NFS requests: GETATTR and LOOKUP.
+/// The directory of a volume, looked up on the server and not in the client's cache. NFS requests: GETATTR, and LOOKUP
+/// if the parent has changed or the client does not know the name.
 pub(in crate::volume) fn find_now(share: &Dir, sub_dir: &SubDir) -> Result<Option<Found>> {
     let (parent, name) = sub_dir.split();
     let parent = match share.open_place(parent.unwrap_or(".")) {

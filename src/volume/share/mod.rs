@@ -1,12 +1,14 @@
 //! What lies on a share: mounts, the state directory, records, directories, and what is deleted.
 
 mod abandoned;
+mod afterwards;
 pub mod capacity;
 pub mod claims;
 pub mod csi_driver_nfs_archive;
 mod deleted;
 pub mod directory;
 pub mod health;
+mod left;
 mod legacy;
 pub mod mounts;
 pub mod nodes;

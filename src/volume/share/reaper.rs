@@ -6,17 +6,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use crate::linux::Dir;
-use crate::linux::remove::Pace;
 
 use crate::volume::error::{Error, Result};
 use crate::volume::policy::settings::ExportPolicy;
 use crate::volume::share::abandoned::Sightings;
-use crate::volume::share::claims::ASIDE;
 use crate::volume::share::deleted::Terms;
-use crate::volume::share::directory::find_directory;
+use crate::volume::share::left::{put_back, remove, remove_left, sweep_own};
 use crate::volume::share::legacy;
 use crate::volume::share::nodes::silent::SilentNodes;
-use crate::volume::share::process_dir::Draft;
 use crate::volume::share::state_dir::StateDir;
 
 /// When something could not be removed, the next sweep begins after this time.
@@ -60,6 +57,16 @@ impl Reaper {
             );
         }
         lives
+    }
+
+    /// A function that starts a sweep as [`Self::wake`] does. The reaper can be dropped before it is called.
+    pub(super) fn waker(&self) -> impl FnOnce(Option<ExportPolicy>) + Send + use<> {
+        let (wake, pending) = (self.wake.clone(), Arc::clone(&self.pending));
+        move |legacy| {
+            pending.store(true, Ordering::SeqCst);
+            // If its thread has panicked, the next deletion starts another one.
+            let _ = wake.send(legacy);
+        }
     }
 
     /// Whether something is left to remove, as far as this process knows.
@@ -113,19 +120,19 @@ impl Work {
         for findings in [self.sightings.look(&state), self.silent.look(&state)] {
             match findings {
                 Ok(findings) => {
-                    findings.taken.into_iter().for_each(|draft| remove(&state, &draft, &mut failures));
+                    remove_left(&state, findings.taken, &mut failures);
                     failures.extend(findings.failures);
                     pauses.extend(findings.more.then(|| state.abandoned_after() / LOOKS));
                 }
                 Err(error) => failures.push(error),
             }
         }
+        if let Err(error) = sweep_own(&state, &mut failures) {
+            failures.push(error);
+        }
         match sweep_deleted(&state, &mut failures) {
             Ok(pause) => pauses.extend(pause),
             Err(error) => failures.push(error),
-        }
-        if let Err(error) = sweep_own(&state, &mut failures) {
-            failures.push(error);
         }
         if let Some(policy) = self.legacy {
             let (left, more) = legacy::sweep(&state, policy);
@@ -191,49 +198,6 @@ pub(super) fn remove_entry(
     Ok(())
 }
 
-/// Puts back a directory that was moved away instead of the one that was meant. This happens when a process stops for a long time just
-/// before it moves a directory, and is killed before it can put the directory back itself.
-fn put_back(state: &StateDir, deleted: &Dir, name: &str, terms: &Terms) -> Result<()> {
-    let Some(sub_dir) = state.path_of_claim(&terms.claim)? else {
-        let path = format!("{}/{name}", deleted.label());
-        return Err(Error::Precondition(format!(
-            "{path}: this is not the directory that was to be deleted, and no volume has its path, so the driver does not remove \
-             it; look at it, and move or remove it by hand"
-        )));
-    };
-    if find_directory(&state.share, &sub_dir)?.is_some() {
-        return Ok(());
-    }
-    let (parent, last) = sub_dir.split();
-    let parent = state.share.open_place(parent.unwrap_or("."))?;
-    tracing::warn!(share = state.label(), directory = %sub_dir, "put back a directory that was moved away by mistake");
-    Ok(deleted.rename(name, &parent, last)?)
-}
-
-/// Removes what earlier steps of this process have left in its directory.
-fn sweep_own(state: &StateDir, failures: &mut Vec<Error>) -> Result<()> {
-    let Some(process) = state.own_process() else { return Ok(()) };
-    for name in process.left_behind()? {
-        remove(state, &process.hold(name), failures);
-    }
-    Ok(())
-}
-
-fn remove(state: &StateDir, draft: &Draft, failures: &mut Vec<Error>) {
-    match state.give_back(draft) {
-        Ok(false) => {}
-        Ok(true) => return,
-        // It is tried again before it is removed.
-        Err(error) => return failures.push(error),
-    }
-    let pace = Terms::parse(draft.name()).and_then(|terms| terms.removals_per_second);
-    let restored = if draft.name().starts_with(ASIDE) { state.restore_name(draft) } else { Ok(()) };
-    match restored.and_then(|()| draft.remove_at(&Pace::new(pace))) {
-        Ok(()) => tracing::info!(share = %draft.dir().label(), name = draft.name(), "removed"),
-        Err(error) => failures.push(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,15 +256,5 @@ mod tests {
         assert!(pause > Duration::from_mins(59) && pause <= Duration::from_secs(3601), "{pause:?}");
         let left = share.deleted();
         assert!(left.len() == 1 && left[0].starts_with("kept."), "{left:?}");
-    }
-
-    #[test]
-    fn what_this_process_left_behind_is_removed() {
-        let share = share();
-        let draft = share.state.draft("left").unwrap();
-        draft.make_dir(0o700).unwrap().make_dir("deep", 0o700).unwrap();
-        drop(draft);
-        assert_eq!(share.work().sweep(), None);
-        assert_eq!(share.state.own_process().unwrap().left_behind().unwrap(), Vec::<String>::new());
     }
 }

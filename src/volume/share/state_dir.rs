@@ -22,15 +22,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::linux::Dir;
 use crate::linux::dir::HeldFile;
-use crate::linux::{Dir, unique_text};
 
 use crate::volume::error::Result;
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::sub_dir::STATE_DIR;
 use crate::volume::policy::settings::ExportPolicy;
 use crate::volume::share::deleted::{self, Terms};
-use crate::volume::share::process_dir::{ABANDONED_AFTER, Draft, ProcessDir};
+use crate::volume::share::process_dir::{ABANDONED_AFTER, Draft, ProcessDir, ProcessDirs, Turn};
 use crate::volume::share::record::Record;
 
 /// The folder of the records of volumes.
@@ -38,17 +38,17 @@ pub(super) const VOLUMES: &str = "volumes";
 /// Only the driver may use the directory, because it contains the data of deleted volumes.
 const MODE: u32 = 0o700;
 
-/// The handles of the folders in the state directory, and the directory of this process in it.
+/// The handles of the folders in the state directory, and the directories of this process in it.
 #[derive(Debug)]
 pub struct StateDir {
     top: Dir,
     pub(super) share: Dir,
-    pub(super) volumes: Dir,
+    pub(super) volumes: Arc<Dir>,
     /// The other folders that have been used, by name.
     parts: Mutex<HashMap<&'static str, Arc<Dir>>>,
     /// Whether all records are known to have claims.
     pub(super) claims_complete: AtomicBool,
-    process: Mutex<Option<Arc<ProcessDir>>>,
+    processes: ProcessDirs,
     abandoned_after: Duration,
 }
 
@@ -76,9 +76,9 @@ impl StateDir {
 
     fn new(share: &Dir, top: Dir, volumes: Dir) -> Result<Self> {
         let share = share.open_place(".")?.with_label(share.label());
-        let (parts, process) = (Mutex::default(), Mutex::default());
+        let (volumes, parts, processes) = (Arc::new(volumes), Mutex::default(), ProcessDirs::default());
         let claims_complete = AtomicBool::new(false);
-        Ok(Self { top, share, volumes, parts, claims_complete, process, abandoned_after: ABANDONED_AFTER })
+        Ok(Self { top, share, volumes, parts, claims_complete, processes, abandoned_after: ABANDONED_AFTER })
     }
 
     /// Sets the time without a sign of life after which another process counts as dead, and this one counts as dead for others.
@@ -116,34 +116,36 @@ impl StateDir {
         }
     }
 
-    /// The directory of this process. It is created when it is first used, and again after another process has taken this one for dead.
+    /// The first directory of this process. It is created when it is first used, and again after another process has taken this one for dead.
     pub(in crate::volume) fn process(&self) -> Result<Arc<ProcessDir>> {
-        let mut process = self.process.lock();
-        if let Some(process) = process.as_ref().filter(|process| process.is_there()) {
-            return Ok(Arc::clone(process));
-        }
-        let new = ProcessDir::make(&self.top, self.abandoned_after)?;
-        Ok(Arc::clone(process.insert(new)))
+        self.processes.first(|| ProcessDir::make(&self.top, self.abandoned_after, true))
     }
 
-    /// The directory of this process, if it has one.
-    pub(super) fn own_process(&self) -> Option<Arc<ProcessDir>> {
-        self.process.lock().clone().filter(|process| !process.is_lost())
+    /// The directories that this process has.
+    pub(super) fn own_processes(&self) -> Vec<Arc<ProcessDir>> {
+        self.processes.all()
     }
 
-    /// Removes the directory of this process. A command calls this before it ends.
+    /// A directory of this process for steps that many calls do at the same time, which use several directories.
+    pub(super) fn process_among_many(&self) -> Result<(Arc<ProcessDir>, Turn<'_>)> {
+        let make = |is_first| move || ProcessDir::make(&self.top, self.abandoned_after, is_first);
+        self.processes.for_step(make(false), make(true))
+    }
+
+    /// Removes the directories of this process. A command calls this before it ends.
     pub fn close(self) -> Result<()> {
         self.leave()
     }
 
-    /// Removes the directory of this process, if it has one and nothing uses it. It is created again when it is needed.
+    /// Removes the directories of this process that nothing uses. One is created again when it is needed.
     pub fn leave(&self) -> Result<()> {
-        self.process.lock().take().and_then(Arc::into_inner).map_or(Ok(()), |process| process.remove())
+        let unused = self.processes.take().into_iter().filter_map(Arc::into_inner);
+        unused.map(|process| process.remove()).fold(Ok(()), Result::and)
     }
 
     /// A new name in the directory of this process, for an entry that is created there and then moved into place. Creates nothing.
     pub(in crate::volume) fn draft(&self, what: &str) -> Result<Draft> {
-        Ok(self.process()?.hold(format!("{what}.{}", unique_text())))
+        Ok(self.process()?.hold_new(what))
     }
 
     /// A draft that is an empty directory. If another process has removed the directory of this process, a new one is created.
@@ -158,7 +160,7 @@ impl StateDir {
     /// Does `work`. Does it a second time if it fails because another process has removed the directory of this process.
     fn with_process<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
         match work() {
-            Err(error) if error.is_gone() && self.own_process().is_none() => work(),
+            Err(error) if error.is_gone() && self.processes.forget_lost() => work(),
             result => result,
         }
     }
@@ -219,7 +221,8 @@ impl StateDir {
     /// Writes a record to a draft. NFS requests: OPEN, SETATTR (for O_EXCL), ACCESS and WRITE, and CLOSE when the file is dropped.
     pub(super) fn write_draft(&self, key: &VolumeKey, record: &Record) -> Result<(Draft, HeldFile)> {
         self.with_process(|| {
-            let draft = self.draft(key.as_str())?;
+            let (process, _turn) = self.process_among_many()?;
+            let draft = process.hold_new(key.as_str());
             match draft.write(&record.to_json()) {
                 Ok(file) => Ok((draft, file)),
                 // The usual reason is a full disk, and the empty draft must not use space, too.

@@ -173,8 +173,9 @@ mod tests {
         let found = find_now(&share, &sub_dir).unwrap().unwrap();
         state.keep(&held).unwrap();
         let held = state.hold(&key).unwrap().unwrap();
-        state.discard_volume(&held, &found, KEPT).unwrap();
-        state.release(&held).unwrap();
+        let place = state.place_in_deleted(&held, &found, KEPT).unwrap();
+        let removal = state.take_away(held, Some((found, place))).unwrap();
+        state.complete(&removal).unwrap();
         let mut names = Vec::new();
         for entry in state.all_deleted().unwrap() {
             assert!(entry.is_volume && entry.due > entry.deleted && entry.key.as_str() == "v.1");

@@ -123,6 +123,46 @@ async fn a_repeated_deletion_does_not_touch_the_next_volume_of_the_path() {
     assert!(!driver.share().join("claim").exists());
 }
 
+/// A controller is killed in DeleteVolume between the two names that it moves aside. The claim is made again and succeeds before the retry.
+#[tokio::test]
+async fn a_deletion_that_was_killed_between_two_names_does_not_touch_the_next_volume_of_the_path() {
+    let driver = Driver::start().await;
+    let state = driver.share().join(".nfs-subdir-csi");
+    let old = make(&driver, "old", "claim").await;
+    let claims = std::fs::read_dir(state.join("claims")).unwrap().map(|entry| entry.unwrap().path());
+    let claim = claims.into_iter().find(|path| path.extension().is_some()).unwrap();
+    let killed = state.join("processes/killed.1");
+    std::fs::create_dir(&killed).unwrap();
+    std::fs::rename(claim, killed.join("~name.1.claim.1")).unwrap();
+    std::fs::remove_dir(driver.share().join("claim")).unwrap();
+    make(&driver, "new", "claim").await;
+    write(&driver.share().join("claim/file"), "precious");
+    remove(&driver, &old.volume_id).await.unwrap();
+    assert_eq!(read(&driver.share().join("claim/file")), "precious");
+    assert!(!state.join("volumes/old.json").exists() && state.join("volumes/new.json").exists());
+    remove(&driver, "nas:/srv#new").await.unwrap();
+    assert!(!driver.share().join("claim").exists());
+}
+
+/// A controller is killed in DeleteVolume after it has removed the first name: the one that shows that there is a volume in `ns`.
+#[tokio::test]
+async fn a_deletion_that_was_killed_after_the_first_name_is_completed_by_the_next_call() {
+    let driver = Driver::start().await;
+    let volume = make(&driver, "v", "ns/claim").await;
+    let inside = driver.share().join(".nfs-subdir-csi/inside");
+    let names = |folder: std::fs::DirEntry| std::fs::read_dir(folder.path()).unwrap();
+    let all = std::fs::read_dir(&inside).unwrap().flat_map(|folder| names(folder.unwrap()));
+    let names: Vec<_> = all
+        .map(|name| name.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+        .collect();
+    assert_eq!(names.len(), 1);
+    std::fs::remove_file(&names[0]).unwrap();
+    remove(&driver, &volume.volume_id).await.unwrap();
+    assert!(!driver.share().join("ns").exists());
+    make(&driver, "w", "ns").await;
+}
+
 #[tokio::test]
 async fn a_record_that_cannot_be_read_is_left_out_of_lists_and_its_volume_is_not_deleted() {
     let driver = Driver::start().await;

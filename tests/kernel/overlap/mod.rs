@@ -1,5 +1,6 @@
 //! Several controllers and node services that use one share at the same time. Each is an NFS client of its own.
 
+mod caches;
 mod changes;
 mod copies;
 mod lost_replies;

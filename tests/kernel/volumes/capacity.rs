@@ -206,6 +206,8 @@ fn fill(directory: &Path) {
 async fn a_controller_that_starts_on_a_full_file_system_can_delete_a_volume() {
     let mut driver = on_small("thin").await;
     let volume = driver.try_create(sized("v", MIB)).await.unwrap();
+    // Another process would wait a minute before it removes what this one leaves.
+    until("the draft of the record is removed", || server::unfinished("/small").is_empty()).await;
     driver.controller.kill();
     driver.start_controller_again().await;
     fill(&server::exported("/small/v"));

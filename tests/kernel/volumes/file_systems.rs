@@ -44,7 +44,12 @@ impl Drop for Mounted {
     }
 }
 
-fn in_version(name: &str, version: &str, parameters: &[(&str, &str)]) -> proto::CreateVolumeRequest {
+/// A request for a volume on `/share`, mounted with this version of NFS.
+pub(super) fn in_version(
+    name: &str,
+    version: &str,
+    parameters: &[(&str, &str)],
+) -> proto::CreateVolumeRequest {
     let mut request = new_volume(name, parameters);
     let flags = [&format!("nfsvers={version}")[..]];
     request.volume_capabilities =

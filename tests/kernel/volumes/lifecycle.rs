@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use nfs_subdir_csi::csi::proto::{self, Volume};
 use tonic::Code;
 
-use crate::fixture::{Driver, answer, assert_refused, new_volume, server};
+use crate::fixture::{Driver, answer, assert_refused, new_volume, server, until};
 use crate::support;
 
 /// Mode, owner and group of the volume's directory.
@@ -33,7 +33,7 @@ async fn a_new_directory_has_mode_0770_unless_the_class_says_otherwise() {
         assert_eq!(driver.create(name, parameters).await, volume, "{name} again");
         assert_eq!(ownership(&volume), wanted, "{name} again");
     }
-    assert_eq!(server::unfinished("/share"), Vec::<std::path::PathBuf>::new());
+    until("no draft is left", || server::unfinished("/share").is_empty()).await;
 }
 
 #[tokio::test]

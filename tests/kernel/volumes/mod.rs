@@ -2,6 +2,7 @@
 
 mod capacity;
 mod file_systems;
+mod hard_links;
 mod import;
 mod lifecycle;
 mod lists;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{ASIDE, Added, CLAIMS, HeldRecord, INSIDE, busy, claim_file, hash_of, hold_in, parents_of};
+use super::{Added, CLAIMS, HeldRecord, INSIDE, busy, claim_file, hash_of, hold_in, parents_of};
 use crate::linux::Dir;
 use crate::volume::error::Result;
 use crate::volume::name::handle::VolumeKey;
@@ -16,8 +16,8 @@ const COMPLETE: &str = ".complete";
 const ATTEMPTS: usize = 3;
 
 impl StateDir {
-    /// Claims the path of a new volume and writes its record. The caller completes this with [`Self::keep`] or undoes it with
-    /// [`Self::release`].
+    /// Claims the path of a volume whose directory exists or will be moved into place, and writes its record. The caller completes this with
+    /// [`Self::keep`] or undoes it with [`Self::release`].
     ///
     /// The claim comes before the record. So a record has a claim, unless a process was killed while it deleted the volume, or version 0.1.0
     /// wrote the record.
@@ -25,9 +25,25 @@ impl StateDir {
     /// NFS requests for a directory at the top of the share: OPEN and WRITE for the record, LINK twice, and GETATTR to see that no volume is
     /// inside. If any volume is inside a directory, there is also a LOOKUP.
     pub fn add(&self, key: &VolumeKey, record: &Record) -> Result<Added> {
+        self.add_unless(key, record, |held| self.overlap_of(&held.record.sub_dir, &held.key))
+    }
+
+    /// As [`Self::add`], for a volume whose directory the caller makes afterwards with mkdir(2). That fails if there is a volume inside,
+    /// and the caller then calls [`Self::inside`]. Whoever makes a volume inside calls [`Self::around`] after it has seen or made the
+    /// directories above. So one of the two notices the other. NFS requests: OPEN, WRITE, and LINK twice.
+    pub fn add_for_mkdir(&self, key: &VolumeKey, record: &Record) -> Result<Added> {
+        self.add_unless(key, record, |held| self.around(&held.record.sub_dir, &held.key))
+    }
+
+    fn add_unless(
+        &self,
+        key: &VolumeKey,
+        record: &Record,
+        overlap: impl FnOnce(&HeldRecord) -> Result<Option<String>>,
+    ) -> Result<Added> {
         let (draft, file) = self.write_draft(key, record)?;
         let held = HeldRecord { key: key.clone(), record: record.clone(), file, draft: Some(draft) };
-        let added = self.add_names(&held);
+        let added = self.add_names(&held, overlap);
         match added {
             Ok(None) => Ok(Added::Made(Box::new(held))),
             Ok(Some(other)) => self.keep(&held).map(|()| other),
@@ -36,7 +52,11 @@ impl StateDir {
     }
 
     /// Links the draft of a record to its names. Returns `None` if that succeeds.
-    fn add_names(&self, held: &HeldRecord) -> Result<Option<Added>> {
+    fn add_names(
+        &self,
+        held: &HeldRecord,
+        overlap: impl FnOnce(&HeldRecord) -> Result<Option<String>>,
+    ) -> Result<Option<Added>> {
         let Some(draft) = &held.draft else { return Ok(None) };
         if let Some((key, owner)) = self.claim_from(held, draft.dir(), draft.name())? {
             return Ok(Some(if key == held.key { Added::Exists } else { Added::Overlaps(owner) }));
@@ -48,7 +68,7 @@ impl StateDir {
                 return if error.is_taken() { Ok(Some(Added::Exists)) } else { Err(error.into()) };
             }
         }
-        match self.overlap_of(&held.record.sub_dir, &held.key)? {
+        match overlap(held)? {
             None => Ok(None),
             Some(owner) => {
                 self.take_names(held, true, true, || Ok(true))?;
@@ -89,7 +109,7 @@ impl StateDir {
                     _ => Ok(Some((key, String::new()))),
                 };
             }
-            // If the file has another name beside the claim, a process is creating or removing the volume now.
+            // If the file has another name beside the claim, a process is creating or removing the volume now, or was killed while it did.
             if attempts == 0 || other.file.links_at_first() >= other.names() {
                 return Err(busy(held));
             }
@@ -116,8 +136,8 @@ impl StateDir {
 
     /// Removes a claim whose volume has no record. The claim is first moved aside, and put back if it is another one, because the process may
     /// have stopped between the check and this.
-    fn free(&self, claims: &Dir, claim: &str, dead: &HeldRecord) -> Result<()> {
-        let aside = self.draft(ASIDE)?;
+    pub(super) fn free(&self, claims: &Dir, claim: &str, dead: &HeldRecord) -> Result<()> {
+        let aside = self.aside_of_claim(dead)?;
         match claims.rename(claim, aside.dir(), aside.name()) {
             Err(error) if error.is_not_found() => return Ok(()),
             moved => moved?,

@@ -15,12 +15,16 @@
 pub mod look;
 mod making;
 mod parents;
+mod removal;
 mod removing;
+
+pub(in crate::volume) use removal::Place;
+pub(in crate::volume::share) use removing::inodes_of;
 
 use sha2::{Digest, Sha256};
 
 use crate::linux::dir::HeldFile;
-use crate::linux::{Dir, SysError};
+use crate::linux::{Dir, SysError, Time};
 
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
@@ -61,10 +65,33 @@ pub enum Added {
 }
 
 impl HeldRecord {
+    fn read(dir: &Dir, name: &str, key: &VolumeKey, (file, json): (HeldFile, Vec<u8>)) -> Result<Self> {
+        let record = Record::from_json(&json, &format!("{}/{name}", dir.label()))?;
+        Ok(Self { key: key.clone(), record, file, draft: None })
+    }
+
+    /// Whether this call has created the record.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.draft.is_some()
+    }
+
+    /// When the record was last written, by the clock of the server. One GETATTR.
+    pub fn written(&self) -> Result<Time> {
+        Ok(self.file.changed()?)
+    }
+
     /// How many names the file has while the volume exists.
     fn names(&self) -> u32 {
         let parents = u32::try_from(parents_of(&self.record.sub_dir).count()).unwrap_or(u32::MAX);
         parents.saturating_add(2 + u32::from(self.draft.is_some()))
+    }
+
+    /// Whether the file had all names of the volume when it was opened, as far as the client knows. A deletion that was killed may have
+    /// removed some of them. Then [`StateDir::claim`] creates them again.
+    #[must_use]
+    pub fn had_all_names(&self) -> bool {
+        self.file.links_at_first() >= self.names()
     }
 
     /// Whether the volume still exists and has its path. One GETATTR.
@@ -86,24 +113,35 @@ impl StateDir {
         draft.remove_file()
     }
 
-    /// Whether the record has its name and all the others on the server now. A name that a deletion has moved aside does not count. NFS
-    /// requests: GETATTR, and LOOKUP or GETATTR.
-    pub fn has_record(&self, held: &HeldRecord) -> Result<bool> {
-        Ok(self.links_by_name(held)?.is_some_and(|links| links >= held.names()))
+    /// The record of a volume as [`Self::hold`] gives it, but perhaps that of an earlier volume with this key. The caller sees that with
+    /// [`Self::has_claim`]. NFS requests: OPEN and READ, and CLOSE when it is dropped.
+    pub fn hold_known(&self, key: &VolumeKey) -> Result<Option<HeldRecord>> {
+        let file = file_of(key);
+        match self.volumes.hold_known_file(&file, LONGEST_RECORD)? {
+            Some(found) => Ok(Some(HeldRecord::read(&self.volumes, &file, key, found)?)),
+            // The client may remember that the name did not exist.
+            None => self.hold(key),
+        }
     }
 
-    /// How many names the record has on the server now, if its name in `volumes/` is one of them. NFS requests: GETATTR, and LOOKUP or
-    /// GETATTR.
-    fn links_by_name(&self, held: &HeldRecord) -> Result<Option<u32>> {
-        let now = self.volumes.fresh_entry(file_of(&held.key))?;
-        Ok(now.filter(|now| now.inode == held.file.inode()).map(|now| now.links))
+    /// Whether the name in `volumes/` belongs to this record now. A name that a deletion has moved aside does not count. A deletion moves this
+    /// one aside last. NFS requests: GETATTR, and LOOKUP if another client has changed the folder.
+    pub fn has_record(&self, held: &HeldRecord) -> Result<bool> {
+        Ok(held.file.is_named(&self.volumes, file_of(&held.key))?)
+    }
+
+    /// Whether the path is claimed for this record now. A deletion moves the claim aside first. So if this is true, the volume exists, and no
+    /// other volume has the path. NFS requests: GETATTR, and LOOKUP if another client has changed the folder or this one does not know the name.
+    pub fn has_claim(&self, held: &HeldRecord) -> Result<bool> {
+        Ok(held.file.is_named(&*self.kept_part(CLAIMS)?, claim_file(held.record.sub_dir.as_str()))?)
     }
 
     /// Claims the path of a volume that has a record, if it is not claimed. A process that was killed, or version 0.1.0, may have left a
-    /// record without a claim. If another volume has the path, returns a text that says which. Sends no request if the record has its claim.
+    /// record without a claim. If another volume has the path, returns a text that says which. Sends no request if this call has created the
+    /// record, and otherwise those of [`Self::has_claim`] if the record has its claim.
     pub fn claim(&self, held: &HeldRecord) -> Result<Option<String>> {
-        // A record that this process has just created has its claim.
-        if held.draft.is_some() || held.file.links_at_first() >= held.names() {
+        // The count alone would not do: a name that a killed process has moved aside is counted, too.
+        if held.draft.is_some() || held.had_all_names() && self.has_claim(held)? {
             return Ok(None);
         }
         Ok(self.claim_from(held, &self.volumes, &file_of(&held.key))?.map(|(_, owner)| owner))
@@ -158,9 +196,17 @@ impl StateDir {
         }))
     }
 
-    /// A text about a volume with a directory around `sub_dir` or inside it, other than the volume `key`. NFS requests: GETATTR and LOOKUP,
-    /// and 2 more for each parent.
+    /// A text about a volume with a directory around `sub_dir` or inside it, other than the volume `key`. NFS requests: those of
+    /// [`Self::around`] and [`Self::inside`].
     pub(super) fn overlap_of(&self, sub_dir: &SubDir, key: &VolumeKey) -> Result<Option<String>> {
+        match self.around(sub_dir, key)? {
+            Some(owner) => Ok(Some(owner)),
+            None => self.inside(sub_dir, key),
+        }
+    }
+
+    /// A text about a volume with a directory around `sub_dir`. NFS requests: GETATTR and LOOKUP for each parent.
+    pub(in crate::volume) fn around(&self, sub_dir: &SubDir, key: &VolumeKey) -> Result<Option<String>> {
         for parent in parents_of(sub_dir) {
             if let Some(claim) = hold_in(&*self.kept_part(CLAIMS)?, &claim_file(parent), key)?
                 && let Some(owner) = self.owner_by(&claim)?
@@ -168,6 +214,12 @@ impl StateDir {
                 return Ok(Some(format!("{owner}, which is around {sub_dir}")));
             }
         }
+        Ok(None)
+    }
+
+    /// A text about a volume with a directory inside `sub_dir`, other than the volume `key`. NFS requests: GETATTR, and LOOKUP if any volume
+    /// is inside a directory.
+    pub(in crate::volume) fn inside(&self, sub_dir: &SubDir, key: &VolumeKey) -> Result<Option<String>> {
         let all = self.kept_part(INSIDE)?;
         // A directory has a link for each directory in it, on most file systems, and two for itself.
         if all.fresh()?.links == 2 {
@@ -191,9 +243,7 @@ impl StateDir {
 }
 
 fn hold_in(dir: &Dir, name: &str, key: &VolumeKey) -> Result<Option<HeldRecord>> {
-    let Some((file, json)) = dir.hold_file(name, LONGEST_RECORD)? else { return Ok(None) };
-    let record = Record::from_json(&json, &format!("{}/{name}", dir.label()))?;
-    Ok(Some(HeldRecord { key: key.clone(), record, file, draft: None }))
+    dir.hold_file(name, LONGEST_RECORD)?.map(|found| HeldRecord::read(dir, name, key, found)).transpose()
 }
 
 /// The hash of a path: the name of its claim without the ending.

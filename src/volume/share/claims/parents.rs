@@ -46,6 +46,14 @@ impl StateDir {
         Ok(dir)
     }
 
+    /// Whether the directory `path` is one that the driver has made because it is above those of volumes. NFS requests: LOOKUP of the
+    /// directory, of the folder, and of its mark.
+    pub(in crate::volume) fn has_made_above(&self, path: &SubDir) -> Result<bool> {
+        let mark = mark_of(&self.share.open_place(path.as_str())?)?;
+        let inside = self.kept_part(INSIDE)?.open_dir(hash_of(path.as_str()))?;
+        Ok(inside.fresh_entry(&mark)?.is_some())
+    }
+
     /// Removes the directories above a volume that the driver has made and that are empty now: with rmdir(2), which refuses one
     /// that is not. What cannot be removed stays, as an empty directory does no harm. NFS requests for each: LOOKUP of it, LOOKUP
     /// twice of its mark, RMDIR; and REMOVE of the mark if it was empty.

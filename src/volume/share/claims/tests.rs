@@ -1,4 +1,7 @@
+use super::removal::Removal;
 use super::*;
+use crate::volume::policy::settings::ExportPolicy;
+use crate::volume::share::directory::{Found, find_now};
 
 struct Share {
     _temporary: tempfile::TempDir,
@@ -145,14 +148,14 @@ fn a_name_that_a_killed_process_had_moved_aside_comes_back_while_the_volume_live
     share.made("v", "claim");
     let claim = share.state.kept_part(CLAIMS).unwrap();
     for (dir, name) in [(&*claim, claim_file("claim")), (&share.state.volumes, file_of(&key("v")))] {
-        let aside = share.state.draft(ASIDE).unwrap();
+        let aside = share.state.aside_of_claim(&share.hold("v")).unwrap();
         dir.rename(&name, aside.dir(), aside.name()).unwrap();
         share.state.restore_name(&aside).unwrap();
         aside.remove().unwrap();
         assert!(share.hold("v").is_current().unwrap(), "{name}");
     }
     // Of a deleted volume nothing comes back.
-    let aside = share.state.draft(ASIDE).unwrap();
+    let aside = share.state.aside_of_claim(&share.hold("v")).unwrap();
     claim.rename(claim_file("claim"), aside.dir(), aside.name()).unwrap();
     share.state.volumes.remove_file(file_of(&key("v"))).unwrap();
     share.state.restore_name(&aside).unwrap();
@@ -184,4 +187,143 @@ fn a_deletion_that_finds_the_directory_made_anew_gives_the_names_back() {
     // While the names are aside, whoever makes the directory does not find the record.
     share.state.release_if(&held, || share.state.has_record(&held).map(|has| !has)).unwrap();
     assert!(share.state.hold(&key("v")).unwrap().is_none());
+}
+
+impl Share {
+    /// Deletes the volume up to where the caller has its answer.
+    fn take_away(&self, held: HeldRecord) -> Removal {
+        let found = find_now(&self.dir, &held.record.sub_dir).unwrap();
+        self.take_away_found(held, found)
+    }
+
+    fn take_away_found(&self, held: HeldRecord, found: Option<Found>) -> Removal {
+        let moved = found.map(|found| {
+            let place = self.state.place_in_deleted(&held, &found, ExportPolicy::default()).unwrap();
+            (found, place)
+        });
+        self.state.take_away(held, moved).unwrap()
+    }
+
+    fn dir_of(&self, path: &str) -> std::path::PathBuf {
+        self.dir.proc_path().join(path)
+    }
+
+    /// A volume with a directory and a file in it.
+    fn with_file(&self, name: &str) {
+        self.made(name, "claim");
+        std::fs::create_dir(self.dir_of("claim")).unwrap();
+        std::fs::write(self.dir_of("claim/file"), name).unwrap();
+    }
+}
+
+#[test]
+fn a_deletion_that_comes_late_gives_everything_back_although_the_one_before_is_not_complete() {
+    for (next, both_names) in [("v", true), ("w", false)] {
+        let share = share();
+        share.with_file("v");
+        let (first, late) = (share.hold("v"), share.hold("v"));
+        assert!(share.state.has_claim(&late).unwrap());
+        // The late one has looked up the directory of its own volume and stops here.
+        let found = find_now(&share.dir, &late.record.sub_dir).unwrap();
+        let first = share.take_away(first);
+        share.with_file(next);
+        assert!(!share.state.has_claim(&late).unwrap(), "who looks now sees it");
+        let late = share.take_away_found(late, found);
+        assert!(!share.dir_of("claim").exists(), "for a moment");
+        assert!(matches!(share.state.complete(&late), Err(Error::Busy(_))));
+        assert_eq!(std::fs::read_to_string(share.dir_of("claim/file")).unwrap(), next);
+        assert!(share.hold(next).is_current().unwrap(), "both names: {both_names}");
+        // The first one sees a directory at the path, and that it is another volume's.
+        share.state.complete(&first).unwrap();
+        assert_eq!(std::fs::read_to_string(share.dir_of("claim/file")).unwrap(), next);
+        assert!(share.hold(next).is_current().unwrap());
+        assert_eq!(share.state.process().unwrap().left_behind().unwrap(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn what_a_late_deletion_has_moved_before_it_was_killed_comes_back() {
+    let share = share();
+    share.with_file("v");
+    let late = share.hold("v");
+    share.delete("v");
+    std::fs::remove_file(share.dir_of("claim/file")).unwrap();
+    std::fs::remove_dir(share.dir_of("claim")).unwrap();
+    share.with_file("v");
+    let late = share.take_away(late);
+    let names: Vec<String> = late.asides.iter().map(|aside| aside.draft.name().to_owned()).collect();
+    drop(late);
+    assert!(share.state.hold(&key("v")).unwrap().is_none(), "both names are aside");
+    for name in names {
+        let aside = share.state.process().unwrap().hold(name);
+        share.state.restore_name(&aside).unwrap();
+        aside.remove().unwrap();
+    }
+    assert!(share.hold("v").is_current().unwrap());
+    assert!(share.state.has_claim(&share.hold("v")).unwrap());
+    // The names of a volume that was deleted in time stay away, although the process was killed before it had removed them.
+    let done = share.take_away(share.hold("v"));
+    let names: Vec<String> = done.asides.iter().map(|aside| aside.draft.name().to_owned()).collect();
+    drop(done);
+    for name in names {
+        let aside = share.state.process().unwrap().hold(name);
+        share.state.restore_name(&aside).unwrap();
+        aside.remove().unwrap();
+    }
+    assert!(share.state.hold(&key("v")).unwrap().is_none());
+    share.made("w", "claim");
+}
+
+#[test]
+fn a_directory_that_was_made_again_meanwhile_is_removed_and_one_that_is_made_afterwards_stays() {
+    let share = share();
+    // Another controller was asked to create the volume, and has made the directory after this one has moved it away.
+    let claims = share.state.kept_part(CLAIMS).unwrap();
+    for (content, is_claimed_again) in [(None, false), (None, true), (Some("file"), false)] {
+        share.made("v", "claim");
+        std::fs::create_dir(share.dir_of("claim")).unwrap();
+        if let Some(name) = content {
+            std::fs::write(share.dir_of("claim").join(name), "x").unwrap();
+        }
+        let removal = share.take_away_found(share.hold("v"), None);
+        if is_claimed_again {
+            // That controller had seen the record without its claim.
+            let aside = &removal.asides[0].draft;
+            aside.dir().link(aside.name(), &claims, claim_file("claim")).unwrap();
+        }
+        share.state.complete(&removal).unwrap();
+        assert!(claims.fresh_entry(claim_file("claim")).unwrap().is_none());
+        assert_eq!(
+            share.dir_of("claim").exists(),
+            content.is_some(),
+            "what has content may be somebody else's"
+        );
+    }
+    std::fs::remove_file(share.dir_of("claim/file")).unwrap();
+    std::fs::remove_dir(share.dir_of("claim")).unwrap();
+    share.made("v", "claim");
+    let removal = share.take_away(share.hold("v"));
+    // The clock of a file system advances only every few milliseconds.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    std::fs::create_dir(share.dir_of("claim")).unwrap();
+    share.state.complete(&removal).unwrap();
+    assert!(share.dir_of("claim").exists());
+}
+
+#[test]
+fn what_is_deleted_is_out_of_reach_of_reapers_until_it_is_known_what_was_moved() {
+    let share = share();
+    share.with_file("v");
+    let removal = share.take_away(share.hold("v"));
+    let deleted = || share.state.existing_deleted().unwrap().unwrap().entries(9).unwrap().len();
+    assert_eq!(deleted(), 0);
+    share.state.complete(&removal).unwrap();
+    assert_eq!(deleted(), 1);
+    // Another process deletes the volume at the same time, and finds nothing any more.
+    share.with_file("v");
+    let (one, two) = (share.hold("v"), share.hold("v"));
+    let (one, two) = (share.take_away(one), share.take_away(two));
+    share.state.complete(&two).unwrap();
+    share.state.complete(&one).unwrap();
+    assert_eq!(deleted(), 2);
 }

@@ -227,11 +227,13 @@ impl Exports {
     /// is left after that, or because of an error, is removed by another process.
     pub fn leave(&self, limit: Duration) {
         let slots: Vec<_> = self.slots.lock().values().cloned().collect();
-        let mounted = |slot: &Slot| slot.try_lock()?.as_ref()?.opened_state();
+        let mounted = |slot: &Slot| slot.try_lock()?.as_ref().map(Arc::clone);
         let (left, all_left) = channel::<()>();
-        for state in slots.iter().filter_map(|slot| mounted(slot)) {
+        for mounted in slots.iter().filter_map(|slot| mounted(slot)) {
+            let Some(state) = mounted.opened_state() else { continue };
             let left = left.clone();
             let leave = move || {
+                mounted.finish_afterwards(limit);
                 if let Err(error) = state.leave() {
                     tracing::debug!(%error, "cannot remove the directory of this process; another process will remove it");
                 }

@@ -9,8 +9,9 @@ use parking_lot::Mutex;
 use crate::linux::copy::Support;
 use crate::linux::{Asker, Dir, ExportRoot, NfsOptions, NfsSource};
 
-use crate::volume::error::Result;
+use crate::volume::error::{Error, Result};
 use crate::volume::policy::settings::ExportPolicy;
+use crate::volume::share::afterwards::Afterwards;
 use crate::volume::share::capacity::reservations::Reservations;
 use crate::volume::share::reaper::Reaper;
 use crate::volume::share::state_dir::StateDir;
@@ -23,6 +24,7 @@ pub struct MountedExport {
     root: ExportRoot,
     state: Mutex<Option<Arc<StateDir>>>,
     reaper: Mutex<Option<Reaper>>,
+    afterwards: Afterwards,
     idle_since: Mutex<Option<Instant>>,
     abandoned_after: Duration,
     reservations: Arc<Reservations>,
@@ -43,6 +45,7 @@ impl MountedExport {
             root,
             state: Mutex::default(),
             reaper: Mutex::default(),
+            afterwards: Afterwards::default(),
             idle_since: Mutex::default(),
             abandoned_after,
             reservations,
@@ -69,7 +72,7 @@ impl MountedExport {
 
     /// Whether something is being removed on the export, or soon will be.
     pub(super) fn is_reaping(&self) -> bool {
-        self.reaper.lock().as_ref().is_some_and(Reaper::is_pending)
+        self.afterwards.is_pending() || self.reaper.lock().as_ref().is_some_and(Reaper::is_pending)
     }
 
     /// The share's top directory.
@@ -128,6 +131,39 @@ impl MountedExport {
     /// Whether both are mounts of one export, even if their options differ.
     pub fn is_same_export(&self, other: &Self) -> bool {
         self.key.0 == other.key.0
+    }
+
+    /// Does `work` in the background, because the caller of the call need not wait for it. If `work` returns a policy, a sweep of the reaper
+    /// starts afterwards, with that for what version 0.1.0 has deleted. If it fails, the sweep finishes it. The sweep of another process
+    /// finishes it if this one is killed before.
+    pub fn afterwards(&self, work: impl FnOnce() -> Result<Option<ExportPolicy>> + Send + 'static) {
+        let reaper = self.reaper.lock().as_ref().map(Reaper::waker);
+        self.afterwards.run(move || {
+            let legacy = match work() {
+                Ok(None) => return,
+                Ok(legacy) => legacy,
+                // The volume was deleted or made again by somebody else, and everything is in its place.
+                Err(error @ Error::Busy(_)) => {
+                    tracing::info!(%error, "nothing is left to be done");
+                    None
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the driver tries again to finish this");
+                    None
+                }
+            };
+            if let Some(wake) = reaper {
+                wake(legacy);
+            }
+        });
+    }
+
+    /// Waits until everything is done that calls have left for after their answers, but not longer than `limit`.
+    pub(super) fn finish_afterwards(&self, limit: Duration) {
+        let begun = Instant::now();
+        while self.afterwards.is_pending() && begun.elapsed() < limit {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Starts the reaper, unless it runs already. It removes what earlier processes have left.

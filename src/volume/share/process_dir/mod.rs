@@ -5,22 +5,26 @@
 //! time, takes the entry over by renaming it (`abandoned.rs`). The last step of the process that creates something renames the entry too,
 //! so it fails if the process was taken for dead. So no draft is both finished and removed.
 
+mod draft;
+mod pool;
+
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use serde::{Deserialize, Serialize};
 
-use crate::linux::dir::HeldFile;
-use crate::linux::remove::{Pace, remove_tree};
 use crate::linux::{Dir, SysError, Time, host_name, unique_text};
 
-use crate::volume::error::{Error, Result, several};
-use crate::volume::name::handle::VolumeKey;
+use crate::volume::error::{Error, Result};
+
+pub use draft::drafts_of_volume;
+pub(in crate::volume) use draft::{Draft, draft_of_volume};
+pub(in crate::volume::share) use pool::{ProcessDirs, Turn};
 
 /// The folder of the state directory in which the processes have their directories.
 pub(in crate::volume::share) const FOLDER: &str = "processes";
@@ -76,13 +80,17 @@ impl ProcessDir {
     /// Creates the directory below the state directory `top`. NFS requests: LOOKUP and ACCESS of the folder, MKDIR, ACCESS, 5 to write
     /// `alive`, and GETATTR and LOOKUP for the spare directory.
     ///
-    /// If the file system is full, the process takes the spare directory, which needs no space. Without a directory it could not delete
-    /// the volumes that fill the file system.
-    pub(in crate::volume::share) fn make(top: &Dir, abandoned_after: Duration) -> Result<Arc<Self>> {
+    /// If the file system is full, the first directory of a process is the spare one, which needs no space. Without a directory the process
+    /// could not delete the volumes that fill the file system.
+    pub(in crate::volume::share) fn make(
+        top: &Dir,
+        abandoned_after: Duration,
+        is_first: bool,
+    ) -> Result<Arc<Self>> {
         let processes = top.open_or_make_dir(FOLDER, MODE)?;
         let name = format!("{}.{}", plain(&host_name()), unique_text());
         let own = match Own::make(&processes, &name, abandoned_after) {
-            Err(error) if error.is_full() => {
+            Err(error) if is_first && error.is_full() => {
                 let taken = top.rename(SPARE, &processes, &name).and_then(|()| Own::open(&processes, &name));
                 taken.map_err(|_| error)
             }
@@ -97,7 +105,7 @@ impl ProcessDir {
         };
         process.start_signs();
         let process = Arc::new(process);
-        if let Err(error) = process.keep_spare(top, abandoned_after) {
+        if is_first && let Err(error) = process.keep_spare(top, abandoned_after) {
             tracing::debug!(%error, "there is no spare directory for a time when the export is full");
         }
         Ok(process)
@@ -191,11 +199,16 @@ impl ProcessDir {
         Ok(names.filter(|name| name != ALIVE && !held.contains(name)).collect())
     }
 
+    /// Reserves a name in the directory that begins with `what`, and that nothing has had before.
+    pub(in crate::volume::share) fn hold_new(self: &Arc<Self>, what: &str) -> Draft {
+        self.hold(format!("{what}.{}", unique_text()))
+    }
+
     /// Reserves the name `name` in the directory for a new entry. No other process uses it.
     pub(in crate::volume::share) fn hold(self: &Arc<Self>, name: String) -> Draft {
         self.own.held.lock().insert(name.clone());
         self.start_signs();
-        Draft { process: Arc::clone(self), name, inode: OnceLock::new() }
+        Draft::new(Arc::clone(self), name)
     }
 
     fn note(&self, error: &SysError) {
@@ -258,113 +271,6 @@ impl Own {
         }
         Ok(())
     }
-}
-
-/// An entry that this process is creating or removing in its directory. The process gives signs of life until this is dropped.
-#[derive(Debug)]
-pub(in crate::volume) struct Draft {
-    process: Arc<ProcessDir>,
-    name: String,
-    /// The inode number of the directory, once it has been created.
-    inode: OnceLock<u64>,
-}
-
-impl Draft {
-    /// The directory that the entry is in.
-    pub(in crate::volume) fn dir(&self) -> &Dir {
-        self.process.dir()
-    }
-
-    /// The name of the entry.
-    pub(in crate::volume) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Creates the entry as a directory. Two NFS requests: MKDIR and ACCESS.
-    pub(in crate::volume) fn make_dir(&self, mode: u32) -> Result<Dir> {
-        let opened = self.dir().make_dir(&self.name, mode).and_then(|()| self.dir().open_dir(&self.name));
-        let dir = opened.inspect_err(|error| self.process.note(error))?;
-        let _ = self.inode.set(dir.inode()?);
-        Ok(dir)
-    }
-
-    /// Creates the entry as a file with this content, and keeps the file open.
-    pub(in crate::volume::share) fn write(&self, content: &[u8]) -> Result<HeldFile> {
-        let written = self.dir().create_held(&self.name, content);
-        Ok(written.inspect_err(|error| self.process.note(error))?)
-    }
-
-    /// Moves the finished directory to its place, with one RENAME. An empty directory in that place is replaced. Fails with [`Error::Busy`]
-    /// if another process has taken this one for dead.
-    ///
-    /// If RENAME returns an error, it may have been done nevertheless: when the reply is lost, the client sends the request again, and
-    /// the second one finds nothing to rename. So after an error, the inode number of the entry in that place decides.
-    pub(in crate::volume) fn place(&self, to: &Dir, name: &str) -> Result<()> {
-        let Err(error) = self.dir().rename(&self.name, to, name) else { return Ok(()) };
-        let placed = to.fresh_entry(name).ok().flatten();
-        if placed.is_some_and(|placed| self.inode.get() == Some(&placed.inode)) {
-            return Ok(());
-        }
-        self.process.note(&error);
-        if error.is_not_found() {
-            return Err(Error::Busy(format!(
-                "{error}: another process took this one for dead and removed what was being created; ask again"
-            )));
-        }
-        Err(error.into())
-    }
-
-    /// Removes the entry, which is a file, with one REMOVE.
-    pub(in crate::volume::share) fn remove_file(&self) -> Result<()> {
-        match self.dir().remove_file(&self.name) {
-            Err(error) if !error.is_not_found() => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-
-    /// Removes the entry with everything in it. If something cannot be removed, this is an error, and the reaper removes it later.
-    pub(in crate::volume) fn remove(&self) -> Result<()> {
-        self.remove_at(&Pace::new(None))
-    }
-
-    pub(in crate::volume::share) fn remove_at(&self, pace: &Pace) -> Result<()> {
-        remove_tree(self.dir(), self.name.as_ref(), pace)
-            .map_err(|failures| several(failures.into_iter().map(Error::from).collect()))
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        self.process.own.held.lock().remove(&self.name);
-    }
-}
-
-/// What a draft of a volume's directory is called, before the unique end of its name. The quota agent finds it by this name and limits it before it is
-/// filled.
-pub(in crate::volume) fn draft_of_volume(key: &VolumeKey) -> String {
-    format!("{key}.volume")
-}
-
-/// The drafts of a volume's directory, in the directories of all processes below the state directory `top`.
-pub fn drafts_of_volume(top: &Dir, key: &VolumeKey) -> Result<Vec<Dir>> {
-    let processes = match top.open_dir(FOLDER) {
-        Err(error) if error.is_not_found() => return Ok(Vec::new()),
-        opened => opened?,
-    };
-    let beginning = draft_of_volume(key) + ".";
-    let mut drafts = Vec::new();
-    for process in processes.entries(usize::MAX)? {
-        // A process can end, and a draft can be moved into place, at any moment.
-        let Ok(process) = processes.open_dir(&process.name) else { continue };
-        for entry in process.entries(usize::MAX)? {
-            if entry.name.to_str().is_some_and(|name| name.starts_with(&beginning))
-                && let Ok(draft) = process.open_dir(&entry.name)
-            {
-                drafts.push(draft);
-            }
-        }
-    }
-    Ok(drafts)
 }
 
 /// The time of the sign of life in the directory of a process. The process is alive if this changes.

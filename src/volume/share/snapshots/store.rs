@@ -143,7 +143,7 @@ mod tests {
         assert!(sets.tree(&key, 1).unwrap().is_none());
         assert_eq!(sets.keys(None, 10).unwrap(), std::slice::from_ref(&key));
         assert_eq!(sets.count().unwrap(), 1);
-        let process = state.own_process().unwrap();
+        let process = state.process().unwrap();
         assert_eq!(process.left_behind().unwrap(), Vec::<String>::new(), "no draft is left");
         assert!(sets.discard(&state, &key, ExportPolicy::default()).unwrap());
         assert!(!sets.discard(&state, &key, ExportPolicy::default()).unwrap());
