@@ -13,7 +13,7 @@ SBOM := $(CACHE)/nfs-subdir-csi.cdx.json
 NOTES := /dev/stdout
 
 .PHONY: help deps build image demo test check deny manifests monitoring workflows doc unit vm-test kernel options sanity cluster e2e conformance fuzz bench \
-	faults faults-some soak msrv advisories versions release-check release-notes sbom
+	faults faults-some soak msrv advisories versions release-check release-notes sbom manual
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -122,6 +122,10 @@ release-notes: ## what CHANGELOG.md says about this version; NOTES=FILE writes i
 
 sbom: ## the list of packages that are in the binary, as CycloneDX; SBOM=FILE writes it there
 	release/sbom $(SBOM)
+
+MANUAL := $(CACHE)/manual
+manual: ## shell completions and man pages of the command line, as a tree for /usr/local/share; MANUAL=DIR writes them there
+	cargo run --example manual -- $(MANUAL)
 
 image: ## the container image, by buildah; BUILDER=IMAGE compiles in that image instead of on this machine's toolchain
 	deploy/build-image $(BUILDER)

@@ -10,7 +10,7 @@
 //! | [`import`] | the takeover of volumes of other provisioners, a command of its own | gRPC, system calls |
 //! | [`quota`] | the agent beside the NFS server that limits volumes to their sizes, a command of its own | gRPC, system calls |
 //! | [`metrics`] | the metrics of a service, as text | HTTP, system calls |
-//! | [`operate`] | the commands for operators: lists, the trash, orphans, usage | gRPC, system calls |
+//! | [`operate`] | the commands for operators: lists, the trash, orphans, usage, and what is wrong with an export | gRPC, system calls |
 //! | [`csi`] | the gRPC services, the dispatcher that every call goes through, the table of error codes | system calls |
 //! | [`volume`] | names, parameters, records; what happens to a volume from its creation to its deletion | gRPC, async |
 //! | [`cluster`] | the only question to the API server of Kubernetes: labels and annotations of a claim | volumes |

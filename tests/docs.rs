@@ -1,6 +1,9 @@
 //! The documents name tests, files, parameters and flags. These tests fail when a document names one that does not exist, or
 //! leaves one out.
 
+#[path = "support/manual.rs"]
+mod manual;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,6 @@
 //! The command line. Every flag of the two services can also be given as an environment variable.
 
+pub mod doctor;
 pub mod operate;
 pub mod quota;
 mod values;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::doctor::DoctorArgs;
+
 /// Which exports a command works on, and how it answers.
 #[derive(Debug, Clone, Args)]
 pub struct OnExports {
@@ -41,6 +43,8 @@ pub enum OperateCommand {
     Orphans(OrphansArgs),
     /// Count the files and bytes of a volume
     Usage(UsageArgs),
+    /// Find out what is wrong with an export: from the name of its server to the time that its operations take
+    Doctor(DoctorArgs),
 }
 
 /// What can be done with deleted volumes and snapshots.

@@ -4,7 +4,7 @@
 //! crate. A function that may block for as long as an NFS server is silent says so.
 //!
 //! The parts build on each other in this order: `error`, [`step`], `bounded`, `process`, `raw`; then [`dir`]; then [`nfs`];
-//! then [`mount`] and [`tree`]; then [`quota`] and [`watch`].
+//! then [`mount`] and [`tree`]; then [`quota`], [`trial`] and [`watch`].
 
 mod bounded;
 pub mod dir;
@@ -16,6 +16,7 @@ pub mod quota;
 mod raw;
 pub mod step;
 pub mod tree;
+pub mod trial;
 pub mod watch;
 
 pub use dir::metadata::{Attributes, Metadata, Time};
@@ -23,7 +24,9 @@ pub use dir::{Dir, revalidate};
 pub use error::{Result, SysError};
 pub use mount::{ExportRoot, MountTable, Mounter, PreparedBind, fake, mountinfo, mountstats, namespace};
 pub use nfs::options::{self as nfs_options, BindFlags, NfsOptions};
-pub use nfs::{Asker, MountError, NfsSource};
+pub use nfs::{
+    Asker, MountError, NfsSource, addresses, connect, has_status_monitor, nfs_3_programs_at, versions_at,
+};
 pub use process::{clear_umask, host_name, raise_open_files, unique, unique_text};
 pub use raw::FileKind;
 pub use tree::{copy, group, remove, unpack, usage};

@@ -266,6 +266,7 @@ fn sum<'a>(counters: impl Iterator<Item = &'a NfsCounters>) -> Option<NfsCounter
         round_trip_ms: sum.round_trip_ms + more.round_trip_ms,
         read_bytes: sum.read_bytes + more.read_bytes,
         written_bytes: sum.written_bytes + more.written_bytes,
+        server_copies: sum.server_copies + more.server_copies,
     })
 }
 

@@ -2,6 +2,7 @@
 //! table for people or JSON for programs. A command goes on with the other exports when one fails.
 
 mod ask;
+mod doctor;
 mod exports;
 mod orphans;
 mod output;
@@ -28,7 +29,7 @@ use crate::volume::policy::settings::{LiveSettings, Settings};
 use crate::volume::share::mounts::Exports;
 use crate::volume::volumes::Volumes;
 
-/// The exit code of `orphans` if it has found some.
+/// The exit code of `orphans` if it has found some, and of `doctor` if something is wrong.
 const FOUND: u8 = 3;
 
 /// What a command has done.
@@ -65,6 +66,9 @@ pub fn run(command: &OperateCommand) -> anyhow::Result<Outcome> {
         OperateCommand::Trash(TrashCommand::Empty(args)) => trash::empty(&Session::begin(&args.on)?, args),
         OperateCommand::Orphans(args) => orphans::run(&Session::begin(&args.on)?, args),
         OperateCommand::Usage(args) => usage::run(&Session::begin(&args.on)?, args),
+        OperateCommand::Doctor(args) => {
+            doctor::run(args).map(|usable| if usable { Outcome::Done } else { Outcome::Found })
+        }
     };
     match done {
         // Whoever reads the output wants no more of it, as with `| head`.

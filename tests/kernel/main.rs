@@ -7,6 +7,7 @@ mod canary;
 mod configuration;
 mod copies;
 mod dead_server;
+mod doctor;
 mod exports;
 mod fixture;
 mod health;

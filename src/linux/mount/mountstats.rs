@@ -25,6 +25,8 @@ pub struct NfsCounters {
     pub read_bytes: u64,
     /// Bytes that were written to the server.
     pub written_bytes: u64,
+    /// How often the server has copied a part of a file by itself (COPY of NFS 4.2).
+    pub server_copies: u64,
 }
 
 /// The counters of all NFS mounts, with their mount points.
@@ -65,7 +67,7 @@ impl MountStats {
                 let numbers: Vec<u64> =
                     numbers.split_whitespace().map_while(|number| number.parse().ok()).collect();
                 if in_operations {
-                    add_operation(counters, &numbers);
+                    add_operation(counters, name, &numbers);
                 } else if name == "bytes"
                     && let [_, _, _, _, read, written, ..] = numbers[..]
                 {
@@ -85,9 +87,14 @@ fn mount_point_of_nfs(line: &[u8]) -> Option<PathBuf> {
     matches!(fs_type, b"nfs" | b"nfs4").then(|| PathBuf::from(unescape(place)))
 }
 
-/// `operations transmissions timeouts bytes-sent bytes-received queue-ms round-trip-ms …`
-fn add_operation(counters: &mut NfsCounters, numbers: &[u64]) {
-    let [operations, transmissions, timeouts, _, _, _, round_trip, ..] = *numbers else { return };
+/// `operations transmissions timeouts bytes-sent bytes-received queue-ms round-trip-ms execution-ms errors`
+fn add_operation(counters: &mut NfsCounters, name: &str, numbers: &[u64]) {
+    let [operations, transmissions, timeouts, _, _, _, round_trip, _, ref rest @ ..] = *numbers else {
+        return;
+    };
+    if name == "COPY" {
+        counters.server_copies += operations.saturating_sub(rest.first().copied().unwrap_or_default());
+    }
     counters.requests += operations;
     counters.retransmissions += transmissions.saturating_sub(operations);
     counters.timeouts += timeouts;
@@ -110,6 +117,7 @@ device 10.0.0.5:/srv mounted on /run/a\\040b with fstype nfs4 statvers=1.1
 \tper-op statistics
 \t        NULL: 1 1 0 44 24 0 2 3 0
 \t        READ: 10 13 2 0 0 0 40 50 0
+\t        COPY: 3 3 0 0 0 0 0 0 2
 \t       BROKEN: 1 x
 device tmpfs mounted on /tmp with fstype tmpfs
 \tbytes:\t1 1 1 1 1 1 1 1
@@ -121,12 +129,13 @@ device h:/s mounted on /mnt with fstype nfs statvers=1.1
     fn recorded_counters_are_summed_up_over_the_operations_of_a_mount() {
         let stats = MountStats::parse(TEXT.as_bytes());
         let first = NfsCounters {
-            requests: 11,
+            requests: 14,
             retransmissions: 3,
             timeouts: 2,
             round_trip_ms: 42,
             read_bytes: 5000,
             written_bytes: 6000,
+            server_copies: 1,
         };
         assert_eq!(stats.at(Path::new("/run/a b")), Some(&first));
         let second = NfsCounters { read_bytes: 1, written_bytes: 2, ..NfsCounters::default() };

@@ -11,4 +11,5 @@ mod source;
 pub use access::Asker;
 pub use error::MountError;
 pub use mount::{Undo, mount_first};
+pub use server::{addresses, connect, has_status_monitor, nfs_3_programs_at, versions_at};
 pub use source::NfsSource;

@@ -14,6 +14,11 @@ const NFS: u32 = 100_003;
 const RPCBIND: u32 = 100_000;
 /// RPC program number of mountd (RFC 1813, appendix I).
 const MOUNTD: u32 = 100_005;
+/// RPC program number of the status monitor, rpc.statd (X/Open XNFS, chapter 11).
+const STATUS: u32 = 100_024;
+/// Protocol numbers of IP.
+const TCP: u32 = 6;
+const UDP: u32 = 17;
 /// How long one call may take: connecting, sending and receiving together.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
 /// The replies to the calls below have 24 to 32 bytes; anything much larger is no server of these programs.
@@ -35,15 +40,26 @@ pub(super) fn nfs_versions(address: SocketAddr) -> io::Result<RangeInclusive<u32
 
 /// Asks the rpcbind at `address` for the TCP port of the mountd there. At most [`LIMIT`].
 pub(super) fn mountd_port(address: SocketAddr) -> io::Result<u16> {
+    port_of(address, [MOUNTD, 3, TCP])?
+        .ok_or_else(|| io::Error::other("no mountd is registered there for NFS 3 over TCP"))
+}
+
+/// Asks the rpcbind at `address` whether it knows a status monitor, as the kernel asks before the first lock with NFS 3. At most [`LIMIT`].
+pub(super) fn has_status_monitor(address: SocketAddr) -> io::Result<bool> {
+    Ok(port_of(address, [STATUS, 1, UDP])?.is_some())
+}
+
+/// Asks an rpcbind for the port of a program, given as program, version and protocol.
+fn port_of(address: SocketAddr, [program, version, protocol]: [u32; 3]) -> io::Result<Option<u16>> {
     const VERSION: u32 = 2;
     const GETPORT: u32 = 3;
-    const TCP: u32 = 6;
-    let Reply::Success(words) = call(address, [RPCBIND, VERSION, GETPORT], &[MOUNTD, 3, TCP, 0])? else {
+    let arguments = [program, version, protocol, 0];
+    let Reply::Success(words) = call(address, [RPCBIND, VERSION, GETPORT], &arguments)? else {
         return Err(not_rpc());
     };
     match words.first().map(|&port| u16::try_from(port)) {
-        Some(Ok(0)) => Err(io::Error::other("no mountd is registered there for NFS 3 over TCP")),
-        Some(Ok(port)) => Ok(port),
+        Some(Ok(0)) => Ok(None),
+        Some(Ok(port)) => Ok(Some(port)),
         _ => Err(not_rpc()),
     }
 }

@@ -1,7 +1,7 @@
 //! Finding a server that answers, before anything is mounted. Each question has a limit, and its own message when it fails.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -28,6 +28,39 @@ pub(super) struct Server {
     pub(super) offered: RangeInclusive<u32>,
 }
 
+/// The addresses of a server that the options allow, with the port of its NFS service. At most 10 s.
+pub fn addresses(export: &NfsSource, options: &NfsOptions) -> Result<Vec<SocketAddr>, MountError> {
+    let mut addresses = resolve(export, options.port())?;
+    addresses.retain(|address| options.allows(address.ip()));
+    Ok(addresses)
+}
+
+/// Connects to an address and leaves again. At most 5 s.
+pub fn connect(address: SocketAddr) -> io::Result<()> {
+    TcpStream::connect_timeout(&address, rpc::LIMIT).map(drop)
+}
+
+/// The lowest and the highest major version of NFS that is offered at an address. At most 5 s.
+pub fn versions_at(address: SocketAddr) -> io::Result<RangeInclusive<u32>> {
+    rpc::nfs_versions(address)
+}
+
+/// Whether this node has a status monitor (rpc.statd), which locks with NFS 3 need: without one, the kernel lets a program wait for half a
+/// minute and then refuses the lock. At most 5 s.
+#[must_use]
+pub fn has_status_monitor() -> bool {
+    rpc::has_status_monitor(SocketAddr::from(([127, 0, 0, 1], RPCBIND_PORT))).unwrap_or_default()
+}
+
+/// Asks for rpcbind and mountd at the address of a server, which mounts with NFS 3 need. At most 10 s.
+pub fn nfs_3_programs_at(
+    export: &NfsSource,
+    options: &NfsOptions,
+    address: SocketAddr,
+) -> Result<(), MountError> {
+    ask_for_nfs_3(export, options, &Server { address, offered: 3..=3 })
+}
+
 /// The first of `exports` whose server answers, with its number. All names are resolved and all addresses are asked in their order; one that
 /// is silent costs [`PATIENCE`] if another one answers. At most 15 s and [`PATIENCE`] for each further address.
 pub(super) fn find_first(
@@ -42,8 +75,7 @@ pub(super) fn find_first(
 /// before the mount, so the first address counts, with every version.
 fn find(export: &NfsSource, options: &NfsOptions) -> Result<Server, MountError> {
     let port = options.port();
-    let mut addresses = resolve(export, port)?;
-    addresses.retain(|address| options.allows(address.ip()));
+    let addresses = addresses(export, options)?;
     if let Some(&address) = addresses.first().filter(|_| options.is_rdma()) {
         return Ok(Server { address, offered: 3..=4 });
     }
