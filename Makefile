@@ -12,7 +12,7 @@ EXAMPLES := $(CARGO_TARGET_DIR)/release/examples
 SBOM := $(CACHE)/nfs-subdir-csi.cdx.json
 NOTES := /dev/stdout
 
-.PHONY: help deps build image demo test check deny manifests monitoring workflows doc unit vm-test kernel options sanity cluster e2e fuzz bench \
+.PHONY: help deps build image demo test check deny manifests monitoring workflows doc unit vm-test kernel options sanity cluster e2e conformance fuzz bench \
 	faults faults-some soak msrv advisories versions release-check release-notes sbom manual
 
 help: ## this list
@@ -76,6 +76,10 @@ cluster: ## a Kubernetes with the driver installed, on this machine; leaves it r
 e2e: ## the driver on a real Kubernetes: every example, restarts, 50 pods at once, uninstall
 	deploy/build-image --if-changed
 	e2e/run
+
+conformance: ## Kubernetes' own tests of storage drivers, all of them; TESTS=REGEX selects some
+	deploy/build-image --if-changed
+	e2e/conformance/run $(if $(TESTS),'$(TESTS)')
 
 fuzz: deps ## a minute of coverage-guided fuzzing of everything that reads untrusted text
 	@type -P cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz

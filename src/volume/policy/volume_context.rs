@@ -41,8 +41,9 @@ impl VolumeContext {
         if context.ephemeral
             && (context.sub_dir.is_some() || context.mount_options.is_some() || context.direct_mount)
         {
-            let reason = "an ephemeral volume has its own directory and the configured options, so only `export`, or `server` \
-                          and `share`, can be given";
+            let reason = "an ephemeral volume is an empty directory of its pod with the configured mount options, so only \
+                          `export`, or `server` and `share`, can be given. For the share itself, as csi-driver-nfs publishes \
+                          it, use a PersistentVolume and a claim";
             return Err(Error::invalid("volumeAttributes", reason));
         }
         Ok(context)
@@ -120,7 +121,8 @@ mod tests {
     fn an_ephemeral_volume_chooses_neither_its_directory_nor_its_options() {
         let ephemeral = (EPHEMERAL, "true");
         for pair in [("subDir", "other"), ("mountOptions", "ro"), ("directMount", "true")] {
-            assert!(VolumeContext::parse(&map(&[ephemeral, pair])).is_err(), "{pair:?}");
+            let message = VolumeContext::parse(&map(&[ephemeral, pair])).unwrap_err().to_string();
+            assert!(message.contains("use a PersistentVolume and a claim"), "{pair:?}: {message}");
         }
         assert!(VolumeContext::parse(&map(&[ephemeral, ("export", "fast")])).unwrap().ephemeral);
     }
