@@ -314,7 +314,8 @@ mod tests {
         first.and(second).unwrap();
         let lines = lines();
         assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(lines[0].contains("slow=\"1.1 s waiting for mount(2) of nas:/srv\""), "{lines:?}");
+        let mount = "s waiting for mount(2) of nas:/srv\"";
+        assert!(lines[0].contains(mount), "{lines:?}");
         let place = "s waiting for a place among the calls to nas:/srv\"";
         assert!(lines[1].contains(place), "{lines:?}");
     }
