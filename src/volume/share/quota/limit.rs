@@ -193,7 +193,7 @@ enum Presence {
     Lives(QuotaFolder, Agent),
 }
 
-/// Whether an agent works on the share. NFS requests: three for its folder, three for the time of the server, and three for the agent.
+/// Whether an agent works on the share. NFS requests: four for its folder, three for the time of the server, and three for the agent.
 fn agent_on(state: &StateDir) -> Result<Presence> {
     let folder = state.existing_part(FOLDER)?.map(QuotaFolder::within).transpose()?.flatten();
     let Some(folder) = folder else { return Ok(Presence::Never) };

@@ -163,6 +163,8 @@ impl QuotaFolder {
 
     /// The folder with this handle, if an agent has completed it.
     pub fn within(top: Dir) -> Result<Option<Self>> {
+        // The agent may have made it since the client last looked.
+        top.fresh()?;
         match top.open_dir(REPORTS) {
             Err(error) if error.is_not_found() => Ok(None),
             opened => Ok(Some(Self { reports: opened?, top, owner: None })),
