@@ -1,6 +1,5 @@
 //! `nfs-subdir-csi doctor`, on a healthy export, with each of many planted faults, and on an export that stops to answer.
 
-mod fat;
 mod faults;
 mod planting;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::fat;
+use crate::fixture::fat;
 use crate::fixture::server::{self, Restricted};
 
 /// A fault, as long as this value exists.
@@ -172,7 +172,8 @@ fn disk(name: &str, make: impl FnOnce(&Path), options: &str) -> (PathBuf, Plante
     let planted = until_dropped(move || {
         server::run(Command::new("exportfs").args(["-u", &export]));
         server::run(Command::new("exportfs").arg("-f"));
-        server::run(Command::new("umount").arg(&own));
+        // The server may keep a file open for a moment.
+        server::run(Command::new("umount").arg("-l").arg(&own));
         fs::remove_dir(own).unwrap();
         fs::remove_file(own_image).unwrap();
     });
