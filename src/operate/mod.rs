@@ -82,6 +82,11 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     cause.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
+/// The configuration that a command works with.
+fn settings_of(on: &OnExports) -> anyhow::Result<Settings> {
+    on.config.as_deref().map_or_else(|| Ok(Settings::default()), config_file::load)
+}
+
 /// The exports that a command works on.
 struct Session {
     volumes: Arc<Volumes>,
@@ -92,7 +97,7 @@ struct Session {
 impl Session {
     /// Reads the configuration, and prepares the process for mounts. Asks no server.
     fn begin(on: &OnExports) -> anyhow::Result<Self> {
-        let settings = on.config.as_deref().map_or_else(|| Ok(Settings::default()), config_file::load)?;
+        let settings = settings_of(on)?;
         let exports = if on.exports.is_empty() {
             settings.exports.keys().map(|name| ExportRef::Named(name.clone())).collect()
         } else {

@@ -8,9 +8,9 @@ use super::line::{Line, begin, report};
 use super::scratch::Scratch;
 use super::{features, latency, network, storage, users};
 use crate::config::doctor::DoctorArgs;
-use crate::config_file;
 use crate::linux::mount::SysMounter;
 use crate::linux::{Mounter, NfsOptions, namespace};
+use crate::operate::settings_of;
 use crate::telemetry::chain;
 use crate::volume::name::export::ExportRef;
 use crate::volume::policy::settings::{ResolvedExport, Settings};
@@ -21,17 +21,17 @@ const MOUNT: Duration = Duration::from_mins(1);
 
 /// Examines the one export of the arguments; `regardless` also if the configuration does not allow its server.
 pub(super) fn examine(args: &DoctorArgs, regardless: bool) -> anyhow::Result<()> {
-    let settings = args.config.as_deref().map_or_else(|| Ok(Settings::default()), config_file::load)?;
-    let text = args.exports.first().context("no export is named")?;
+    let settings = settings_of(&args.on)?;
+    let text = args.on.exports.first().context("no export is named")?;
     let Some((export, options)) = resolve(args, &settings, text, regardless)? else { return Ok(()) };
     report(network::options(&options));
-    namespace::enter(&args.state_dir, None).context("create a mount namespace")?;
+    namespace::enter(&args.on.state_dir, None).context("create a mount namespace")?;
     crate::linux::clear_umask();
     if !network::examine(&export.sources, &options) {
         return Ok(());
     }
     begin("mount", MOUNT);
-    let mounter = SysMounter::new(args.state_dir.canonicalize()?);
+    let mounter = SysMounter::new(args.on.state_dir.canonicalize()?);
     let begun = Instant::now();
     let root = match mounter.mount_export(&export.sources, &options) {
         Ok(root) => root,

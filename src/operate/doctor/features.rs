@@ -72,7 +72,7 @@ fn copy(dir: &Dir, root: &ExportRoot) -> Line {
     };
     let before = copies();
     match trial::copy(dir, "copy-from", "copy-to") {
-        Err(error) => Line::fail(CHECK, error.to_string(), "look at the log of the server"),
+        Err(error) => Line::unexpected(CHECK, &error),
         Ok(()) if copies() > before => Line::ok(CHECK, "the server copies files by itself"),
         Ok(()) => Line::warn(
             CHECK,

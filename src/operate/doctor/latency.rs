@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::line::{Line, begin, report};
-use super::scratch::Scratch;
+use super::scratch::{Scratch, new_file};
 use crate::linux::{Dir, SysError};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -21,7 +21,7 @@ pub(super) fn examine(scratch: &Scratch) {
     begin("latency", LIMIT);
     match measure(&scratch.dir) {
         Ok(measured) => measured.into_iter().for_each(|(what, times)| report(judge_latency(what, &times))),
-        Err(error) => report(Line::fail("latency", error.to_string(), "look at the log of the server")),
+        Err(error) => report(Line::unexpected("latency", &error)),
     }
 }
 
@@ -29,18 +29,15 @@ fn clock(dir: &Dir) -> Line {
     const CHECK: &str = "clock";
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let before = now();
-    let made = dir.create_file("now", b"").and_then(|()| dir.fresh_entry("now"));
+    let made = new_file(dir, "now", CHECK);
     let after = now();
     match made {
-        Ok(Some(file)) => {
+        Ok(file) => {
             #[expect(clippy::cast_precision_loss, reason = "milliseconds are enough")]
             let server = file.ctime.seconds as f64 + f64::from(file.ctime.nanoseconds) / 1e9;
             judge_clock(before, after, server)
         }
-        Ok(None) => {
-            Line::fail(CHECK, "a new file is gone", "look for another client that works on this directory")
-        }
-        Err(error) => Line::fail(CHECK, error.to_string(), "look at the log of the server"),
+        Err(line) => line,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::linux::SysError;
 use crate::terminal::printable;
 
 /// How something is.
@@ -46,6 +47,11 @@ impl Line {
 
     pub(super) fn fail(check: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { state: State::Fail, ..Self::warn(check, found, advice) }
+    }
+
+    /// The line of an error of the server of which no more is known.
+    pub(super) fn unexpected(check: &str, error: &SysError) -> Self {
+        Self::fail(check, error.to_string(), "look at the log of the server")
     }
 }
 

@@ -46,9 +46,9 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<bool> {
     for export in exports(args)? {
         let mut say = |line: &Line| {
             usable &= line.state != State::Fail;
-            print(&export, line, args.json)
+            print(&export, line, args.on.json)
         };
-        if !args.json {
+        if !args.on.json {
             writeln!(stdout(), "{}", printable(&export))?;
         }
         examine(args, &export, &mut say)?;
@@ -62,8 +62,8 @@ fn exports(args: &DoctorArgs) -> anyhow::Result<Vec<String>> {
         let export = Export::new(server.trim_start_matches('[').trim_end_matches(']'), share)?;
         return Ok(vec![ExportRef::Inline(export).to_string()]);
     }
-    let mut exports = args.exports.clone();
-    if let (true, Some(file)) = (exports.is_empty(), &args.config) {
+    let mut exports = args.on.exports.clone();
+    if let (true, Some(file)) = (exports.is_empty(), &args.on.config) {
         exports = config_file::load(file)?.exports.into_keys().collect();
     }
     if exports.is_empty() {
@@ -137,9 +137,9 @@ fn hangs(check: &str, limit: Duration) -> Line {
 
 fn start(args: &DoctorArgs, export: &str) -> anyhow::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
-    command.args(["doctor", "--export", export, "--state-dir"]).arg(&args.state_dir);
+    command.args(["doctor", "--export", export, "--state-dir"]).arg(&args.on.state_dir);
     command.env(ROLE, if args.server.is_some() { REGARDLESS } else { AS_CONFIGURED });
-    if let Some(file) = &args.config {
+    if let Some(file) = &args.on.config {
         command.arg("--config").arg(file);
     }
     if !args.mount_options.is_empty() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::line::{Line, begin, report};
 use super::storage;
 use crate::linux::remove::{Pace, remove_tree};
-use crate::linux::{Dir, SysError, unique_text};
+use crate::linux::{Dir, Metadata, SysError, unique_text};
 
 /// What the names of these directories begin with.
 const PREFIX: &str = ".nfs-subdir-csi-doctor.";
@@ -72,5 +72,17 @@ impl Scratch {
                 Line::fail(CHECK, reasons.join("; "), advice)
             }
         });
+    }
+}
+
+/// The attributes that the server has given a new, empty file. The error is the line of the check that needs them.
+pub(super) fn new_file(dir: &Dir, name: &str, check: &str) -> Result<Metadata, Line> {
+    match dir.create_file(name, b"").and_then(|()| dir.fresh_entry(name)) {
+        Ok(Some(file)) => Ok(file),
+        Ok(None) => {
+            let advice = "look for another client that works on this directory";
+            Err(Line::fail(check, "a new file is gone", advice))
+        }
+        Err(error) => Err(Line::unexpected(check, &error)),
     }
 }

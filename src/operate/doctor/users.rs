@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::line::{Line, begin, report};
-use super::scratch::Scratch;
+use super::scratch::{Scratch, new_file};
 use crate::linux::trial::{User, as_user};
 use crate::linux::{Dir, SysError};
 
@@ -25,18 +25,14 @@ pub(super) fn examine(scratch: &Scratch) {
 /// The owner of what root makes.
 fn owner_of_root(dir: &Dir) -> Line {
     const CHECK: &str = "root";
-    let made = dir.create_file("of-root", b"").and_then(|()| dir.fresh_entry("of-root"));
-    match made {
-        Ok(Some(file)) if file.attributes.uid == 0 => Line::ok(CHECK, "the server takes root for root"),
-        Ok(Some(file)) => Line::warn(
+    match new_file(dir, "of-root", CHECK) {
+        Ok(file) if file.attributes.uid == 0 => Line::ok(CHECK, "the server takes root for root"),
+        Ok(file) => Line::warn(
             CHECK,
             format!("the server takes root for user {} (root_squash or all_squash)", file.attributes.uid),
             "export the share with no_root_squash and without all_squash; otherwise uid, gid and `fsGroup: require` cannot be used",
         ),
-        Ok(None) => {
-            Line::fail(CHECK, "a new file is gone", "look for another client that works on this directory")
-        }
-        Err(error) => Line::fail(CHECK, error.to_string(), "look at the log of the server"),
+        Err(line) => line,
     }
 }
 
@@ -107,7 +103,7 @@ fn fs_group(dir: &Dir) -> Line {
                 ),
             }
         }
-        Err(error) => Line::fail(CHECK, error.to_string(), "look at the log of the server"),
+        Err(error) => Line::unexpected(CHECK, &error),
     }
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::linux::Dir;
 
-use crate::volume::error::{Error, Result, refuse_unsafe};
+use crate::volume::error::{Result, refuse_unsafe};
 use crate::volume::name::source::job_name;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::on_delete::OnDelete;
 use crate::volume::policy::settings::ExportPolicy;
-use crate::volume::share::claims::{HeldRecord, Place};
+use crate::volume::share::claims::{HeldRecord, Place, busy};
 use crate::volume::share::directory::{Found, find_now, other_file_system};
 use crate::volume::share::mounts::MountedExport;
 use crate::volume::share::state_dir::StateDir;
@@ -96,7 +96,7 @@ fn delete_recorded(
         }
         found = find_now(share, &held.record.sub_dir)?;
         if !state.has_claim(&held)? {
-            return Err(deleted_meanwhile(&held));
+            return Err(busy(&held));
         }
     }
     let (on_delete, capacity) = (held.record.on_delete, held.record.capacity_bytes);
@@ -115,7 +115,10 @@ fn delete_recorded(
         Some(found) => {
             require_movable(share, &found, &held.record.sub_dir)?;
             let place = match on_delete {
-                OnDelete::Archive => archive_of(share, state, &held.record.sub_dir)?,
+                OnDelete::Archive => {
+                    let (parent, name) = archive_of(share, state, &held.record.sub_dir)?;
+                    Place::Archive(parent, name)
+                }
                 _ => state.place_in_deleted(&held, &found, policy)?,
             };
             Some((found, place))
@@ -131,10 +134,6 @@ fn delete_recorded(
     state.complete(&removal)?;
     change.give_back(capacity);
     Ok(on_delete == OnDelete::Delete)
-}
-
-fn deleted_meanwhile(held: &HeldRecord) -> Error {
-    Error::Busy(format!("volume {:?} was deleted or created again meanwhile; ask again", held.record.name))
 }
 
 /// Deletes a volume of csi-driver-nfs that has no record. Returns whether something is left to be removed in the background.
@@ -158,9 +157,8 @@ fn delete_without_record(
         }
         OnDelete::Archive => {
             require_movable(share, &found, &record.sub_dir)?;
-            if let Place::Archive(parent, archived) = archive_of(share, state, &record.sub_dir)? {
-                found.parent.rename(name, &parent, archived)?;
-            }
+            let (parent, archived) = archive_of(share, state, &record.sub_dir)?;
+            found.parent.rename(name, &parent, archived)?;
         }
     }
     state.remove_empty_parents(&record.sub_dir);
@@ -178,7 +176,7 @@ fn require_movable(share: &Dir, found: &Found, sub_dir: &SubDir) -> Result<()> {
 }
 
 /// The place for the archive of a directory: `archived-…`, with a suffix if that name is in use.
-fn archive_of(share: &Dir, state: &StateDir, sub_dir: &SubDir) -> Result<Place> {
+fn archive_of(share: &Dir, state: &StateDir, sub_dir: &SubDir) -> Result<(Dir, String)> {
     let mut archived = sub_dir.archived();
     let parent = match archived.split().0 {
         Some(path) => state.make_parents(path)?,
@@ -188,5 +186,5 @@ fn archive_of(share: &Dir, state: &StateDir, sub_dir: &SubDir) -> Result<Place> 
         archived = archived.with_suffix(&format!("-{:x}", crate::linux::unique()));
     }
     let name = archived.split().1.to_owned();
-    Ok(Place::Archive(parent, name))
+    Ok((parent, name))
 }

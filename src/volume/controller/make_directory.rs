@@ -98,22 +98,10 @@ mod tests {
     use crate::volume::name::sub_dir::SubDir;
     use crate::volume::share::claims::Added;
     use crate::volume::share::record::Record;
+    use crate::volume::share::state_dir::TestShare;
 
-    struct Share {
-        temporary: tempfile::TempDir,
-        dir: Dir,
-        state: StateDir,
-    }
-
-    impl Share {
-        fn new() -> Self {
-            let temporary = tempfile::tempdir().unwrap();
-            let dir = Dir::open(temporary.path()).unwrap();
-            let state = StateDir::create(&dir).unwrap();
-            Self { temporary, dir, state }
-        }
-
-        fn add(&self, name: &str, sub_dir: &str) -> HeldRecord {
+    impl TestShare {
+        fn add_for_mkdir(&self, name: &str, sub_dir: &str) -> HeldRecord {
             let record = Record::new(name.to_owned(), SubDir::parse(sub_dir).unwrap());
             match self.state.add_for_mkdir(&VolumeKey::of_name(name), &record).unwrap() {
                 Added::Made(held) => *held,
@@ -128,19 +116,19 @@ mod tests {
 
     #[test]
     fn a_directory_that_somebody_made_before_the_record_is_not_the_volumes() {
-        let share = Share::new();
+        let share = TestShare::new();
         std::fs::create_dir_all(share.temporary.path().join("v/data")).unwrap();
         // The clock of a file system advances only every few milliseconds.
         std::thread::sleep(std::time::Duration::from_millis(50));
         // With and without a draft that is renamed into place.
         for mode in [0o770, 0o2770] {
-            let mut held = share.add("v", "v");
+            let mut held = share.add_for_mkdir("v", "v");
             held.record.ownership.mode = mode;
             assert!(matches!(share.make(&held), Made::ByOthers(None)), "{mode:o}");
             share.state.release(&held).unwrap();
         }
         // The reply to a first mkdir(2) may be lost.
-        let held = share.add("w", "w");
+        let held = share.add_for_mkdir("w", "w");
         assert!(matches!(share.make(&held), Made::Now));
         assert!(matches!(share.make(&held), Made::Before));
     }
@@ -148,9 +136,10 @@ mod tests {
     #[test]
     fn of_a_volume_and_one_inside_it_the_one_that_comes_later_notices_in_either_order() {
         for outer_first in [true, false] {
-            let share = Share::new();
+            let share = TestShare::new();
             // Both have their records before either has its directory, and neither has noticed the other one so far.
-            let (inner, outer) = (share.add("inner", "ns/claim"), share.add("outer", "ns"));
+            let (inner, outer) =
+                (share.add_for_mkdir("inner", "ns/claim"), share.add_for_mkdir("outer", "ns"));
             let (second, other) = if outer_first {
                 assert!(matches!(share.make(&outer), Made::Now));
                 (&inner, "\"outer\"")
@@ -168,11 +157,11 @@ mod tests {
     #[test]
     fn a_volume_whose_controller_was_killed_does_not_get_the_directory_that_was_made_for_one_inside() {
         for is_noted in [true, false] {
-            let share = Share::new();
-            let inner = share.add("inner", "ns/claim");
+            let share = TestShare::new();
+            let inner = share.add_for_mkdir("inner", "ns/claim");
             assert!(matches!(share.make(&inner), Made::Now));
             // The controller of the outer one has written its record before, and is killed before it makes the directory.
-            let outer = share.add("outer", "ns");
+            let outer = share.add_for_mkdir("outer", "ns");
             share.state.keep(&outer).unwrap();
             if !is_noted {
                 // An earlier version did not note what it made.

@@ -128,19 +128,14 @@ fn is_snapshot_name(name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::linux::copy::Progress;
+    use crate::volume::share::state_dir::TestShare;
     use proptest::prelude::*;
     use std::path::{Component, Path};
 
     const NAME: &str = "snapshot-016f784f-56f4-44d1-9041-5f59e82dbce1";
 
-    struct Share {
-        temporary: tempfile::TempDir,
-        dir: Dir,
-        state: StateDir,
-    }
-
     /// A share with a snapshot, and beside it a volume that looks like a snapshot.
-    fn share() -> Share {
+    fn share() -> TestShare {
         let temporary = tempfile::tempdir().unwrap();
         for dir in [NAME, "ns-claim-pvc-1"] {
             std::fs::create_dir_all(temporary.path().join(dir)).unwrap();
@@ -148,10 +143,10 @@ mod tests {
         let dir = Dir::open(temporary.path()).unwrap().with_label("nas:/share");
         let state = StateDir::create(&dir).unwrap();
         std::fs::write(temporary.path().join("ns-claim-pvc-1/pvc-1.tar"), "canary").unwrap();
-        Share { temporary, dir, state }
+        TestShare { temporary, dir, state }
     }
 
-    impl Share {
+    impl TestShare {
         fn put(&self, path: &str, content: &[u8]) {
             std::fs::write(self.temporary.path().join(path), content).unwrap();
         }

@@ -107,21 +107,9 @@ mod tests {
     use crate::volume::name::sub_dir::SubDir;
     use crate::volume::share::claims::{Added, hash_of};
     use crate::volume::share::record::Record;
+    use crate::volume::share::state_dir::TestShare;
 
-    struct Share {
-        temporary: tempfile::TempDir,
-        dir: Dir,
-        state: StateDir,
-    }
-
-    fn share() -> Share {
-        let temporary = tempfile::tempdir().unwrap();
-        let dir = Dir::open(temporary.path()).unwrap();
-        let state = StateDir::create(&dir).unwrap();
-        Share { temporary, dir, state }
-    }
-
-    impl Share {
+    impl TestShare {
         /// Whether everything could be removed.
         fn sweep(&self) -> bool {
             let mut failures = Vec::new();
@@ -136,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_this_process_left_behind_is_removed() {
-        let share = share();
+        let share = TestShare::new();
         let draft = share.state.draft("left").unwrap();
         draft.make_dir(0o700).unwrap().make_dir("deep", 0o700).unwrap();
         drop(draft);
@@ -146,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_directory_that_a_killed_deletion_has_moved_is_removed_kept_or_put_back() {
-        let share = share();
+        let share = TestShare::new();
         let (path, key) = (SubDir::parse("claim").unwrap(), VolumeKey::of_name("v"));
         let at = |name: &str| share.temporary.path().join(name);
         // Moves the directory of the path to this process, as a deletion does that means the directory with this inode number.

@@ -231,3 +231,21 @@ impl StateDir {
         })
     }
 }
+
+/// An empty share for tests, in a directory of this machine.
+#[cfg(test)]
+pub(in crate::volume) struct TestShare {
+    pub(in crate::volume) temporary: tempfile::TempDir,
+    pub(in crate::volume) dir: Dir,
+    pub(in crate::volume) state: StateDir,
+}
+
+#[cfg(test)]
+impl TestShare {
+    pub(in crate::volume) fn new() -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temporary.path()).unwrap();
+        let state = StateDir::create(&dir).unwrap();
+        Self { temporary, dir, state }
+    }
+}

@@ -270,7 +270,8 @@ fn gone_is_none(result: Result<(), SysError>) -> Result<Option<()>> {
     }
 }
 
-fn busy(held: &HeldRecord) -> Error {
+/// The error when a volume, or one with the same name, has changed under a call.
+pub(in crate::volume) fn busy(held: &HeldRecord) -> Error {
     Error::Busy(format!("volume {:?} was deleted or created again meanwhile; ask again", held.record.name))
 }
 

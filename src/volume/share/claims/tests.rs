@@ -2,18 +2,10 @@ use super::removal::Removal;
 use super::*;
 use crate::volume::policy::settings::ExportPolicy;
 use crate::volume::share::directory::{Found, find_now};
+use crate::volume::share::state_dir::TestShare;
 
-struct Share {
-    _temporary: tempfile::TempDir,
-    dir: Dir,
-    state: StateDir,
-}
-
-fn share() -> Share {
-    let temporary = tempfile::tempdir().unwrap();
-    let dir = Dir::open(temporary.path()).unwrap();
-    let state = StateDir::create(&dir).unwrap();
-    Share { _temporary: temporary, dir, state }
+fn share() -> TestShare {
+    TestShare::new()
 }
 
 fn record(name: &str, sub_dir: &str) -> Record {
@@ -24,7 +16,7 @@ fn key(name: &str) -> VolumeKey {
     VolumeKey::of_name(name)
 }
 
-impl Share {
+impl TestShare {
     fn add(&self, name: &str, sub_dir: &str) -> Added {
         let added = self.state.add(&key(name), &record(name, sub_dir)).unwrap();
         if let Added::Made(held) = &added {
@@ -189,7 +181,7 @@ fn a_deletion_that_finds_the_directory_made_anew_gives_the_names_back() {
     assert!(share.state.hold(&key("v")).unwrap().is_none());
 }
 
-impl Share {
+impl TestShare {
     /// Deletes the volume up to where the caller has its answer.
     fn take_away(&self, held: HeldRecord) -> Removal {
         let found = find_now(&self.dir, &held.record.sub_dir).unwrap();

@@ -16,7 +16,7 @@ use crate::volume::policy::settings::QuotaPolicy;
 use crate::volume::share::directory::find_now;
 use crate::volume::share::health::{Finding, Trouble};
 use crate::volume::share::quota::usage::{Word, usage_of, word_on};
-use crate::volume::share::quota::{Agent, FOLDER, QuotaFolder, Report, State};
+use crate::volume::share::quota::{Agent, QuotaFolder, Report, State};
 use crate::volume::share::record::Record;
 use crate::volume::share::state_dir::StateDir;
 
@@ -193,10 +193,9 @@ enum Presence {
     Lives(QuotaFolder, Agent),
 }
 
-/// Whether an agent works on the share. NFS requests: four for its folder, three for the time of the server, and three for the agent.
+/// Whether an agent works on the share. NFS requests: those of [`QuotaFolder::on`], three for the time of the server, and three for the agent.
 fn agent_on(state: &StateDir) -> Result<Presence> {
-    let folder = state.existing_part(FOLDER)?.map(QuotaFolder::within).transpose()?.flatten();
-    let Some(folder) = folder else { return Ok(Presence::Never) };
+    let Some(folder) = QuotaFolder::on(state)? else { return Ok(Presence::Never) };
     let now = state.process()?.server_time()?;
     let Some((agent, sign)) = folder.last_sign()? else { return Ok(Presence::Silent(None)) };
     let silence = u64::try_from(now.saturating_sub(sign)).unwrap_or(0);

@@ -20,6 +20,7 @@ use crate::volume::name::handle::VolumeKey;
 use crate::volume::share::record::content_of;
 use crate::volume::share::record::format;
 use crate::volume::share::records::{file_of, first_keys};
+use crate::volume::share::state_dir::StateDir;
 
 /// The folder in the state directory.
 pub(super) const FOLDER: &str = "quota";
@@ -161,8 +162,13 @@ impl QuotaFolder {
         }
     }
 
+    /// The folder on a share, if an agent was ever there. NFS requests: GETATTR and LOOKUP for the folder, and the same for that of the reports.
+    pub(in crate::volume::share) fn on(state: &StateDir) -> Result<Option<Self>> {
+        Ok(state.existing_part(FOLDER)?.map(Self::within).transpose()?.flatten())
+    }
+
     /// The folder with this handle, if an agent has completed it.
-    pub fn within(top: Dir) -> Result<Option<Self>> {
+    fn within(top: Dir) -> Result<Option<Self>> {
         // The agent may have made it since the client last looked.
         top.fresh()?;
         match top.open_dir(REPORTS) {

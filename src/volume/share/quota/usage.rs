@@ -7,7 +7,7 @@ use crate::linux::dir::Usage;
 
 use crate::volume::error::Result;
 use crate::volume::name::handle::VolumeKey;
-use crate::volume::share::quota::{FOLDER, QuotaFolder, Report};
+use crate::volume::share::quota::{QuotaFolder, Report};
 use crate::volume::share::state_dir::StateDir;
 
 /// What an agent has counted is not used any more when its last sign of life is so old by the clock of this machine. The clocks of servers and nodes
@@ -22,11 +22,10 @@ pub(super) struct Word {
     pub(super) report: Option<Report>,
 }
 
-/// What the agent says of the volume `key` with the directory `dir`, if an agent has ever worked on the share. NFS requests: GETATTR and LOOKUP for
-/// the folder, LOOKUP for the reports, GETATTR, LOOKUP, OPEN and READ for the report, and GETATTR for the directory.
+/// What the agent says of the volume `key` with the directory `dir`, if an agent has ever worked on the share. NFS requests: those of
+/// [`QuotaFolder::on`], GETATTR, LOOKUP, OPEN and READ for the report, and GETATTR for the directory.
 pub(super) fn word_on(state: &StateDir, key: &VolumeKey, dir: &Dir) -> Result<Option<Word>> {
-    let folder = state.existing_part(FOLDER)?.map(QuotaFolder::within).transpose()?.flatten();
-    let Some(folder) = folder else { return Ok(None) };
+    let Some(folder) = QuotaFolder::on(state)? else { return Ok(None) };
     let inode = dir.inode()?;
     let report = folder.read(key)?.filter(|report| report.project != 0 && report.directory == inode);
     Ok(Some(Word { folder, report }))
