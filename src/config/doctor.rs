@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::operate::OnExports;
+use super::on_exports::OnExports;
 
 /// The arguments of `doctor`.
 #[derive(Debug, Clone, Args)]

@@ -1,6 +1,7 @@
 //! The command line. Every flag of the two services can also be given as an environment variable.
 
 pub mod doctor;
+pub mod on_exports;
 pub mod operate;
 pub mod quota;
 mod values;

@@ -7,6 +7,7 @@ mod exports;
 mod orphans;
 mod output;
 mod pvs;
+mod settings;
 mod snapshots;
 mod trash;
 mod usage;
@@ -20,14 +21,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 
 use crate::cluster::ApiServer;
-use crate::config::operate::{OnExports, OperateCommand, TrashCommand};
-use crate::config_file;
+use crate::config::on_exports::OnExports;
+use crate::config::operate::{OperateCommand, TrashCommand};
 use crate::linux::mount::SysMounter;
 use crate::linux::{Mounter, namespace};
 use crate::volume::name::export::ExportRef;
 use crate::volume::policy::settings::{LiveSettings, Settings};
 use crate::volume::share::mounts::Exports;
 use crate::volume::volumes::Volumes;
+
+use settings::settings_of;
 
 /// The exit code of `orphans` if it has found some, and of `doctor` if something is wrong.
 const FOUND: u8 = 3;
@@ -80,11 +83,6 @@ pub fn run(command: &OperateCommand) -> anyhow::Result<Outcome> {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let cause = error.downcast_ref::<std::io::Error>();
     cause.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
-}
-
-/// The configuration that a command works with.
-fn settings_of(on: &OnExports) -> anyhow::Result<Settings> {
-    on.config.as_deref().map_or_else(|| Ok(Settings::default()), config_file::load)
 }
 
 /// The exports that a command works on.

@@ -10,7 +10,7 @@ use super::{features, latency, network, storage, users};
 use crate::config::doctor::DoctorArgs;
 use crate::linux::mount::SysMounter;
 use crate::linux::{Mounter, NfsOptions, namespace};
-use crate::operate::settings_of;
+use crate::operate::settings::settings_of;
 use crate::telemetry::chain;
 use crate::volume::name::export::ExportRef;
 use crate::volume::policy::settings::{ResolvedExport, Settings};
