@@ -123,7 +123,8 @@ fn take(state: &StateDir, dir: &Dir, entry: &OsString) -> Result<Draft> {
     Ok(draft)
 }
 
-/// Removes an empty directory if its process has given no sign of life for a long time by the clock of the server.
+/// Removes an empty directory if its process has given no sign of life for a long time by the clock of the server. A process that has just
+/// made its directory has not given the first sign yet, so the last change of the directory counts as a sign, too.
 fn remove_if_old(
     state: &StateDir,
     processes: &Dir,
@@ -132,7 +133,9 @@ fn remove_if_old(
     sign: Option<Time>,
 ) -> Result<()> {
     let limit = longest_silence(dir, state).saturating_mul(EMPTY_FOR);
-    let age = state.process()?.server_time()?.saturating_sub(sign.map_or(0, |sign| sign.seconds));
+    let changed = dir.fresh()?.attributes.mtime;
+    let last = sign.map_or(changed, |sign| sign.max(changed));
+    let age = state.process()?.server_time()?.saturating_sub(last.seconds);
     if u64::try_from(age).unwrap_or(0) > limit.as_secs() {
         match dir.remove_file(ALIVE) {
             Err(error) if !error.is_not_found() => return Err(error.into()),
@@ -145,6 +148,7 @@ fn remove_if_old(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::volume::name::sub_dir::STATE_DIR;
 
     const SOON: Duration = Duration::from_millis(300);
 
@@ -177,5 +181,22 @@ mod tests {
         assert!(names.len() == 1 && names[0].starts_with("left."), "{names:?}");
         kept.place(&share, "volume").unwrap();
         assert!(!sightings.look(&observer).unwrap().more);
+    }
+
+    #[test]
+    fn an_empty_directory_without_a_sign_stays_while_it_is_new() {
+        let (temporary, share) = share();
+        let observer = StateDir::create(&share).unwrap().with_abandoned_after(SOON);
+        observer.process().unwrap();
+        let folder = temporary.path().join(STATE_DIR).join(FOLDER);
+        let (new, old) = (folder.join("host.new"), folder.join("host.old"));
+        for made in [&new, &old] {
+            std::fs::create_dir(made).unwrap();
+        }
+        let long_ago = std::time::SystemTime::now() - SOON * EMPTY_FOR - Duration::from_secs(3);
+        std::fs::File::open(&old).unwrap().set_modified(long_ago).unwrap();
+        Sightings::default().look(&observer).unwrap();
+        assert!(new.exists(), "another process was about to use it");
+        assert!(!old.exists());
     }
 }
