@@ -54,13 +54,14 @@ impl Dispatcher {
             return self.run(work, deadline, span.clone()).await.map(Look::Seen);
         };
         let silent = |wait: Option<&Wait>| {
-            Ok(Look::Silent(match wait.and_then(|wait| Some((wait, wait.check?))) {
-                Some((wait, check)) => Finding::not_asked(export, deadline.waited(), wait, check),
-                None => {
-                    let unanswered = self.places().unanswered(lane).unwrap_or_default();
-                    Finding::silent(export, unanswered.max(deadline.waited()))
-                }
-            }))
+            let elsewhere = wait.and_then(|wait| Some((wait, wait.check?)));
+            let finding = if let Some((wait, check)) = elsewhere {
+                Finding::not_asked(export, deadline.waited(), wait, check)
+            } else {
+                let unanswered = self.places().unanswered(lane).unwrap_or_default();
+                Finding::silent(export, unanswered.max(deadline.waited()))
+            };
+            Ok(Look::Silent(finding))
         };
         let turn = self.looks().of(export);
         let own = Arc::clone(&turn.lock).lock_owned();
