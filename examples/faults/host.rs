@@ -148,7 +148,8 @@ impl Drop for Server {
 fn load() -> Result<String> {
     let text = std::fs::read_to_string("/proc/loadavg")?;
     let load: f64 = text.split(' ').next().context("no load")?.parse()?;
-    Ok((load / std::thread::available_parallelism()?.get() as f64).to_string())
+    let processors = u32::try_from(std::thread::available_parallelism()?.get())?;
+    Ok((load / f64::from(processors)).to_string())
 }
 
 /// The first process named linux.uml below this one.

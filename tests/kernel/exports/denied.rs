@@ -105,10 +105,10 @@ async fn a_server_that_does_not_export_the_share_any_more_is_not_said_to_squash_
                 answer(node.node_get_volume_stats(stats.clone())).await.map(drop),
             ];
             for (number, answer) in refused.into_iter().enumerate() {
-                let Err(status) = answer else { panic!("{number} {arguments:?} {flags:?}: it succeeded") };
-                let context = format!("{number} {arguments:?} {flags:?}: {status}");
-                let message = status.message();
-                assert!([Code::FailedPrecondition, Code::Internal].contains(&status.code()), "{context}");
+                let Err(refusal) = answer else { panic!("{number} {arguments:?} {flags:?}: it succeeded") };
+                let context = format!("{number} {arguments:?} {flags:?}: {refusal}");
+                let message = refusal.message();
+                assert!([Code::FailedPrecondition, Code::Internal].contains(&refusal.code()), "{context}");
                 assert!(message.contains("nfs-server:/share"), "{context}");
                 let causes = [
                     "does it export this share",
