@@ -7,7 +7,6 @@ use crate::volume::controller::create::NewVolume;
 use crate::volume::copy::tree::Destination;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
-use crate::volume::policy::settings::ExportPolicy;
 use crate::volume::share::claims::HeldRecord;
 use crate::volume::share::directory::find_now;
 use crate::volume::share::mounts::MountedExport;
@@ -90,7 +89,8 @@ impl Volumes {
         if state.has_record(held)? {
             return Ok(());
         }
-        state.with_path(held, || state.discard(parent, name, key, ExportPolicy::default()))?;
+        let inode = dir.inode()?;
+        state.with_path(held, || state.discard_directory(held, parent, inode))?;
         Err(Error::Busy(format!("volume {:?} was deleted while it was filled; ask again", record.name)))
     }
 }

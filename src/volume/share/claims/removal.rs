@@ -138,16 +138,28 @@ impl StateDir {
         self.with_path(held, || {
             if held.record.source.is_some() {
                 // It was filled, and renamed into place.
-                let claim = hash_of(held.record.sub_dir.as_str());
-                let terms = Terms { inode: again.inode, claim, ..self.terms(ExportPolicy::default())? };
-                gone_is_none(again.parent.rename(last, &*self.deleted()?, terms.name_of(&held.key)))?;
-                return Ok(());
+                return self.discard_directory(held, &again.parent, again.inode);
             }
             match again.parent.remove_dir(last) {
                 Err(error) if !error.is_not_found() && !error.is_not_empty() => Err(error.into()),
                 _ => Ok(()),
             }
         })?;
+        Ok(())
+    }
+
+    /// Moves the directory of a deleted volume from `parent` to `deleted/`. `inode` is the number of the one that is meant. If another
+    /// directory has its place, the reaper sees that and gives it the place back. NFS request: RENAME.
+    pub(in crate::volume) fn discard_directory(
+        &self,
+        held: &HeldRecord,
+        parent: &Dir,
+        inode: u64,
+    ) -> Result<()> {
+        let claim = hash_of(held.record.sub_dir.as_str());
+        let terms = Terms { inode, claim, ..self.terms(ExportPolicy::default())? };
+        let name = held.record.sub_dir.split().1;
+        gone_is_none(parent.rename(name, &*self.deleted()?, terms.name_of(&held.key)))?;
         Ok(())
     }
 }

@@ -1,7 +1,9 @@
 use super::removal::Removal;
 use super::*;
 use crate::volume::policy::settings::ExportPolicy;
+use crate::volume::share::deleted::Terms;
 use crate::volume::share::directory::{Found, find_now};
+use crate::volume::share::reaper::remove_entry;
 use crate::volume::share::state_dir::TestShare;
 
 fn share() -> TestShare {
@@ -318,4 +320,28 @@ fn what_is_deleted_is_out_of_reach_of_reapers_until_it_is_known_what_was_moved()
     share.state.complete(&two).unwrap();
     share.state.complete(&one).unwrap();
     assert_eq!(deleted(), 2);
+}
+
+#[test]
+fn what_took_the_place_of_a_filled_directory_is_put_back_when_that_is_discarded() {
+    let share = share();
+    share.made("v", "claim");
+    let late = share.hold("v");
+    share.delete("v");
+    share.made("w", "claim");
+    // The process that has filled a directory for v stops for some time, and meanwhile w gets its directory in that place.
+    let filled = share.dir.inode().unwrap();
+    let directory = share.temporary.path().join("claim");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("file"), "w").unwrap();
+    share.state.discard_directory(&late, &share.dir, filled).unwrap();
+    assert!(!directory.exists());
+    let deleted = share.state.existing_deleted().unwrap().unwrap();
+    let entry = deleted.entries(9).unwrap().pop().unwrap();
+    let name = entry.name.to_str().unwrap();
+    let mut failures = Vec::new();
+    let terms = Terms::parse(name).unwrap();
+    remove_entry(&share.state, &deleted, name, entry.inode, &terms, &mut failures).unwrap();
+    assert!(failures.is_empty(), "{failures:?}");
+    assert_eq!(std::fs::read(directory.join("file")).unwrap(), b"w");
 }
