@@ -227,7 +227,8 @@ fn an_import_writes_only_records_and_repeating_it_changes_nothing() {
         record,
         json!({
             "name": "pvc-2",
-            "sub_dir": "pvc-2",
+            "pvc": "default/pvc-2-claim",
+        "sub_dir": "pvc-2",
             "capacity_bytes": 5_368_709_120u64,
             "on_delete": "archive",
             "ownership": { "mode": 0o2750, "uid": 1234, "gid": 5678 },

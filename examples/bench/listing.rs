@@ -92,6 +92,7 @@ fn write_records() -> Result<()> {
             source: None,
             found: false,
             installation: None,
+            pvc: None,
             name,
         };
         let file = Path::new(STATE_DIR).join(format!("volumes/{}.json", record.name));

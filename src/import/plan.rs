@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 use crate::linux::Dir;
 use crate::volume::error::Result;
 use crate::volume::name::handle::{VolumeHandle, VolumeKey};
+use crate::volume::name::pvc::Pvc;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::policy::parameters::Ownership;
 use crate::volume::share::record::Record;
@@ -144,6 +145,7 @@ impl Rules {
             inodes: None,
             found: false,
             installation: None,
+            pvc: Pvc::parse(&volume.claim()),
             direct_mount: false,
             reach: self.id.reach(),
             created: created(volume),

@@ -60,9 +60,9 @@ fn all<'a>(objects: &'a [Value], key: &str) -> Vec<&'a str> {
 #[tokio::test]
 async fn what_lies_on_an_export_is_listed() {
     let driver = driver().await;
-    for name in ["one", "two"] {
-        create(&driver, name).await;
-    }
+    let claim = [("csi.storage.k8s.io/pvc/name", "data"), ("csi.storage.k8s.io/pvc/namespace", "shop")];
+    driver.try_create(support::create("one", &claim)).await.unwrap();
+    create(&driver, "two").await;
     fs::write(server::exported("/share/one/file"), vec![7; 5000]).unwrap();
     let take = proto::CreateSnapshotRequest {
         source_volume_id: "fast#one".to_owned(),
@@ -75,9 +75,13 @@ async fn what_lies_on_an_export_is_listed() {
     assert_eq!((all(&volumes, "handle"), code), (vec!["fast#one", "fast#two"], 0));
     assert_eq!(volumes[0]["capacityBytes"], 1 << 30);
     assert_eq!(all(&volumes, "installation"), ["blue", "blue"]);
+    assert_eq!((&volumes[0]["namespace"], &volumes[0]["claim"]), (&"shop".into(), &"data".into()));
+    assert!(volumes[1]["namespace"].is_null() && volumes[1]["claim"].is_null(), "{volumes:?}");
     let table = String::from_utf8(run(&["volumes"]).stdout).unwrap();
-    assert!(table.starts_with("VOLUME    DIRECTORY  CAPACITY  ON DELETE  INSTALLATION  AGE\n"), "{table}");
-    assert!(table.contains("fast#two  two        1.00 GiB  delete     blue"), "{table}");
+    let heading = "VOLUME    CLAIM      DIRECTORY  CAPACITY  ON DELETE  INSTALLATION  AGE\n";
+    assert!(table.starts_with(heading), "{table}");
+    assert!(table.contains("fast#one  shop/data  one        1.00 GiB  delete     blue"), "{table}");
+    assert!(table.contains("fast#two  -          two        1.00 GiB  delete     blue"), "{table}");
 
     let (snapshots, _) = objects(&["snapshots"]);
     assert_eq!(all(&snapshots, "handle"), ["fast#photo"]);

@@ -210,6 +210,7 @@ impl Volumes {
             source: new.source.clone(),
             found,
             installation: self.settings.get().installation.clone(),
+            pvc: new.parameters.names.pvc(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
             later: serde_json::Map::new(),
         };

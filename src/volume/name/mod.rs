@@ -3,6 +3,7 @@
 pub mod csi_driver_nfs;
 pub mod export;
 pub mod handle;
+pub mod pvc;
 pub mod reach;
 pub mod snapshot_handle;
 pub mod source;

@@ -3,6 +3,7 @@
 
 use crate::cluster::Claim;
 use crate::volume::error::{Error, Result};
+use crate::volume::name::pvc::Pvc;
 use crate::volume::name::sub_dir::SubDir;
 use crate::volume::name::sub_dir::{LONGEST_COMPONENT, check_component, cut};
 
@@ -24,6 +25,12 @@ const DEFAULT: &str = "${pvc.metadata.namespace}-${pvc.metadata.name}-${pv.metad
 const DEFAULT_END: &str = "${pvc.metadata.namespace}/${pvc.metadata.name}/${pv.metadata.name}";
 
 impl Names {
+    /// The claim, if both of its names are known.
+    #[must_use]
+    pub fn pvc(&self) -> Option<Pvc> {
+        Pvc::parse(&format!("{}/{}", self.pvc_namespace.as_ref()?, self.pvc_name.as_ref()?))
+    }
+
     /// The directory of a volume whose StorageClass names no template. If the claim is not known, this is `fallback`,
     /// which has one component. A name that would be too long loses the end of the claim's name.
     pub fn default_sub_dir(&self, fallback: &str) -> Result<SubDir> {

@@ -34,6 +34,8 @@ async fn a_volume_is_a_directory_named_after_its_claim() {
     let context = map(&[("server", "nas"), ("share", "/srv"), ("subDir", "ns-claim-pvc-1")]);
     assert_eq!(volume.volume_context, context);
     assert!(driver.share().join("ns-claim-pvc-1").is_dir());
+    let record = std::fs::read_to_string(driver.share().join(".nfs-subdir-csi/volumes/pvc-1.json")).unwrap();
+    assert!(record.contains(r#""pvc": "ns/claim""#), "{record}");
 
     controller.delete_volume(delete(&volume)).await.unwrap();
     assert!(!driver.share().join("ns-claim-pvc-1").exists());

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::volume::error::{Error, Result};
+use crate::volume::name::pvc::{self, Pvc};
 use crate::volume::name::reach::Reach;
 use crate::volume::name::source::Source;
 use crate::volume::name::sub_dir::SubDir;
@@ -48,6 +49,9 @@ pub struct Record {
     /// The installation of the driver that created the volume, as its configuration names it. Several can use one share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installation: Option<String>,
+    /// The claim that the volume was created for, if the csi-provisioner has named it.
+    #[serde(default, deserialize_with = "pvc::lenient", skip_serializing_if = "Option::is_none")]
+    pub pvc: Option<Pvc>,
     /// When the volume was created, in seconds since 1970-01-01 UTC by the clock of the controller.
     pub created: u64,
     /// The fields of a later version. They are kept as they are.
@@ -71,6 +75,7 @@ impl Record {
             source: None,
             found: false,
             installation: None,
+            pvc: None,
             created: 0,
             later: Map::new(),
         }
@@ -128,6 +133,7 @@ mod tests {
             source: Some(Source::Snapshot("fast#snapshot-1".to_owned())),
             found: true,
             installation: Some("blue".to_owned()),
+            pvc: Pvc::parse("shop/data"),
             created: 1_700_000_000,
             later: Map::new(),
         }
@@ -152,6 +158,16 @@ mod tests {
         for path in ["../x", "/etc", "", "a/../../b", ".nfs-subdir-csi/volumes"] {
             let json = String::from_utf8(record().to_json()).unwrap().replace("ns/claim", path);
             assert!(Record::from_json(json.as_bytes(), "r").is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_volume_whose_claim_has_no_name_that_kubernetes_allows_is_one_without_a_claim() {
+        let json = String::from_utf8(record().to_json()).unwrap();
+        assert!(json.contains(r#""pvc": "shop/data""#), "{json}");
+        for text in [r#""""#, r#""shop\n/data""#, "null"] {
+            let json = json.replace(r#""shop/data""#, text);
+            assert_eq!(Record::from_json(json.as_bytes(), "r").unwrap().pvc, None, "{text}");
         }
     }
 
