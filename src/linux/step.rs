@@ -38,9 +38,11 @@ struct Now {
 pub struct Leader(Arc<Mutex<Step>>);
 
 impl Leader {
-    /// From now on, the work of this thread is what others wait for.
-    pub fn lead(&self) {
-        *self.0.lock() = Step::current();
+    /// Does `work` in this thread, for which others wait from now on. They are told its steps even if nobody else observes this thread.
+    pub fn lead<T>(&self, work: impl FnOnce() -> T) -> T {
+        let step = Step::current();
+        *self.0.lock() = step.clone();
+        step.of(work)
     }
 
     /// What that work waits for. If it waits for others itself, they are not asked.
@@ -204,16 +206,15 @@ mod tests {
         let wait = |step: &str, check| Some(Wait { step: step.to_owned(), check });
         second.clone().of(|| begin_behind("the mount", &leader));
         assert_eq!(second.wait(), wait("the mount", None), "the other one has not begun");
-        first.clone().of(|| {
-            leader.lead();
-            begin_elsewhere("a name", "the resolver");
-        });
+        first.clone().of(|| leader.lead(|| begin_elsewhere("a name", "the resolver")));
         assert_eq!(second.wait(), wait("a name", Some("the resolver")));
         first.begin("mount(2)");
         assert_eq!(second.wait(), wait("mount(2)", None));
         // Whoever waited leads now, and nobody follows a circle.
-        second.clone().of(|| leader.lead());
+        second.clone().of(|| leader.lead(|| ()));
         assert_eq!(second.wait(), wait("the mount", None));
+        leader.lead(|| begin("what nobody else observes"));
+        assert_eq!(second.wait(), wait("what nobody else observes", None));
         second.end();
         assert_eq!(second.wait(), None);
     }

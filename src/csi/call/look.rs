@@ -71,8 +71,7 @@ impl Dispatcher {
         let work = Work::new(Guard::None, lane.clone(), move |_| {
             // The turn ends with the work, whoever waits for it.
             let (_held, turn) = (held, turn);
-            turn.looks.lead();
-            work()
+            turn.looks.lead(work)
         });
         match self.run(work, deadline, span.clone()).await {
             Ok(seen) => Ok(Look::Seen(seen)),

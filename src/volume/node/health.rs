@@ -26,15 +26,17 @@ impl Publisher {
         let target = &mount.mount_point;
         step::begin(format!("the health of the volume at {}", target.display()));
         let dir = Dir::open_mount(target)?;
-        let mut found = match dir.fresh() {
-            Err(error) if error.is_stale() => {
+        let look = || -> Result<Vec<Finding>> {
+            dir.fresh().map_err(Error::Sys)?;
+            let group = self.groups.look(target, &dir)?;
+            Ok(health::look_for_room(&dir)?.into_iter().chain(group).collect())
+        };
+        let mut found = match look() {
+            Err(Error::Sys(error)) if error.is_stale() => {
                 vec![Finding { trouble: Trouble::StaleMount, message: stale::explain_mount(&mount) }]
             }
-            Err(error) => vec![Finding::of(stale::failed_at(&mount, error))?],
-            Ok(_) => {
-                let group = self.groups.look(target, &dir)?;
-                health::look_for_room(&dir)?.into_iter().chain(group).collect()
-            }
+            Err(Error::Sys(error)) => vec![Finding::of(stale::failed_at(&mount, error))?],
+            looked => looked?,
         };
         let export =
             VolumeHandle::parse(volume_id).map(|handle| self.volumes.settings.get().resolve(&handle.export));

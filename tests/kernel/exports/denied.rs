@@ -42,6 +42,9 @@ async fn after_an_export_has_squashed_root_or_was_read_only_the_next_call_succee
                     let status = answer.unwrap_err();
                     let codes = [Code::FailedPrecondition, Code::Internal];
                     assert!(codes.contains(&status.code()), "{options} {flags:?}: {status}");
+                    let cause =
+                        if options.starts_with("ro") { "Read-only file system" } else { "no_root_squash" };
+                    assert!(status.message().contains(cause), "{options} {flags:?}: {status}");
                 }
                 // A read-only export can be published.
                 let _ = driver.try_publish(publish(&old, &driver.target("meanwhile"), flags)).await;

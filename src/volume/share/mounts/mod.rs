@@ -87,7 +87,7 @@ impl Exports {
             Err(error) if error.is_denied() => {
                 mounted.asker().change();
                 work(&mounted)
-                    .map_err(|error| if error.is_denied() { not_exported(&mounted, error) } else { error })
+                    .map_err(|error| if error.is_denied() { cause_of(&mounted, error) } else { error })
             }
             result => result,
         }
@@ -120,7 +120,8 @@ impl Exports {
     fn mount(&self, export: &ExportRef, key: &Key) -> Result<Arc<MountedExport>> {
         let arrived = Instant::now();
         let own = Arc::clone(self.slots.lock().entry(key.clone()).or_default());
-        step::begin_behind(format!("the mount of {export}, which another call has begun"), &own.mounting);
+        let source = key.0.first().map_or_else(|| export.to_string(), ToString::to_string);
+        step::begin_behind(format!("the mount of {source}, which another call has begun"), &own.mounting);
         let mut slot = own.lock();
         if let Some(mounted) = slot.as_ref() {
             mounted.is_used();
@@ -130,8 +131,7 @@ impl Exports {
             return Err(Error::Mount(failure));
         }
         let begun = Instant::now();
-        own.mounting.lead();
-        let root = self.mounter.mount_export(&key.0, &key.1).map_err(|failure| {
+        let root = own.mounting.lead(|| self.mounter.mount_export(&key.0, &key.1)).map_err(|failure| {
             let failure = Arc::new(failure);
             own.fail(Arc::clone(&failure));
             self.forget_obsolete();
@@ -270,11 +270,17 @@ impl Exports {
     }
 }
 
-/// Finds out why the server denies something. One that squashes root still tells everybody the attributes of the share's top directory. NFS
-/// request: GETATTR.
-fn not_exported(mounted: &MountedExport, denied: Error) -> Error {
-    match mounted.share().fresh() {
-        Err(error) if error.is_denied() => Error::not_exported(&error),
+/// Finds out why the server denies something. One that squashes root still tells everybody the attributes of the share's top directory. One
+/// that has made the export read-only denies with NFS 3 to open a file for writing, and says what it is about when something is
+/// changed. NFS requests: GETATTR and SETATTR.
+fn cause_of(mounted: &MountedExport, denied: Error) -> Error {
+    if let Err(error) = mounted.share().fresh()
+        && error.is_denied()
+    {
+        return Error::not_exported(&error);
+    }
+    match mounted.opened_state().map(|state| state.touch()) {
+        Some(Err(Error::Sys(error))) if error.is_read_only() => Error::Sys(error),
         _ => denied,
     }
 }
