@@ -96,7 +96,7 @@ faults: build ## what every call answers while the NFS server fails, for every f
 	vm/at-once '$(FAULTS) $(DRIVER) 4.2 matrix' '$(FAULTS) $(DRIVER) 3 matrix' '$(FAULTS) $(DRIVER) 4.2 scenes' '$(FAULTS) $(DRIVER) 3 scenes'
 
 # A part of the matrix for `make test`: faults of different kinds, and each moment.
-SOME_FAULTS := killed-rst@cold dropped-one-way@during port-closed@warm restarted@warm disk-full@warm root-squash@warm
+SOME_FAULTS := killed-rst@cold dropped-one-way@during port-closed@warm restarted@warm read-only@warm root-squash@warm
 faults-some: build ## some of the faults of `make faults`, in three minutes
 	cargo build --example faults
 	vm/at-once '$(FAULTS) $(DRIVER) 4.2 matrix $(SOME_FAULTS)' '$(FAULTS) $(DRIVER) 3 matrix $(SOME_FAULTS)'

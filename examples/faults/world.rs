@@ -182,6 +182,16 @@ impl World {
         self.clients.iter().try_for_each(|client| client.set(link))
     }
 
+    /// The longest time that the node service has needed for a call, by its own log. What is more than that is the time until the call
+    /// reaches the service: the guest has one processor.
+    pub(crate) fn longest_in_log(rpc: &str) -> Duration {
+        let log = std::fs::read_to_string(format!("{DIR}/node.log")).unwrap_or_default();
+        let call = format!("rpc=\"{rpc}\"");
+        let time = |line: &str| line.split(" ms=").nth(1)?.split(' ').next()?.parse::<f64>().ok();
+        let times = log.lines().filter(|line| line.contains(&call)).filter_map(time);
+        Duration::from_secs_f64(times.fold(0.0, f64::max) / 1000.0)
+    }
+
     /// The last lines of the services' logs.
     pub(crate) fn logs() -> String {
         let tail = |role: &str| {

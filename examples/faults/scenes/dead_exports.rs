@@ -70,6 +70,12 @@ async fn play_with(world: &mut World, version: Version, exports: usize) -> Resul
     let answers = calls.join_all().await;
     tally(&format!("{} publishes at {exports} dead exports", answers.len()), &answers);
     tally("unpublishes at the dead exports meanwhile", &unpublished);
+    println!(
+        "  in the service itself, the longest unpublish took {:?}, and the longest publish {:?}; load {:.1}",
+        World::longest_in_log("NodeUnpublishVolume"),
+        World::longest_in_log("NodePublishVolume"),
+        crate::agent::load()?
+    );
     tally("probes meanwhile", &probes);
     println!("  a healthy publish: {:?} (median of {}), before {:?}", during.0, during.1, before.0);
 
