@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -26,11 +26,20 @@ const SMALL: usize = 32;
 /// How often one directory is read again because it was not empty.
 const PASSES: usize = 1000;
 
-/// How fast entries may be removed.
+/// How much of the time may go into the lists of large directories, which a removal that is interrupted reads again: one part of this many.
+const READING: u32 = 4;
+
+/// How fast entries may be removed, and for how long.
 #[derive(Debug)]
 pub struct Pace {
     interval: Duration,
     next: Mutex<Instant>,
+    /// When to stop, if there is a limit.
+    end: Option<Mutex<Instant>>,
+    /// Whether an entry has been removed.
+    has_begun: AtomicBool,
+    /// Whether something was left because the time was over.
+    has_interrupted: AtomicBool,
 }
 
 impl Pace {
@@ -38,11 +47,42 @@ impl Pace {
     #[must_use]
     pub fn new(per_second: Option<u32>) -> Self {
         let interval = per_second.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.max(1));
-        Self { interval, next: Mutex::new(Instant::now()) }
+        let (has_begun, has_interrupted) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { interval, next: Mutex::new(Instant::now()), end: None, has_begun, has_interrupted }
+    }
+
+    /// Stops after this time. At least one entry is removed before, so that a removal comes to an end by being repeated.
+    #[must_use]
+    pub fn for_at_most(self, time: Duration) -> Self {
+        Self { end: Some(Mutex::new(Instant::now() + time)), ..self }
+    }
+
+    /// Whether something was left because the time was over.
+    #[must_use]
+    pub fn has_interrupted(&self) -> bool {
+        self.has_interrupted.load(Ordering::SeqCst)
+    }
+
+    /// Whether to stop now.
+    fn interrupts(&self) -> bool {
+        let passed = |end: &Mutex<Instant>| Instant::now() > *end.lock();
+        let interrupts = self.has_begun.load(Ordering::SeqCst) && self.end.as_ref().is_some_and(passed);
+        if interrupts {
+            self.has_interrupted.store(true, Ordering::SeqCst);
+        }
+        interrupts
+    }
+
+    /// Allows more time after a list has been read.
+    fn has_read(&self, time: Duration) {
+        if let Some(end) = &self.end {
+            *end.lock() += time * READING;
+        }
     }
 
     /// Waits until the next entry may be removed.
     pub(super) fn wait(&self) {
+        self.has_begun.store(true, Ordering::SeqCst);
         if self.interval.is_zero() {
             return;
         }
@@ -58,14 +98,14 @@ impl Pace {
 
 /// Removes the entry `name` of `parent` with everything in it. Symbolic links are removed, never followed. If an entry
 /// cannot be removed, the others are removed nevertheless; all failures are returned. A directory on another file system is left
-/// as it is, which is a failure.
+/// as it is, which is a failure. If the time of `pace` is over before, the rest stays ([`Pace::has_interrupted`]).
 ///
 /// NFS requests: two READDIR for a few hundred entries, then one REMOVE for each entry. The second READDIR gives the
 /// client the attributes of the entries. Without it, each entry would also cost a LOOKUP.
 pub fn remove_tree(parent: &Dir, name: &OsStr, pace: &Pace) -> Result<(), Vec<SysError>> {
     let top = parent.open_dir(".").and_then(|dir| Position::new(dir, OsString::new(), None));
     let top = Arc::new(top.map_err(|error| vec![error])?);
-    let removal = Removal { parent, pace, queue: Queue::new(), failures: Mutex::default() };
+    let removal = Removal { parent, name, pace, queue: Queue::new(), failures: Mutex::default() };
     removal.queue(&top, name.to_owned());
     removal.queue.work(WORKERS, WORTH_HELP, |waiting| removal.enter(waiting));
     let failures = removal.failures.into_inner();
@@ -106,6 +146,7 @@ struct Waiting {
 
 struct Removal<'a> {
     parent: &'a Dir,
+    name: &'a OsStr,
     pace: &'a Pace,
     queue: Queue<Waiting>,
     failures: Mutex<Vec<SysError>>,
@@ -117,6 +158,14 @@ impl Removal<'_> {
     }
 
     fn enter(&self, Waiting { above, name }: Waiting) {
+        if self.pace.interrupts() {
+            if above.above.is_none() && name != self.name {
+                // It was moved up. Beside the tree nobody would know what it belongs to.
+                let tree = self.parent.open_dir(self.name);
+                self.note(tree.and_then(|tree| self.parent.rename(&name, &tree, &name)));
+            }
+            return self.done_below(&above);
+        }
         let opened = above.dir.open_dir(&name);
         match opened.and_then(|dir| Position::new(dir, name.clone(), Some(Arc::clone(&above)))) {
             Ok(place) => self.empty(&Arc::new(place)),
@@ -133,12 +182,16 @@ impl Removal<'_> {
     fn empty(&self, place: &Arc<Position>) {
         let mut first = Vec::new();
         let mut count = 0;
+        let begun = Instant::now();
         let read = place.dir.for_each_entry(|entry| {
             count += 1;
             if first.len() < SMALL {
                 first.push(entry);
             }
         });
+        if count > SMALL {
+            self.pace.has_read(begun.elapsed());
+        }
         let read = match read {
             Ok(()) if count > SMALL => place.dir.for_each_entry(|entry| self.remove_entry(place, entry)),
             read => {
@@ -153,6 +206,9 @@ impl Removal<'_> {
     }
 
     fn remove_entry(&self, place: &Arc<Position>, entry: Entry) {
+        if self.pace.interrupts() {
+            return;
+        }
         if entry.is_dir == Some(false) {
             self.pace.wait();
             self.note(place.dir.remove_file(&entry.name));
@@ -177,6 +233,9 @@ impl Removal<'_> {
             return;
         }
         let Some(above) = &place.above else { return };
+        if self.pace.interrupts() {
+            return self.done_below(above);
+        }
         self.pace.wait();
         match above.dir.remove_dir(&place.name) {
             // Entries that were not listed, which can happen on NFS while a directory changes, or new entries.
@@ -268,6 +327,29 @@ mod tests {
     fn a_tree_that_does_not_exist_is_removed_already() {
         let temporary = tempfile::tempdir().unwrap();
         remove(&Dir::open(temporary.path()).unwrap(), "absent").unwrap();
+    }
+
+    #[test]
+    fn a_removal_in_many_small_steps_comes_to_an_end_and_leaves_nothing_beside_the_tree() {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut place = temporary.path().join("tree");
+        for _ in 0..8 * DEPTH {
+            std::fs::create_dir_all(&place).unwrap();
+            (0..3).for_each(|number| std::fs::write(place.join(format!("f{number}")), "x").unwrap());
+            place.push("d");
+        }
+        let parent = Dir::open(temporary.path()).unwrap();
+        let mut steps = 1;
+        let step = || {
+            let instant = Pace::new(None).for_at_most(Duration::ZERO);
+            remove_tree(&parent, OsStr::new("tree"), &instant).unwrap();
+            instant.has_interrupted()
+        };
+        while step() {
+            assert!(parent.entries(10).unwrap().len() == 1 && steps < 2000);
+            steps += 1;
+        }
+        assert!(parent.entries(10).unwrap().is_empty() && steps > 5, "{steps}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What steps have left in the directory of a process, because they failed or their process was killed: it is removed, kept or put back.
 
 use std::ffi::OsStr;
+use std::time::Duration;
 
 use crate::linux::Dir;
 use crate::linux::remove::Pace;
@@ -11,6 +12,17 @@ use crate::volume::share::deleted::Terms;
 use crate::volume::share::directory::{find_directory, find_now};
 use crate::volume::share::process_dir::Draft;
 use crate::volume::share::state_dir::StateDir;
+
+/// One round of removals.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    /// How long the removal of one directory may take, if there is a limit.
+    pub(super) turn: Option<Duration>,
+    /// What could not be removed.
+    pub(super) failures: Vec<Error>,
+    /// Whether a removal takes longer than its turn, so that the next sweep goes on with it.
+    pub(super) is_interrupted: bool,
+}
 
 /// Puts back a directory that was moved away instead of the one that was meant. This happens when a process stops for a long time just
 /// before it moves a directory, and is killed before it can put the directory back itself.
@@ -32,24 +44,24 @@ pub(super) fn put_back(state: &StateDir, deleted: &Dir, name: &str, terms: &Term
 }
 
 /// Removes what earlier steps of this process have left in its directories.
-pub(super) fn sweep_own(state: &StateDir, failures: &mut Vec<Error>) -> Result<()> {
+pub(super) fn sweep_own(state: &StateDir, round: &mut Round) -> Result<()> {
     let mut left = Vec::new();
     for process in state.own_processes() {
         left.extend(process.left_behind()?.into_iter().map(|name| process.hold(name)));
     }
-    remove_left(state, left, failures);
+    remove_left(state, left, round);
     Ok(())
 }
 
 /// Removes entries that were left by steps that were not completed.
-pub(super) fn remove_left(state: &StateDir, mut left: Vec<Draft>, failures: &mut Vec<Error>) {
+pub(super) fn remove_left(state: &StateDir, mut left: Vec<Draft>, round: &mut Round) {
     // The names of records come first, because they say whose a directory is.
     left.sort_by_key(|draft| !draft.name().starts_with(ASIDE));
     for draft in left {
         match is_to_be_removed(state, &draft) {
-            Ok(true) => remove(state, &draft, failures),
+            Ok(true) => remove(state, &draft, round),
             Ok(false) => {}
-            Err(error) => failures.push(error),
+            Err(error) => round.failures.push(error),
         }
     }
 }
@@ -85,18 +97,25 @@ fn is_to_be_removed(state: &StateDir, draft: &Draft) -> Result<bool> {
     }
 }
 
-pub(super) fn remove(state: &StateDir, draft: &Draft, failures: &mut Vec<Error>) {
+pub(super) fn remove(state: &StateDir, draft: &Draft, round: &mut Round) {
     match state.give_back(draft) {
         Ok(false) => {}
         Ok(true) => return,
         // It is tried again before it is removed.
-        Err(error) => return failures.push(error),
+        Err(error) => return round.failures.push(error),
     }
     let pace = Terms::parse(draft.name()).and_then(|terms| terms.removals_per_second);
     let restored = if draft.name().starts_with(ASIDE) { state.restore_name(draft) } else { Ok(()) };
-    match restored.and_then(|()| draft.remove_at(&Pace::new(pace))) {
+    let mut pace = Pace::new(pace);
+    if let Some(turn) = round.turn {
+        pace = pace.for_at_most(turn);
+    }
+    let removed = restored.and_then(|()| draft.remove_at(&pace));
+    round.is_interrupted |= pace.has_interrupted();
+    match removed {
+        Ok(()) if pace.has_interrupted() => {}
         Ok(()) => tracing::info!(share = %draft.dir().label(), name = draft.name(), "removed"),
-        Err(error) => failures.push(error),
+        Err(error) => round.failures.push(error),
     }
 }
 
@@ -112,9 +131,9 @@ mod tests {
     impl TestShare {
         /// Whether everything could be removed.
         fn sweep(&self) -> bool {
-            let mut failures = Vec::new();
-            sweep_own(&self.state, &mut failures).unwrap();
-            failures.is_empty()
+            let mut round = Round::default();
+            sweep_own(&self.state, &mut round).unwrap();
+            round.failures.is_empty()
         }
 
         fn left(&self) -> usize {

@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use crate::linux::Dir;
 
-use crate::volume::error::{Error, Result};
+use crate::volume::error::Result;
 use crate::volume::policy::settings::ExportPolicy;
 use crate::volume::share::abandoned::Sightings;
 use crate::volume::share::deleted::Terms;
-use crate::volume::share::left::{put_back, remove, remove_left, sweep_own};
+use crate::volume::share::left::{Round, put_back, remove, remove_left, sweep_own};
 use crate::volume::share::legacy;
 use crate::volume::share::nodes::silent::SilentNodes;
 use crate::volume::share::state_dir::StateDir;
 
 /// When something could not be removed, the next sweep begins after this time.
 const RETRY: Duration = Duration::from_mins(1);
+/// The removal of one directory is interrupted after this time, so that the others have their turns. A volume with millions of files, or with
+/// very deep directories, does not keep the space of others.
+const TURN: Duration = Duration::from_secs(5);
 /// How often a reaper looks at the other processes in the time after which a silent process counts as dead.
 const LOOKS: u32 = 4;
 
@@ -116,32 +119,34 @@ impl Work {
 
     /// Removes what may be removed. Returns the time until the next sweep, or `None` if nothing is left.
     fn sweep(&mut self) -> Option<Duration> {
-        let (state, mut failures, mut pauses) = (Arc::clone(&self.state), Vec::new(), Vec::new());
+        let (state, mut round, mut pauses) =
+            (Arc::clone(&self.state), Round { turn: Some(TURN), ..Round::default() }, Vec::new());
         for findings in [self.sightings.look(&state), self.silent.look(&state)] {
             match findings {
                 Ok(findings) => {
-                    remove_left(&state, findings.taken, &mut failures);
-                    failures.extend(findings.failures);
+                    remove_left(&state, findings.taken, &mut round);
+                    round.failures.extend(findings.failures);
                     pauses.extend(findings.more.then(|| state.abandoned_after() / LOOKS));
                 }
-                Err(error) => failures.push(error),
+                Err(error) => round.failures.push(error),
             }
         }
-        if let Err(error) = sweep_own(&state, &mut failures) {
-            failures.push(error);
+        if let Err(error) = sweep_own(&state, &mut round) {
+            round.failures.push(error);
         }
-        match sweep_deleted(&state, &mut failures) {
+        match sweep_deleted(&state, &mut round) {
             Ok(pause) => pauses.extend(pause),
-            Err(error) => failures.push(error),
+            Err(error) => round.failures.push(error),
         }
         if let Some(policy) = self.legacy {
             let (left, more) = legacy::sweep(&state, policy);
             pauses.extend(left.then_some(RETRY));
-            failures.extend(more);
+            round.failures.extend(more);
         }
-        if let Some(first) = failures.first() {
+        pauses.extend(round.is_interrupted.then_some(Duration::ZERO));
+        if let Some(first) = round.failures.first() {
             let share = state.label();
-            tracing::warn!(share, count = failures.len(), %first, "some of what is deleted could not be removed; the driver tries again");
+            tracing::warn!(share, count = round.failures.len(), %first, "some of what is deleted could not be removed; the driver tries again");
             pauses.push(RETRY);
         }
         pauses.into_iter().min()
@@ -149,7 +154,7 @@ impl Work {
 }
 
 /// Removes the deleted directories that are due. Returns the time until the next one is due.
-fn sweep_deleted(state: &StateDir, failures: &mut Vec<Error>) -> Result<Option<Duration>> {
+fn sweep_deleted(state: &StateDir, round: &mut Round) -> Result<Option<Duration>> {
     let Some(deleted) = state.existing_deleted()? else { return Ok(None) };
     let mut now = None;
     let mut next: Option<i64> = None;
@@ -168,7 +173,7 @@ fn sweep_deleted(state: &StateDir, failures: &mut Vec<Error>) -> Result<Option<D
                 continue;
             }
         }
-        remove_entry(state, &deleted, name, entry.inode, &terms, failures)?;
+        remove_entry(state, &deleted, name, entry.inode, &terms, round)?;
     }
     Ok(next.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
 }
@@ -180,20 +185,20 @@ pub(super) fn remove_entry(
     name: &str,
     inode: u64,
     terms: &Terms,
-    failures: &mut Vec<Error>,
+    round: &mut Round,
 ) -> Result<()> {
     if terms.inode != 0 && inode != terms.inode {
         if let Err(error) = put_back(state, deleted, name, terms) {
-            failures.push(error);
+            round.failures.push(error);
         }
         return Ok(());
     }
     let draft = state.process()?.hold(name.to_owned());
     match deleted.rename(name, draft.dir(), draft.name()) {
-        Ok(()) => remove(state, &draft, failures),
+        Ok(()) => remove(state, &draft, round),
         // Another reaper was faster.
         Err(error) if error.is_not_found() => {}
-        Err(error) => failures.push(error.into()),
+        Err(error) => round.failures.push(error.into()),
     }
     Ok(())
 }

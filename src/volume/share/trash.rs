@@ -8,6 +8,7 @@ use crate::volume::policy::parameters::Ownership;
 use crate::volume::share::claims::Added;
 use crate::volume::share::deleted::Terms;
 use crate::volume::share::directory::find_now;
+use crate::volume::share::left::Round;
 use crate::volume::share::reaper;
 use crate::volume::share::record::Record;
 use crate::volume::share::state_dir::StateDir;
@@ -126,11 +127,11 @@ impl StateDir {
             Err(error) if error.is_not_found() => return Ok(false),
             opened => opened?.inode()?,
         };
-        let mut failures = Vec::new();
-        reaper::remove_entry(self, &deleted, name, inode, &terms, &mut failures)?;
-        match failures.len() {
+        let mut round = Round::default();
+        reaper::remove_entry(self, &deleted, name, inode, &terms, &mut round)?;
+        match round.failures.len() {
             0 => Ok(true),
-            _ => Err(Error::Several(failures)),
+            _ => Err(Error::Several(round.failures)),
         }
     }
 }

@@ -105,6 +105,33 @@ async fn deleted_volumes_stay_in_the_trash_for_the_configured_time() {
     until("it is removed", || server::unfinished("/share").is_empty()).await;
 }
 
+/// The paced removal of 3,000 files takes a minute, and so does that of very deep directories without a pace.
+#[tokio::test]
+async fn the_removal_of_a_large_volume_does_not_keep_the_space_of_another_one() {
+    const FEW: usize = 10;
+    configure(&(fast_at("127.0.0.1", "/share") + "limits: {removalsPerSecond: 50}\n"));
+    let driver = Driver::start_with(WITH_CONFIG).await;
+    let mut volumes = Vec::new();
+    for (name, files) in [("large", 3000), ("small", FEW)] {
+        volumes.push(driver.try_create(of_default_export(name)).await.unwrap());
+        for number in 0..files {
+            fs::write(server::exported("/share").join(name).join(format!("{name}-{number}")), "x").unwrap();
+        }
+    }
+    let left = |name: &str| {
+        let files =
+            server::unfinished("/share").into_iter().filter_map(|directory| directory.read_dir().ok());
+        let names = files.flatten().flatten().map(|entry| entry.file_name().into_string().unwrap());
+        names.filter(|file| file.starts_with(name)).count()
+    };
+    driver.delete(&volumes[0]).await.unwrap();
+    until("the removal of the large one has begun", || left("large") < 3000).await;
+    driver.delete(&volumes[1]).await.unwrap();
+    until("the small one is removed", || left("small") == 0).await;
+    assert!(left("large") > FEW, "the large one was removed before");
+    say(&format!("{} of 3000 files of the large one were left", left("large")));
+}
+
 #[tokio::test]
 async fn no_call_fails_during_a_hundred_edits_of_the_configuration() {
     configure(&fast_at("127.0.0.1", "/share"));

@@ -6,3 +6,4 @@ mod services;
 mod sigkill;
 mod sigkill_copies;
 mod static_binary;
+mod threads;

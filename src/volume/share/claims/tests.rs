@@ -3,6 +3,7 @@ use super::*;
 use crate::volume::policy::settings::ExportPolicy;
 use crate::volume::share::deleted::Terms;
 use crate::volume::share::directory::{Found, find_now};
+use crate::volume::share::left::Round;
 use crate::volume::share::reaper::remove_entry;
 use crate::volume::share::state_dir::TestShare;
 
@@ -339,9 +340,9 @@ fn what_took_the_place_of_a_filled_directory_is_put_back_when_that_is_discarded(
     let deleted = share.state.existing_deleted().unwrap().unwrap();
     let entry = deleted.entries(9).unwrap().pop().unwrap();
     let name = entry.name.to_str().unwrap();
-    let mut failures = Vec::new();
+    let mut round = Round::default();
     let terms = Terms::parse(name).unwrap();
-    remove_entry(&share.state, &deleted, name, entry.inode, &terms, &mut failures).unwrap();
-    assert!(failures.is_empty(), "{failures:?}");
+    remove_entry(&share.state, &deleted, name, entry.inode, &terms, &mut round).unwrap();
+    assert!(round.failures.is_empty(), "{round:?}");
     assert_eq!(std::fs::read(directory.join("file")).unwrap(), b"w");
 }
