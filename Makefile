@@ -22,8 +22,8 @@ demo: build ## play a volume's life on a real NFS export and show each step
 	cargo build --release --example demo
 	vm/run -t 120 -- $(EXAMPLES)/demo $(DRIVER)
 
-test: ## everything that can fail: check, rustdoc, unit and gRPC tests, the guest, kernel tests, csi-sanity
-	@for phase in check doc unit vm-test kernel sanity; do \
+test: ## everything that can fail: check, rustdoc, unit and gRPC tests, the guest, kernel tests, csi-sanity, some faults
+	@for phase in check doc unit vm-test kernel sanity faults-some; do \
 	  begin=$$SECONDS; $(MAKE) --no-print-directory $$phase || exit; echo "make $$phase: $$((SECONDS - begin)) s"; \
 	done
 
@@ -89,20 +89,21 @@ bench: build ## print NFS requests, tasks, times and sizes, each beside its floo
 	cargo build --release --example bench
 	vm/run -m 6G -t 1800 -- $(EXAMPLES)/bench $(DRIVER)
 
+# The program is not optimized: the driver is what is tried, and the debug build shares what the tests have compiled.
+FAULTS := $(CARGO_TARGET_DIR)/debug/examples/faults
 faults: build ## what every call answers while the NFS server fails, for every fault; writes docs/FAULTS.md
-	cargo build --release --example faults
-	vm/at-once '$(EXAMPLES)/faults $(DRIVER) 4.2 matrix' '$(EXAMPLES)/faults $(DRIVER) 3 matrix' \
-	  '$(EXAMPLES)/faults $(DRIVER) 4.2 scenes' '$(EXAMPLES)/faults $(DRIVER) 3 scenes'
+	cargo build --example faults
+	vm/at-once '$(FAULTS) $(DRIVER) 4.2 matrix' '$(FAULTS) $(DRIVER) 3 matrix' '$(FAULTS) $(DRIVER) 4.2 scenes' '$(FAULTS) $(DRIVER) 3 scenes'
 
-# A part of the matrix that takes three minutes: a fault of each kind, and each moment.
-FAULTS := killed-rst@cold dropped-one-way@during port-closed@warm restarted@warm disk-full@warm root-squash@warm
+# A part of the matrix for `make test`: faults of different kinds, and each moment.
+SOME_FAULTS := killed-rst@cold dropped-one-way@during port-closed@warm restarted@warm disk-full@warm root-squash@warm
 faults-some: build ## some of the faults of `make faults`, in three minutes
-	cargo build --release --example faults
-	vm/at-once '$(EXAMPLES)/faults $(DRIVER) 4.2 matrix $(FAULTS)' '$(EXAMPLES)/faults $(DRIVER) 3 matrix $(FAULTS)'
+	cargo build --example faults
+	vm/at-once '$(FAULTS) $(DRIVER) 4.2 matrix $(SOME_FAULTS)' '$(FAULTS) $(DRIVER) 3 matrix $(SOME_FAULTS)'
 
 soak: build ## half an hour of random faults, calls and restarts against a model
-	cargo build --release --example faults
-	vm/at-once '$(EXAMPLES)/faults $(DRIVER) 4.2 soak 1800' '$(EXAMPLES)/faults $(DRIVER) 3 soak 1800'
+	cargo build --example faults
+	vm/at-once '$(FAULTS) $(DRIVER) 4.2 soak 1800' '$(FAULTS) $(DRIVER) 3 soak 1800'
 
 msrv: ## compile with the oldest Rust that Cargo.toml allows; fails if that Rust is not installed
 	release/msrv

@@ -67,6 +67,13 @@ pub(crate) fn on_host(order: &str) -> Result<()> {
     send(HOST, order).map(drop).with_context(|| format!("order to the machine: {order}"))
 }
 
+/// How many threads of the machine want a processor for each that there is, but at least 1. What takes a second while the machine does nothing
+/// else may take as many seconds.
+pub(crate) fn load() -> Result<f64> {
+    let answer = send(HOST, "load").context("the load of the machine")?;
+    Ok(answer.trim().parse::<f64>()?.max(1.0))
+}
+
 /// Waits until the server that fails has booted.
 pub(crate) fn server_is_up() -> Result<()> {
     let begun = Instant::now();

@@ -23,6 +23,8 @@ pub(crate) enum Class {
     MountTable,
     /// It reads from the export.
     Read,
+    /// It asks for the room on the file system of the export, which a server that squashes root tells, too.
+    Room,
     /// It reads from all exports.
     List,
     /// It makes something on the export.
@@ -186,7 +188,7 @@ fn volumes(round: &Round) -> Vec<Call> {
         call!("ListVolumes", List, controller, list_volumes(proto::ListVolumesRequest::default())),
         call!(
             "GetCapacity",
-            Read,
+            Room,
             controller,
             get_capacity(proto::GetCapacityRequest {
                 parameters: support::map(&CLASS),

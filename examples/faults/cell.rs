@@ -33,6 +33,8 @@ pub(crate) struct Cell {
     pub(crate) recovery: Option<Duration>,
     /// The median of a healthy publish before and during the fault.
     pub(crate) healthy: (Duration, Duration),
+    /// [`crate::agent::load`] after the calls.
+    pub(crate) load: f64,
 }
 
 /// What the services have open while they are idle.
@@ -53,7 +55,7 @@ pub(crate) async fn run(world: &mut World, number: usize, fault: Fault, moment: 
     tokio::time::sleep(BEFORE).await;
     let before = healthy.since(begun);
     world.healthy = world.healthy.max(before.0);
-    round.delete_one().await?;
+    round.open_what_is_kept().await?;
     let open = [open(world.services()?.controller.pid())?, open(world.services()?.node.pid())?];
 
     let (round, outcomes, since) = match moment {
@@ -86,8 +88,9 @@ pub(crate) async fn run(world: &mut World, number: usize, fault: Fault, moment: 
             (round, running.await?, since)
         }
     };
+    let load = crate::agent::load()?;
     // The first second belongs to the calls: all begin at once, and the guest has one processor.
-    let since = since + Duration::from_secs(1);
+    let since = since + Duration::from_secs(1).mul_f64(load);
     tokio::time::sleep((since + BEFORE).saturating_duration_since(Instant::now())).await;
     let during = healthy.since(since);
     fault.end(world)?;
@@ -101,7 +104,7 @@ pub(crate) async fn run(world: &mut World, number: usize, fault: Fault, moment: 
             failures.push(format!("{what}: {error:#}"));
         }
     };
-    note("healthy export", check_healthy(world.healthy, &during));
+    note("healthy export", check_healthy(world.healthy, &during, load));
     note("nothing left", round.clear().await);
     note("nothing left of the healthy volume", healthy.end().await);
     note("nothing left on the export", export_is_clean().await);
@@ -115,10 +118,18 @@ pub(crate) async fn run(world: &mut World, number: usize, fault: Fault, moment: 
         }
     };
     let judged = outcomes.into_iter().map(|outcome| {
-        let broken = expect::broken(fault, moment, &outcome);
+        let broken = expect::broken(fault, moment, &outcome, load);
         (outcome, broken)
     });
-    Ok(Cell { fault, moment, outcomes: judged.collect(), failures, recovery, healthy: (before.0, during.0) })
+    Ok(Cell {
+        fault,
+        moment,
+        outcomes: judged.collect(),
+        failures,
+        recovery,
+        healthy: (before.0, during.0),
+        load,
+    })
 }
 
 /// Uses and clears both exports once, so that the services have opened what they keep open.
@@ -150,12 +161,12 @@ const fn order(class: Class) -> u8 {
     class as u8
 }
 
-fn check_healthy(before: Duration, during: &(Duration, usize, Option<String>)) -> Result<()> {
+fn check_healthy(before: Duration, during: &(Duration, usize, Option<String>), load: f64) -> Result<()> {
     let (median, count, error) = during;
     ensure!(error.is_none(), "an error on the healthy export: {}", error.as_deref().unwrap_or_default());
     ensure!(*count > 0, "no publish on the healthy export has ended");
     ensure!(
-        *median <= before.mul_f64(1.5) + NOISE,
+        *median <= before.mul_f64(1.5) + NOISE.mul_f64(load),
         "a publish on the healthy export took {median:?} (median of {count}), before the faults of this run {before:?}"
     );
     Ok(())

@@ -93,7 +93,7 @@ fn take_orders(listener: &TcpListener, mut server: Server) {
         let mut stream = stream;
         let mut order = String::new();
         let done = stream.read_to_string(&mut order).map_err(Into::into).and_then(|_| server.obey(&order));
-        let answer = done.map_or_else(|error| format!("1\n{error:#}"), |()| "0\n".to_owned());
+        let answer = done.map_or_else(|error| format!("1\n{error:#}"), |text| format!("0\n{text}"));
         let _ = stream.write_all(answer.as_bytes());
         if order == "end" {
             return;
@@ -102,8 +102,9 @@ fn take_orders(listener: &TcpListener, mut server: Server) {
 }
 
 impl Server {
-    fn obey(&mut self, order: &str) -> Result<()> {
+    fn obey(&mut self, order: &str) -> Result<String> {
         match order {
+            "load" => return load(),
             "pause" => self.signal("-STOP"),
             "continue" => self.signal("-CONT"),
             "kill" | "end" => self.end(),
@@ -116,7 +117,8 @@ impl Server {
             "refuse" => ip(&format!("addr add {FAULTY}/32 dev hub")),
             "no-refuse" => ip(&format!("addr del {FAULTY}/32 dev hub")),
             _ => anyhow::bail!("no such order: {order}"),
-        }
+        }?;
+        Ok(String::new())
     }
 
     fn end(&mut self) -> Result<()> {
@@ -140,6 +142,14 @@ impl Drop for Server {
         let _ = self.end();
         let _ = std::fs::remove_file(&self.disk);
     }
+}
+
+/// How many threads of this machine want a processor for each that there is: the mean of the last minute.
+fn load() -> Result<String> {
+    let text = std::fs::read_to_string("/proc/loadavg")?;
+    let load: f64 = text.split(' ').next().context("no load")?.parse()?;
+    let processors = u32::try_from(std::thread::available_parallelism()?.get())?;
+    Ok((load / f64::from(processors)).to_string())
 }
 
 /// The first process named linux.uml below this one.

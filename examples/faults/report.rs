@@ -20,13 +20,14 @@ const END: &str = "<!-- made by make faults: end";
 /// Prints all calls of a cell. Returns whether all is as promised.
 pub(crate) fn print(cell: &Cell, took: Duration) -> bool {
     println!(
-        "\n{} {}: {:.0} s; recovery {}; healthy publish {:.1} ms, before {:.1} ms",
+        "\n{} {}: {:.0} s; recovery {}; healthy publish {:.1} ms, before {:.1} ms; load {:.1}",
         cell.fault.name(),
         cell.moment.name(),
         took.as_secs_f64(),
         cell.recovery.map_or_else(|| "none".to_owned(), |time| format!("{:.1} s", time.as_secs_f64())),
         cell.healthy.1.as_secs_f64() * 1000.0,
         cell.healthy.0.as_secs_f64() * 1000.0,
+        cell.load,
     );
     let mut passed = true;
     for (outcome, broken) in &cell.outcomes {

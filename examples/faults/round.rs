@@ -144,8 +144,9 @@ impl Round {
         found.map(|(id, members)| (id.clone(), members.clone())).unwrap_or_default()
     }
 
-    /// Creates and deletes a volume on each export. A service keeps the folder of deleted volumes open from the first deletion on.
-    pub(crate) async fn delete_one(&self) -> Result<()> {
+    /// Creates and deletes a volume on each export, and looks at the health of all exports. A service keeps the folder of deleted volumes open
+    /// from the first deletion on, and the state directory from the first look on.
+    pub(crate) async fn open_what_is_kept(&self) -> Result<()> {
         let controller = &self.clients.controller.controller;
         for export in ["faulty", "healthy"] {
             let request = support::create(&self.name("first"), &[("export", export)]);
@@ -154,6 +155,8 @@ impl Round {
             let request = support::delete(&made.volume.unwrap_or_default());
             controller.clone().delete_volume(request).await.context("prepare a deletion")?;
         }
+        let look = proto::NodeGetStorageHealthRequest::default();
+        self.clients.node.node.clone().node_get_storage_health(look).await.context("prepare a look")?;
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 use crate::cluster::ClusterError;
+use crate::linux::step::Wait;
 use crate::volume::error::Error;
 
 /// The longest message, in bytes. Clients that use gRPC's C core refuse an answer with more than 8 KiB of headers, and the
@@ -41,12 +42,12 @@ pub enum CallError {
     )]
     TooManyExports(usize),
     /// The work takes longer than the caller waits. The work continues.
-    #[error("{}", slow(*waited, step, export.as_deref(), *unanswered))]
+    #[error("{}", slow(*waited, wait, export.as_deref(), *unanswered))]
     Slow {
         /// For how long the call has been running.
         waited: Duration,
         /// What the work is waiting for.
-        step: String,
+        wait: Wait,
         /// The export, as `server:/share`, or which exports it may be.
         export: Option<String>,
         /// For how long the export has answered no call.
@@ -60,19 +61,21 @@ pub enum CallError {
     Panicked,
 }
 
-fn slow(waited: Duration, step: &str, export: Option<&str>, unanswered: Duration) -> String {
-    let silence = export.map_or_else(
-        || ".".to_owned(),
-        |export| {
+fn slow(waited: Duration, wait: &Wait, export: Option<&str>, unanswered: Duration) -> String {
+    let check = match (wait.check, export) {
+        (Some(check), _) => format!("; {check}"),
+        (None, Some(export)) => {
             let seconds = unanswered.as_secs_f64();
             format!(
                 "; {export} has answered no call for {seconds:.0} s: does the NFS server run, and can this node reach it?"
             )
-        },
-    );
+        }
+        (None, None) => ".".to_owned(),
+    };
     format!(
-        "after {:.0} s this call still waits for {step}{silence} The work goes on; ask again",
-        waited.as_secs_f64()
+        "after {:.0} s this call still waits for {}{check} The work goes on; ask again",
+        waited.as_secs_f64(),
+        wait.step
     )
 }
 
@@ -103,6 +106,7 @@ fn code_of(error: &Error) -> Code {
         Error::AlreadyExists(_) => Code::AlreadyExists,
         Error::Precondition(_)
         | Error::Denied(_)
+        | Error::NotExported(_)
         | Error::Cluster(ClusterError::NoAccess(_) | ClusterError::Refused(_)) => Code::FailedPrecondition,
         Error::OutOfRange(_) => Code::OutOfRange,
         // An invalid starting_token is ABORTED (CSI specification, ListVolumes errors).
@@ -203,7 +207,10 @@ mod tests {
     fn slow_call() -> CallError {
         CallError::Slow {
             waited: Duration::from_secs(89),
-            step: "mount(2) of nas:/srv with NFS 4.2 from 10.0.0.5:2049".to_owned(),
+            wait: Wait {
+                step: "mount(2) of nas:/srv with NFS 4.2 from 10.0.0.5:2049".to_owned(),
+                check: None,
+            },
             export: Some("nas:/srv".to_owned()),
             unanswered: Duration::from_mins(2),
         }
@@ -216,6 +223,15 @@ mod tests {
             "after 89 s this call still waits for mount(2) of nas:/srv with NFS 4.2 from 10.0.0.5:2049; nas:/srv has answered \
              no call for 120 s: does the NFS server run, and can this node reach it? The work goes on; ask again"
         );
+    }
+
+    #[test]
+    fn a_slow_call_that_asks_somebody_else_does_not_blame_the_nfs_server() {
+        let wait =
+            Wait { step: "the resolution of the name nas".to_owned(), check: Some("is the resolver up?") };
+        let slow = slow(Duration::from_secs(4), &wait, Some("nas:/srv"), Duration::from_secs(4));
+        let told = "after 4 s this call still waits for the resolution of the name nas; is the resolver up? The work goes on; ask again";
+        assert_eq!(slow, told);
     }
 
     #[test]

@@ -52,6 +52,9 @@ pub enum Error {
     /// The server does not let the driver act as root.
     #[error("{0}")]
     Denied(String),
+    /// The server denies everything on an export that was mounted before.
+    #[error("{0}")]
+    NotExported(String),
     /// More is asked for than there is, or than can be.
     #[error("{0}")]
     OutOfRange(String),
@@ -90,6 +93,14 @@ impl Error {
     /// An [`Error::Invalid`].
     pub fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Invalid { field: field.into(), reason: reason.into() }
+    }
+
+    /// An [`Error::NotExported`]. `denied` is what the server has denied although it does not depend on who asks.
+    pub(in crate::volume) fn not_exported(denied: &SysError) -> Self {
+        Self::NotExported(format!(
+            "{denied}: the server denies everything here: does it still export this share, and is this node's address in its export list? \
+             (`exportfs -v` on the server)"
+        ))
     }
 
     /// This error and, if the cleanup after it failed too, the error of the cleanup. Both are reported as one.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nfs_subdir_csi::csi::proto::Volume;
 use tonic::{Code, Status};
 
-use crate::fixture::{Driver, Place, by_hand, mounts, server, text};
+use crate::fixture::{Driver, Place, Setup, by_hand, mounts, server, text};
 use crate::overlap::members::{Member, on_server};
 use crate::overlap::network::{HEALTHY, SERVER};
 use crate::support::{self, map, publish};
@@ -86,6 +86,30 @@ async fn a_silent_resolver_is_named_and_the_nfs_server_is_not_blamed() {
     assert!(status.message().contains(words), "{status}");
     assert!(!status.message().contains("NFS server"), "{status}");
     assert!(took < Duration::from_secs(12), "{took:?}");
+}
+
+/// Of the calls that come at once, one asks for the name, and the others wait for it.
+#[tokio::test]
+async fn every_call_that_waits_for_a_silent_resolver_names_it() {
+    let _resolver = SilentResolver::make();
+    let driver = Driver::start_with(Setup { args: &["--call-timeout", "4"], ..Setup::default() }).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for number in 0..6 {
+        let volume = by_hand("nas.somewhere.test", "/share", &format!("v-{number}"));
+        let request = publish(&volume, &driver.target(&format!("pod-{number}")), &[]);
+        let mut node = driver.node.client().await.node;
+        calls.spawn(async move { node.node_publish_volume(request).await.map(drop) });
+        let class = [("server", "nas.somewhere.test"), ("share", "/share")];
+        let request = support::create(&format!("v-{number}"), &class);
+        let mut controller = driver.controller_client();
+        calls.spawn(async move { controller.create_volume(request).await.map(drop) });
+    }
+    while let Some(answer) = calls.join_next().await {
+        let status = answer.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+        assert!(status.message().contains("the resolution of the name nas.somewhere.test"), "{status}");
+        assert!(!status.message().contains("NFS server"), "{status}");
+    }
 }
 
 /// The answer of an NFS server to the question for its versions: 4 only.

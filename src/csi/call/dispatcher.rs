@@ -17,7 +17,7 @@ use super::tally::Tally;
 use super::turns::Turns;
 use super::work::Work;
 use crate::csi::status::CallError;
-use crate::linux::step::Step;
+use crate::linux::step::{Step, Wait};
 use crate::volume;
 
 /// Shared by all services of a process.
@@ -142,7 +142,7 @@ impl Dispatcher {
         };
         CallError::Slow {
             waited: deadline.waited(),
-            step: step.now().unwrap_or_else(|| "its turn".to_owned()),
+            wait: step.wait().unwrap_or_else(|| Wait { step: "its turn".to_owned(), check: None }),
             export,
             unanswered: self.places.unanswered(lane).unwrap_or_default(),
         }

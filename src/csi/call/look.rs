@@ -1,5 +1,6 @@
 //! A look at the health of an export. It is answered soon, whatever the server does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::Span;
@@ -10,7 +11,7 @@ use super::guard::Guard;
 use super::lane::Lane;
 use super::work::Work;
 use crate::csi::status::CallError;
-use crate::linux::NfsSource;
+use crate::linux::step::Wait;
 use crate::volume::error::Result;
 use crate::volume::share::health::Finding;
 
@@ -23,8 +24,8 @@ const LONGEST: Duration = Duration::from_secs(8);
 pub enum Look<T> {
     /// The server has answered.
     Seen(T),
-    /// The server of this export has let calls wait for so long.
-    Silent(NfsSource, Duration),
+    /// The server was not asked, or has not answered in time.
+    Silent(Finding),
 }
 
 impl Look<Vec<Finding>> {
@@ -33,7 +34,7 @@ impl Look<Vec<Finding>> {
     pub fn findings(self) -> Vec<Finding> {
         match self {
             Self::Seen(found) => found,
-            Self::Silent(export, since) => vec![Finding::silent(&export, since)],
+            Self::Silent(finding) => vec![finding],
         }
     }
 }
@@ -52,19 +53,31 @@ impl Dispatcher {
             let work = Work::new(Guard::None, lane.clone(), move |_| work());
             return self.run(work, deadline, span.clone()).await.map(Look::Seen);
         };
-        let waited = || self.places().unanswered(lane).unwrap_or_default().max(deadline.waited());
-        let silent = || Ok(Look::Silent(export.clone(), waited()));
+        let silent = |wait: Option<&Wait>| {
+            let elsewhere = wait.and_then(|wait| Some((wait, wait.check?)));
+            let finding = if let Some((wait, check)) = elsewhere {
+                Finding::not_asked(export, deadline.waited(), wait, check)
+            } else {
+                let unanswered = self.places().unanswered(lane).unwrap_or_default();
+                Finding::silent(export, unanswered.max(deadline.waited()))
+            };
+            Ok(Look::Silent(finding))
+        };
         let turn = self.looks().of(export);
-        let Ok(turn) = tokio::time::timeout(deadline.left(), turn.lock_owned()).await else {
-            return silent();
+        let own = Arc::clone(&turn.lock).lock_owned();
+        let Ok(held) = tokio::time::timeout(deadline.left(), own).await else {
+            return silent(turn.looks.wait().as_ref());
         };
         let work = Work::new(Guard::None, lane.clone(), move |_| {
-            let _turn = turn;
+            // The turn ends with the work, whoever waits for it.
+            let (_held, turn) = (held, turn);
+            turn.looks.lead();
             work()
         });
         match self.run(work, deadline, span.clone()).await {
             Ok(seen) => Ok(Look::Seen(seen)),
-            Err(CallError::Slow { .. } | CallError::Crowded { .. }) => silent(),
+            Err(CallError::Slow { wait, .. }) => silent(Some(&wait)),
+            Err(CallError::Crowded { .. }) => silent(None),
             Err(error) => Err(error),
         }
     }

@@ -6,14 +6,24 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use crate::linux::NfsSource;
+use crate::linux::step::Leader;
 
 /// One look at a time for each export. So looks at a dead export keep one place of it, and not all.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Turns(Arc<parking_lot::Mutex<HashMap<NfsSource, Arc<Mutex<()>>>>>);
+pub(super) struct Turns(Arc<parking_lot::Mutex<HashMap<NfsSource, Arc<Turn>>>>);
+
+/// The turn of an export.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// Whoever has locked it looks.
+    pub(super) lock: Arc<Mutex<()>>,
+    /// The work of whoever looks.
+    pub(super) looks: Leader,
+}
 
 impl Turns {
-    /// The turn of an export. Whoever has locked it looks.
-    pub(super) fn of(&self, export: &NfsSource) -> Arc<Mutex<()>> {
+    /// The turn of an export.
+    pub(super) fn of(&self, export: &NfsSource) -> Arc<Turn> {
         let mut turns = self.0.lock();
         // What nobody uses is not kept.
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
@@ -30,8 +40,8 @@ mod tests {
         let turns = Turns::default();
         let export = |server: &str| NfsSource { server: server.to_owned(), share: "/srv".to_owned() };
         let first = turns.of(&export("a"));
-        let held = first.try_lock().unwrap();
-        assert!(turns.of(&export("a")).try_lock().is_err());
+        let held = first.lock.try_lock().unwrap();
+        assert!(turns.of(&export("a")).lock.try_lock().is_err());
         drop(held);
         drop(first);
         let _other = turns.of(&export("b"));

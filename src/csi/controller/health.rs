@@ -97,9 +97,7 @@ impl Controller {
             let look = move || volumes.sick_volumes(&export, after.as_ref(), left, time);
             let sick: SickVolumes = match self.dispatcher.look(&lane, deadline, &span, look).await? {
                 Look::Seen(sick) => sick,
-                Look::Silent(export, since) => {
-                    return Err(CallError::Silent(Finding::silent(&export, since).message));
-                }
+                Look::Silent(finding) => return Err(CallError::Silent(finding.message)),
             };
             let encode = |(handle, found): &(VolumeHandle, Vec<Finding>)| {
                 encode_health(handle.to_string(), found, Trouble::for_all_nodes)

@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 
 use crate::linux::error::{Result, SysError};
 
-/// How often a lookup is repeated when a concurrent rename disturbed it (`EAGAIN`, openat2(2)).
+/// How often a lookup is repeated when a concurrent rename disturbed it (`EAGAIN`, openat2(2), and `EXDEV`).
 const LOOKUP_ATTEMPTS: usize = 128;
 
 /// An open directory.
@@ -110,14 +110,17 @@ impl Dir {
         let resolve = ResolveFlag::RESOLVE_BENEATH
             | ResolveFlag::RESOLVE_NO_SYMLINKS
             | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        let mut last = Errno::EAGAIN;
         for _ in 0..LOOKUP_ATTEMPTS {
             let how = OpenHow::new().flags(flags).mode(mode).resolve(resolve);
             match openat2(&self.fd, path, how) {
-                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                // The kernel says EXDEV not only of a path that leads out of this directory, but also of an entry that is moved to
+                // another directory between its lookup and the end of the call.
+                Err(errno @ (Errno::EAGAIN | Errno::EINTR | Errno::EXDEV)) => last = errno,
                 result => return result.map_err(|errno| self.error(op, path, errno)),
             }
         }
-        Err(self.error(op, path, Errno::EAGAIN))
+        Err(self.error(op, path, last))
     }
 
     /// The path of the entry `name` in messages; `.` is this directory.
@@ -180,6 +183,35 @@ mod tests {
             assert!(dir.open_place(path).unwrap_err().is_unsafe_path(), "{path}");
         }
         dir.open_dir("real/inner").unwrap();
+    }
+
+    #[test]
+    fn an_entry_that_is_moved_away_meanwhile_is_not_said_to_lead_out_of_the_directory() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (inside, outside) = (temporary.path().join("in"), temporary.path().join("out"));
+        for place in [&inside, &outside] {
+            std::fs::create_dir(place).unwrap();
+        }
+        std::fs::write(inside.join("x"), "").unwrap();
+        let dir = Dir::open(&inside).unwrap();
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        let is_ended = || ended.load(std::sync::atomic::Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_ended() {
+                    std::fs::rename(inside.join("x"), outside.join("x")).unwrap();
+                    std::fs::rename(outside.join("x"), inside.join("x")).unwrap();
+                }
+            });
+            let begun = std::time::Instant::now();
+            let mut errors = Vec::new();
+            while begun.elapsed() < std::time::Duration::from_secs(1) {
+                let opened = dir.openat2("open", Path::new("x"), OFlag::O_RDONLY, Mode::empty());
+                errors.extend(opened.err().filter(|error| !error.is_not_found()));
+            }
+            ended.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(errors.is_empty(), "{} errors such as: {}", errors.len(), errors[0]);
+        });
     }
 
     #[test]

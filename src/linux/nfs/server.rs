@@ -14,6 +14,9 @@ use crate::linux::step;
 
 /// How long the resolver of this host may take for one name.
 const RESOLUTION: Duration = Duration::from_secs(10);
+/// What to check if it takes longer.
+const NAME_SERVERS: &str =
+    "are the name servers in this node's /etc/resolv.conf right, and can this node reach them?";
 /// If an address has not answered after this, the next one is asked too.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// The port of rpcbind.
@@ -93,7 +96,10 @@ fn find(export: &NfsSource, options: &NfsOptions) -> Result<Server, MountError> 
 }
 
 fn resolve(export: &NfsSource, port: u16) -> Result<Vec<SocketAddr>, MountError> {
-    step::begin(format!("the resolution of the name {}", export.server));
+    step::begin_elsewhere(
+        format!("the resolution of the name {}, to mount {export}", export.server),
+        NAME_SERVERS,
+    );
     let server = export.server.clone();
     let answer = within(RESOLUTION, move || (server.as_str(), port).to_socket_addrs(), drop);
     let silent = || {

@@ -19,22 +19,22 @@ impl Publisher {
     /// The problems of the volume that is published at `path`. `None`: nothing is published there, so that only the export can be
     /// examined. NFS requests: GETATTR and FSSTAT, and those of [`health::look`] if this process has the export mounted.
     pub fn health_at(&self, volume_id: &str, path: &Path) -> Result<Option<Vec<Finding>>> {
-        let target = match self.published(path) {
+        let mount = match self.published(path) {
             Err(Error::NotFound(_)) => return Ok(None),
-            target => target?,
+            mount => mount?,
         };
+        let target = &mount.mount_point;
         step::begin(format!("the health of the volume at {}", target.display()));
-        let dir = Dir::open_mount(&target)?;
-        let look = || -> Result<Vec<Finding>> {
-            dir.fresh()?;
-            let group = self.groups.look(&target, &dir)?;
-            Ok(health::look_for_room(&dir)?.into_iter().chain(group).collect())
-        };
-        let mut found = match look() {
+        let dir = Dir::open_mount(target)?;
+        let mut found = match dir.fresh() {
             Err(error) if error.is_stale() => {
-                vec![Finding { trouble: Trouble::StaleMount, message: stale::explain(&target) }]
+                vec![Finding { trouble: Trouble::StaleMount, message: stale::explain_mount(&mount) }]
             }
-            looked => looked?,
+            Err(error) => vec![Finding::of(stale::failed_at(&mount, error))?],
+            Ok(_) => {
+                let group = self.groups.look(target, &dir)?;
+                health::look_for_room(&dir)?.into_iter().chain(group).collect()
+            }
         };
         let export =
             VolumeHandle::parse(volume_id).map(|handle| self.volumes.settings.get().resolve(&handle.export));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::linux::mountinfo::Mount;
 use crate::linux::{BindFlags, Dir, MountTable, Mounter, NfsOptions, step};
 
 use crate::volume::error::{Error, Result};
@@ -245,8 +246,8 @@ impl Publisher {
     /// Whether the server does not know the directory any more that is mounted at a target. NFS request: GETATTR.
     pub fn is_stale(&self, target: &Path) -> Result<bool> {
         let target = self.published(target)?;
-        step::begin(format!("the attributes of the directory at {}", target.display()));
-        Ok(stale_mount(&target))
+        step::begin(format!("the attributes of the directory at {}", target.mount_point.display()));
+        Ok(stale_mount(&target.mount_point))
     }
 
     fn look(&self, table: &MountTable, publish: &Publish, target: &Path, names: &[OsString]) -> Finding {
@@ -262,11 +263,10 @@ impl Publisher {
     }
 
     /// Resolves a target path, and checks that something is mounted there.
-    pub fn published(&self, path: &Path) -> Result<PathBuf> {
+    pub fn published(&self, path: &Path) -> Result<Mount> {
         let not_found = || Error::NotFound(format!("no volume is published at {}", path.display()));
         let target = self.resolve(path).map_err(|_| not_found())?.ok_or_else(not_found)?;
-        let mount = self.mounter.table()?.at(target.as_path()).map(|mount| mount.mount_point.clone());
-        mount.ok_or_else(not_found)
+        self.mounter.table()?.at(target.as_path()).cloned().ok_or_else(not_found)
     }
 
     pub(super) fn resolve(&self, target: &Path) -> Result<Option<TargetPath>> {

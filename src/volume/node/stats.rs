@@ -19,23 +19,19 @@ impl Publisher {
     /// that the client has cached are old. If the export expects limits, and this process has it mounted, these are the requests of
     /// [`usage_of`].
     pub fn stats(&self, volume_id: &str, path: &Path) -> Result<Usage> {
-        let target = self.published(path)?;
-        step::begin(format!("the statistics of the file system at {}", target.display()));
-        let usage = Dir::open_mount(&target).map_err(Error::from).and_then(|dir| {
-            match self.counted(volume_id, &dir) {
-                Ok(Some(usage)) => Ok(usage),
-                Ok(None) => Ok(dir.usage()?),
-                Err(error) if error.is_stale() || error.is_unreachable() => Err(error),
-                Err(error) => {
-                    // For example, the node may not be allowed to read what the agent writes.
-                    tracing::debug!(%error, "what the quota agent has counted cannot be read");
-                    Ok(dir.usage()?)
-                }
-            }
-        });
-        usage.map_err(
-            |error| if error.is_stale() { Error::Precondition(stale::explain(&target)) } else { error },
-        )
+        let mount = self.published(path)?;
+        step::begin(format!("the statistics of the file system at {}", mount.mount_point.display()));
+        let failed = |error| stale::failed_at(&mount, error);
+        let dir = Dir::open_mount(&mount.mount_point).map_err(failed)?;
+        match self.counted(volume_id, &dir) {
+            Ok(Some(usage)) => return Ok(usage),
+            Ok(None) => {}
+            Err(error) if error.is_stale() => return Err(Error::Precondition(stale::explain_mount(&mount))),
+            Err(error) if error.is_unreachable() => return Err(error),
+            // For example, the node may not be allowed to read what the agent writes.
+            Err(error) => tracing::debug!(%error, "what the quota agent has counted cannot be read"),
+        }
+        dir.usage().map_err(failed)
     }
 
     /// What a volume of an export that expects limits uses. `None` for all others, and if this process does not have the export mounted.
@@ -56,10 +52,8 @@ impl Publisher {
     /// is the share is not known. Asks no server.
     #[must_use]
     pub fn export_at(&self, path: &Path) -> Option<ResolvedExport> {
-        let target = self.published(path).ok()?;
-        let table = self.mounter.table().ok()?;
-        let source = table.at(&target)?.source.to_str()?.to_owned();
-        let server = Export::parse(&source).ok()?.server().to_owned();
+        let mount = self.published(path).ok()?;
+        let server = Export::parse(mount.source.to_str()?).ok()?.server().to_owned();
         Some(ResolvedExport::mounted(Export::new(&server, "/").ok()?))
     }
 }

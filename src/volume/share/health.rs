@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::linux::step::Wait;
 use crate::linux::{Dir, NfsSource};
 
 use crate::volume::error::{Error, Result};
@@ -108,11 +109,21 @@ impl Finding {
         Self { trouble: Trouble::ExportSilent, message }
     }
 
+    /// How long a question to an export has waited for something that is not its server.
+    #[must_use]
+    pub fn not_asked(export: &NfsSource, since: Duration, wait: &Wait, check: &str) -> Self {
+        let (seconds, step) = (since.as_secs_f64(), &wait.step);
+        let message = format!(
+            "{export} could not be asked for {seconds:.0} s, because this still waits for {step}; {check}"
+        );
+        Self { trouble: Trouble::ExportSilent, message }
+    }
+
     /// What an error means for the health of an export or a volume. An error that says nothing about health is returned as it is.
     pub fn of(error: Error) -> Result<Self> {
         let trouble = match &error {
             error if error.is_unreachable() => Trouble::ExportSilent,
-            Error::Mount(_) => Trouble::ExportNotMountable,
+            Error::Mount(_) | Error::NotExported(_) => Trouble::ExportNotMountable,
             error if error.is_stale() => Trouble::ExportStale,
             Error::Denied(_) => Trouble::NotWritable,
             _ => return Err(error),

@@ -87,6 +87,7 @@ impl Exports {
             Err(error) if error.is_denied() => {
                 mounted.asker().change();
                 work(&mounted)
+                    .map_err(|error| if error.is_denied() { not_exported(&mounted, error) } else { error })
             }
             result => result,
         }
@@ -119,7 +120,7 @@ impl Exports {
     fn mount(&self, export: &ExportRef, key: &Key) -> Result<Arc<MountedExport>> {
         let arrived = Instant::now();
         let own = Arc::clone(self.slots.lock().entry(key.clone()).or_default());
-        step::begin(format!("the mount of {export}, which another call has begun"));
+        step::begin_behind(format!("the mount of {export}, which another call has begun"), &own.mounting);
         let mut slot = own.lock();
         if let Some(mounted) = slot.as_ref() {
             mounted.is_used();
@@ -129,6 +130,7 @@ impl Exports {
             return Err(Error::Mount(failure));
         }
         let begun = Instant::now();
+        own.mounting.lead();
         let root = self.mounter.mount_export(&key.0, &key.1).map_err(|failure| {
             let failure = Arc::new(failure);
             own.fail(Arc::clone(&failure));
@@ -265,6 +267,15 @@ impl Exports {
             return false;
         }
         mounted.idle(now) >= self.linger
+    }
+}
+
+/// Finds out why the server denies something. One that squashes root still tells everybody the attributes of the share's top directory. NFS
+/// request: GETATTR.
+fn not_exported(mounted: &MountedExport, denied: Error) -> Error {
+    match mounted.share().fresh() {
+        Err(error) if error.is_denied() => Error::not_exported(&error),
+        _ => denied,
     }
 }
 

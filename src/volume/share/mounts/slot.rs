@@ -7,6 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::mounted::MountedExport;
 use crate::linux::MountError;
+use crate::linux::step::Leader;
 
 /// For how long it counts that no server has answered. Calls that come one after the other then do not each ask a dead server.
 const HOLDS: Duration = Duration::from_secs(3);
@@ -16,6 +17,8 @@ pub(super) struct Slot {
     /// It is locked while the export is being mounted, so that calls that begin at the same time make one mount.
     mounted: Mutex<Option<Arc<MountedExport>>>,
     failure: Mutex<Option<(Arc<MountError>, Instant)>>,
+    /// The call that mounts the export.
+    pub(super) mounting: Leader,
 }
 
 impl Slot {
