@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use prometheus_client::collector::Collector;
@@ -12,27 +13,36 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::Service;
 use super::process::gauge;
+use super::volumes;
 use crate::csi::call::lane::Lane;
 use crate::csi::call::places::Load;
 use crate::csi::call::silence::Contact;
 use crate::linux::mountstats::{MountStats, NfsCounters};
 use crate::volume::name::export::ExportRef;
+use crate::volume::share::quota::Counts;
 use crate::volume::share::survey::Survey;
 
 /// For how many exports without a name in the configuration there are metrics. PersistentVolumes name them, so the configuration does not
 /// bound their number.
 pub const MOST_INLINE: usize = 64;
 
-const LABEL: &str = "export";
+pub(super) const LABEL: &str = "export";
 
 /// What is known of one export.
-struct Facts {
-    name: String,
+pub(super) struct Facts {
+    pub(super) name: String,
     contact: Contact,
     load: Calls,
     mounted: bool,
     nfs: Option<NfsCounters>,
-    survey: Option<Survey>,
+    pub(super) survey: Option<Arc<Survey>>,
+}
+
+impl Facts {
+    /// What the quota agent has counted. Nothing, if it was silent for long when the survey was made.
+    pub(super) fn counts(&self) -> Option<Counts> {
+        self.survey.as_ref()?.counts
+    }
 }
 
 /// The calls to one export, those that wait for copies included.
@@ -124,7 +134,7 @@ const METRICS: [Metric; 12] = [
 ];
 
 /// The metrics of the controller, which come from its surveys.
-const SURVEYS: [Metric; 9] = [
+const SURVEYS: [Metric; 12] = [
     (
         "export_survey_timestamp_seconds",
         "When the controller has looked last at what lies on the export, in seconds since 1970",
@@ -171,6 +181,25 @@ const SURVEYS: [Metric; 9] = [
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
         |of| of.survey.as_ref()?.oldest_deleted.map(|seconds| seconds as f64),
     ),
+    (
+        "export_trash_bytes",
+        "What deleted volumes use that wait to be removed, as the quota agent has counted",
+        MetricType::Gauge,
+        |of| of.counts().map(|counts| large(counts.trash_bytes)),
+    ),
+    (
+        "export_quota_agent_timestamp_seconds",
+        "When the quota agent gave its last sign of life, by the clock of the server, in seconds since 1970",
+        MetricType::Gauge,
+        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
+        |of| of.survey.as_ref()?.agent.map(|seconds| seconds as f64),
+    ),
+    (
+        "export_volumes_left_out",
+        "Volumes that have no metrics of their own, because there are too many; no value if no volume is to have some",
+        MetricType::Gauge,
+        |of| of.survey.as_ref()?.left_out.map(large),
+    ),
 ];
 
 /// Reads the facts of all exports when somebody asks for metrics.
@@ -183,6 +212,8 @@ impl Collector for OfExports {
         encode(&mut encoder, &METRICS, &facts)?;
         if matches!(self.0, Service::Controller(..)) {
             encode(&mut encoder, &SURVEYS, &facts)?;
+            volumes::encode_states(&mut encoder, &facts)?;
+            volumes::encode(&mut encoder, &facts)?;
         }
         let help =
             "Exports without a name in the configuration that have no metrics, because there are too many";

@@ -5,6 +5,7 @@
 
 mod exports;
 mod process;
+mod volumes;
 
 use std::sync::Arc;
 

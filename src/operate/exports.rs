@@ -17,7 +17,7 @@ pub(super) fn list(session: &Session) -> anyhow::Result<Outcome> {
     let outcome = session.each_export(|export| {
         let sources: Vec<String> =
             settings.resolve(export)?.sources.iter().map(ToString::to_string).collect();
-        let surveyed = session.volumes.survey(export, &surveys);
+        let surveyed = session.volumes.survey(export, 0, &surveys);
         if let Err(error) = surveyed {
             let object = json!({ "export": export.to_string(), "at": sources, "error": error.to_string() });
             let mut cells = HEADING.map(|_| "-".to_owned());

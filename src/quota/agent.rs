@@ -106,6 +106,7 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mode: args.mode,
             sign_seconds: SIGN.as_secs(),
+            counts: None,
         };
         Ok(Self {
             mode: args.mode,
@@ -197,7 +198,7 @@ impl Agent {
         for share in &self.shares {
             if let Some(state) = &share.state
                 && let Err(error) =
-                    state.folder.sign().or_else(|_| state.folder.introduce(&self.introduction))
+                    state.folder.sign().or_else(|_| state.folder.introduce(&state.introduction))
             {
                 tracing::warn!(share = share.dir.label(), %error, "cannot give a sign of life");
             }
@@ -229,26 +230,27 @@ impl Agent {
         Ok(())
     }
 
-    /// Does for one volume what has to be done, and writes its report.
-    pub(super) fn look_at(&mut self, share: usize, key: &VolumeKey) {
+    /// Does for one volume what has to be done, and writes its report. Returns its state, unless that is not known or there is no such volume.
+    pub(super) fn look_at(&mut self, share: usize, key: &VolumeKey) -> Option<State> {
         let place = (share, key.clone());
         let settled = match self.settle(share, key) {
             Ok(settled) => settled,
             Err(error) => {
                 tracing::error!(volume = %key, %error, "cannot limit a volume");
                 self.waiting.remove(&place);
-                return;
+                return None;
             }
         };
-        match &settled {
-            Some(Settled { report, .. }) if report.state == State::Waiting => {
+        let found = settled.as_ref().map(|settled| settled.report.state);
+        match found {
+            Some(State::Waiting) => {
                 self.waiting.entry(place).or_insert_with(Instant::now);
             }
             _ => {
                 self.waiting.remove(&place);
             }
         }
-        let Some(state) = &mut self.shares[share].state else { return };
+        let Some(state) = &mut self.shares[share].state else { return found };
         state.known.remove(key);
         let written = match &settled {
             Some(Settled { report, .. }) => state.folder.write(key, report),
@@ -263,6 +265,7 @@ impl Agent {
             }
             (Ok(()), _) => {}
         }
+        found
     }
 
     fn end_tagging(&mut self, job: Ended) {

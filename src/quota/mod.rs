@@ -16,6 +16,7 @@
 
 mod agent;
 mod check;
+mod counts;
 mod event;
 mod ids;
 mod pass;

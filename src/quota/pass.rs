@@ -13,7 +13,7 @@ use crate::linux::quota::Quota;
 use crate::volume::error::{Error, Result};
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::sub_dir::SubDir;
-use crate::volume::share::quota::Report;
+use crate::volume::share::quota::{Counts, Report, State};
 use crate::volume::share::records::Pages;
 
 use super::agent::Agent;
@@ -30,7 +30,9 @@ pub(super) struct Pass {
     /// How many looks there were before.
     number: u64,
     /// Limits and usage of all projects when the look began.
-    quotas: HashMap<u32, Quota>,
+    pub(super) quotas: HashMap<u32, Quota>,
+    /// What was counted so far of the share that is looked at.
+    pub(super) counts: Counts,
     count: u64,
     unchanged: u64,
 }
@@ -76,6 +78,7 @@ impl Agent {
         if is_thorough && let Some(state) = &mut self.shares[share].state {
             state.known.clear();
         }
+        self.pass.counts = Counts::default();
         let mut pages = Pages::default();
         loop {
             let Some(state) = &self.shares[share].state else { return Ok(()) };
@@ -83,29 +86,30 @@ impl Agent {
             for keys in keys.chunks(STRIDE) {
                 for key in keys {
                     self.pass.count += 1;
-                    if !is_thorough && self.is_unchanged(share, key)? {
-                        self.pass.unchanged += 1;
-                    } else {
-                        self.look_at(share, key);
+                    let unchanged = if is_thorough { None } else { self.unchanged(share, key)? };
+                    self.pass.unchanged += u64::from(unchanged.is_some());
+                    if let Some(state) = unchanged.or_else(|| self.look_at(share, key)) {
+                        self.pass.counts.add(state);
                     }
                 }
                 self.attend(received.try_iter().collect());
             }
         }
+        self.tell_counts(share)?;
         if is_thorough { self.remove_old_reports(share) } else { Ok(()) }
     }
 
-    /// Whether nothing has to be done for a volume. What it uses is reported.
-    fn is_unchanged(&mut self, share: usize, key: &VolumeKey) -> Result<bool> {
+    /// The state of a volume for which nothing has to be done. What it uses is reported.
+    fn unchanged(&mut self, share: usize, key: &VolumeKey) -> Result<Option<State>> {
         let share = &mut self.shares[share];
-        let Some(state) = &mut share.state else { return Ok(false) };
-        let Some(known) = state.known.get_mut(key) else { return Ok(false) };
-        let Some(quota) = self.pass.quotas.get(&known.report.project) else { return Ok(false) };
+        let Some(state) = &mut share.state else { return Ok(None) };
+        let Some(known) = state.known.get_mut(key) else { return Ok(None) };
+        let Some(quota) = self.pass.quotas.get(&known.report.project) else { return Ok(None) };
         if quota.limits != known.limits
             || state.records.stamp(key)? != Some(known.stamp)
             || inode_of(&share.dir, &known.sub_dir)? != Some(known.report.directory)
         {
-            return Ok(false);
+            return Ok(None);
         }
         self.ids.note(known.report.project, known.report.directory);
         let report =
@@ -114,7 +118,7 @@ impl Agent {
             state.folder.replace(key, &report)?;
             known.report = report;
         }
-        Ok(true)
+        Ok(Some(known.report.state))
     }
 
     /// Removes the reports of volumes that have no record, and forgets these volumes.

@@ -38,6 +38,10 @@ pub(super) struct State {
     pub(super) folder: QuotaFolder,
     /// What was found at the last look.
     pub(super) known: HashMap<VolumeKey, Known>,
+    /// What was last said of the agent.
+    pub(super) introduction: Agent,
+    /// What is in the trash: the inode number of each directory, and its project.
+    pub(super) trash: HashMap<u64, u32>,
     _lock: File,
 }
 
@@ -82,7 +86,14 @@ impl Share {
             .spawn(move || while forward(&watch, number, &events) {})
             .context("start a thread that watches the share")?;
         folder.introduce(agent)?;
-        self.state = Some(State { records, folder, known: HashMap::new(), _lock: lock });
+        self.state = Some(State {
+            records,
+            folder,
+            known: HashMap::new(),
+            introduction: agent.clone(),
+            trash: HashMap::new(),
+            _lock: lock,
+        });
         Ok(true)
     }
 

@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_agent_is_named_with_its_version_and_its_last_sign() {
-        let agent = Agent { version: "1.2".to_owned(), mode: Mode::Enforce, sign_seconds: 5 };
+        let agent = Agent { version: "1.2".to_owned(), mode: Mode::Enforce, sign_seconds: 5, counts: None };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let text = describe("nas", Some((agent, i64::try_from(now).unwrap() - 100)));
         assert!(text.starts_with("nas: agent 1.2, mode enforce, last sign of life 10"), "{text}");

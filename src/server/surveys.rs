@@ -31,6 +31,7 @@ pub(super) async fn make(controller: Controller, surveys: Arc<Surveys>) {
         let exports = controller.volumes.known_exports(&settings);
         due.retain(|export, _| exports.contains(export));
         surveys.keep_only(&exports);
+        let most = settings.measured_volumes;
         let mut round = JoinSet::new();
         for export in exports {
             let now = Instant::now();
@@ -42,7 +43,7 @@ pub(super) async fn make(controller: Controller, surveys: Arc<Surveys>) {
             let (controller, surveys) = (controller.clone(), Arc::clone(&surveys));
             round.spawn(async move {
                 let (volumes, own) = (Arc::clone(&controller.volumes), export.clone());
-                let survey = move || volumes.survey(&own, &surveys);
+                let survey = move || volumes.survey(&own, most, &surveys);
                 let deadline = Deadline::after(LONGEST);
                 // The log has a line for each silent export already.
                 if let Err(error) = controller.dispatcher.look(&lane, deadline, &Span::none(), survey).await {

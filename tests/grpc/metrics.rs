@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nfs_subdir_csi::csi::call::dispatcher::Dispatcher;
 use nfs_subdir_csi::csi::controller::Controller;
 use nfs_subdir_csi::csi::proto;
+use nfs_subdir_csi::linux::Dir;
 use nfs_subdir_csi::server::Role;
+use nfs_subdir_csi::volume::name::handle::VolumeKey;
 use nfs_subdir_csi::volume::policy::settings::{ExportPolicy, Settings};
 use nfs_subdir_csi::volume::share::mounts::Exports;
+use nfs_subdir_csi::volume::share::quota::{Agent, Counts, Mode, QuotaFolder, Report, State};
 use nfs_subdir_csi::volume::volumes::Volumes;
 
 use crate::scrape::{Metrics, free_port, request, scrape};
@@ -102,6 +105,26 @@ async fn each_metric_moves_when_its_cause_happens() {
     is(&metrics, "config_reload_failures_total", 1.0);
 }
 
+/// What a controller tells that starts now: it makes its first survey at once, and has answered one call.
+async fn surveyed(driver: &Driver, name: &str) -> Metrics {
+    let place = free_port();
+    let dispatcher = Dispatcher::new(Duration::from_secs(10));
+    let volumes = Volumes {
+        settings: Arc::clone(&driver.settings),
+        exports: Arc::new(Exports::new(driver.mounter.clone(), Duration::from_mins(1))),
+        copies: Arc::default(),
+        claims: driver.claims.clone(),
+    };
+    let role = Role::Controller(Controller { dispatcher: dispatcher.clone(), volumes: Arc::new(volumes) });
+    let socket = driver.temporary.path().join(format!("{name}.sock"));
+    let (client, _stop) = crate::serve(&socket, role, &dispatcher, Some(place)).await;
+    client.controller.clone().list_volumes(proto::ListVolumesRequest::default()).await.unwrap();
+    let has_one =
+        || scrape(place).is_some_and(|metrics| metrics.0.contains("\nnfs_subdir_csi_export_volumes{"));
+    crate::until("a survey", has_one).await;
+    scrape(place).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_survey_counts_what_lies_on_an_export() {
     let earlier = Driver::start_with(kept(fast(&["nas"]))).await;
@@ -113,19 +136,8 @@ async fn a_survey_counts_what_lies_on_an_export() {
     client.delete_volume(delete(&three)).await.unwrap();
     std::fs::write(earlier.share().join(".nfs-subdir-csi/volumes/broken.json"), "{").unwrap();
 
-    // A controller that starts later makes its first survey at once.
-    let place = free_port();
-    let dispatcher = Dispatcher::new(Duration::from_secs(10));
-    let volumes = Volumes {
-        settings: Arc::clone(&earlier.settings),
-        exports: Arc::new(Exports::new(earlier.mounter.clone(), Duration::from_mins(1))),
-        copies: Arc::default(),
-        claims: earlier.claims.clone(),
-    };
-    let role = Role::Controller(Controller { dispatcher: dispatcher.clone(), volumes: Arc::new(volumes) });
-    let socket = earlier.temporary.path().join("later.sock");
-    let _serving = crate::serve(&socket, role, &dispatcher, Some(place)).await;
-    let metrics = once(place, r#"nfs_subdir_csi_export_volumes{export="fast"}"#, 3.0).await;
+    let metrics = surveyed(&earlier, "later").await;
+    assert_eq!(metrics.value(r#"nfs_subdir_csi_export_volumes{export="fast"}"#), Some(3.0));
     let is = |sample: &str, value: f64| {
         let sample = format!("nfs_subdir_csi_export_{sample}{{export=\"fast\"}}");
         assert_eq!(metrics.value(&sample), Some(value), "{sample}\n{}", metrics.0);
@@ -204,6 +216,113 @@ async fn nothing_but_the_metrics_is_answered() {
     drop(silent);
 }
 
+/// Writes what a quota agent would write that has counted the volume `one`.
+fn count_as_agent(driver: &Driver) -> PathBuf {
+    let state = driver.share().join(".nfs-subdir-csi");
+    let folder = QuotaFolder::create(&Dir::open(&state).unwrap()).unwrap();
+    let mut counts = Counts::default();
+    counts.trash_bytes = 9;
+    counts.add(State::Enforced);
+    let (version, counts) = ("1".to_owned(), Some(counts));
+    folder.introduce(&Agent { version, mode: Mode::Enforce, sign_seconds: 5, counts }).unwrap();
+    let report = Report {
+        project: 7,
+        limit_bytes: 4096,
+        used_bytes: 100,
+        limit_inodes: 50,
+        used_inodes: 3,
+        ..Report::without_quota(State::Enforced, "")
+    };
+    folder.write(&VolumeKey::of_name("one"), &report).unwrap();
+    // While files get their ids, what has been counted says nothing.
+    folder.write(&VolumeKey::of_name("two"), &Report { state: State::Tagging, ..report }).unwrap();
+    state.join("quota/agent.json")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn single_volumes_have_metrics_up_to_a_limit_and_while_an_agent_lives_what_it_has_counted() {
+    let driver = Driver::start_with(Settings { measured_volumes: 2, ..fast(&["nas"]) }).await;
+    let mut client = driver.controller.controller.clone();
+    let claim = [("csi.storage.k8s.io/pvc/name", "data"), ("csi.storage.k8s.io/pvc/namespace", "shop")];
+    client.create_volume(create("one", &claim)).await.unwrap();
+    for name in ["two", "three"] {
+        client.create_volume(create(name, &[])).await.unwrap();
+    }
+    let sign = count_as_agent(&driver);
+    let one = r#"{export="fast",namespace="shop",claim="data",volume="one"}"#;
+    // The keys are in order: one, three, two.
+    let three = r#"{export="fast",namespace="",claim="",volume="three"}"#;
+    let check = |metrics: &Metrics, expected: &[(String, Option<f64>)]| {
+        for (sample, value) in expected {
+            let found = metrics.value(&format!("nfs_subdir_csi_{sample}"));
+            assert_eq!(&found, value, "{sample}\n{}", metrics.0);
+        }
+    };
+    let sample = |name: &str, labels: &str| format!("{name}{labels}");
+    let metrics = surveyed(&driver, "first").await;
+    let fast = r#"{export="fast"}"#;
+    check(
+        &metrics,
+        &[
+            (sample("volume_promised_bytes", one), Some(f64::from(1 << 30))),
+            (sample("volume_limit_bytes", one), Some(4096.0)),
+            (sample("volume_used_bytes", one), Some(100.0)),
+            (sample("volume_limit_inodes", one), Some(50.0)),
+            (sample("volume_used_inodes", one), Some(3.0)),
+            (sample("volume_promised_bytes", three), Some(f64::from(1 << 30))),
+            (sample("volume_used_bytes", three), None),
+            (sample("export_volumes_left_out", fast), Some(1.0)),
+            (sample("export_trash_bytes", fast), Some(9.0)),
+            (r#"export_quota_volumes{export="fast",state="enforced"}"#.to_owned(), Some(1.0)),
+            (r#"export_quota_volumes{export="fast",state="over"}"#.to_owned(), Some(0.0)),
+        ],
+    );
+    let now = std::time::SystemTime::now();
+    let seconds = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let told = metrics.value(&format!("nfs_subdir_csi_export_quota_agent_timestamp_seconds{fast}")).unwrap();
+    assert!((seconds - told).abs() < 60.0, "{told}");
+
+    // With room for all, none is left out, and nothing is told of a volume whose files are being counted.
+    driver.settings.set(Settings { measured_volumes: 3, ..fast_with(&driver) });
+    let two = r#"{export="fast",namespace="",claim="",volume="two"}"#;
+    let metrics = surveyed(&driver, "second").await;
+    check(
+        &metrics,
+        &[
+            (sample("export_volumes_left_out", fast), Some(0.0)),
+            (sample("volume_promised_bytes", two), Some(f64::from(1 << 30))),
+            (sample("volume_used_bytes", two), None),
+        ],
+    );
+
+    // A silent agent's numbers are not told, and the time of its last sign is.
+    let hour_ago = now - Duration::from_hours(1);
+    std::fs::File::options().append(true).open(sign).unwrap().set_modified(hour_ago).unwrap();
+    let metrics = surveyed(&driver, "third").await;
+    check(
+        &metrics,
+        &[
+            (sample("volume_promised_bytes", one), Some(f64::from(1 << 30))),
+            (sample("volume_used_bytes", one), None),
+            (sample("export_trash_bytes", fast), None),
+            (r#"export_quota_volumes{export="fast",state="enforced"}"#.to_owned(), None),
+        ],
+    );
+    let told = metrics.value(&format!("nfs_subdir_csi_export_quota_agent_timestamp_seconds{fast}")).unwrap();
+    assert!((seconds - 3600.0 - told).abs() < 60.0, "{told}");
+
+    // This is off unless the configuration asks for it.
+    driver.settings.set(Settings { measured_volumes: 0, ..fast_with(&driver) });
+    let metrics = surveyed(&driver, "fourth").await;
+    assert!(!metrics.0.contains("nfs_subdir_csi_volume_promised_bytes{"), "{}", metrics.0);
+    check(&metrics, &[(sample("export_volumes_left_out", fast), None)]);
+}
+
+/// The present settings.
+fn fast_with(driver: &Driver) -> Settings {
+    (*driver.settings.get()).clone()
+}
+
 /// A row of docs/METRICS.md: the type, the labels, and which services have the metric.
 type Row = (String, Vec<String>, Vec<String>);
 
@@ -225,16 +344,14 @@ fn documented() -> BTreeMap<String, Row> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exactly_the_metrics_are_documented() {
-    let (driver, places) = measured(fast(&["nas"])).await;
-    let volume = driver.controller.controller.clone().create_volume(create("v", &[])).await.unwrap();
+    let (driver, [_, node]) = measured(Settings { measured_volumes: 2, ..fast(&["nas"]) }).await;
+    let volume = driver.controller.controller.clone().create_volume(create("one", &[])).await.unwrap();
     let volume = volume.into_inner().volume.unwrap();
+    count_as_agent(&driver);
     driver.node.node.clone().node_publish_volume(publish(&volume, &driver.target("a"), &[])).await.unwrap();
-    once(places[0], r#"nfs_subdir_csi_export_up{export="fast"}"#, 1.0).await;
-    crate::until("a survey", || scrape(places[0]).unwrap().0.contains("\nnfs_subdir_csi_export_volumes{"))
-        .await;
+    let of_controller = surveyed(&driver, "later").await;
     let mut exposed: BTreeMap<String, Row> = BTreeMap::new();
-    for (service, place) in [("controller", places[0]), ("node", places[1])] {
-        let metrics = scrape(place).unwrap();
+    for (service, metrics) in [("controller", of_controller), ("node", scrape(node).unwrap())] {
         // For `deploy/monitoring/check`.
         if let Some(folder) = std::env::var_os("NFS_SUBDIR_CSI_SCRAPES") {
             std::fs::write(Path::new(&folder).join(format!("{service}.txt")), &metrics.0).unwrap();
@@ -242,7 +359,8 @@ async fn exactly_the_metrics_are_documented() {
         for (name, (kind, labels)) in metrics.families() {
             // There is no NFS mount here, and nothing in the trash. tests/kernel has both.
             let is_of_export = name.starts_with("nfs_subdir_csi_export_");
-            let labels = if is_of_export { vec!["export".to_owned()] } else { labels.into_iter().collect() };
+            let is_empty = is_of_export && labels.is_empty();
+            let labels = if is_empty { vec!["export".to_owned()] } else { labels.into_iter().collect() };
             let row = exposed.entry(name).or_insert_with(|| (kind.clone(), labels.clone(), Vec::new()));
             assert_eq!((&row.0, &row.1), (&kind, &labels));
             row.2.push(service.to_owned());

@@ -1,6 +1,7 @@
 //! Surveys of the exports, for the metrics. They are made in the background, so that nobody who asks for metrics waits for a server.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -11,12 +12,12 @@ use crate::volume::volumes::Volumes;
 
 /// The last survey of each export.
 #[derive(Debug, Default)]
-pub struct Surveys(Mutex<BTreeMap<ExportRef, Survey>>);
+pub struct Surveys(Mutex<BTreeMap<ExportRef, Arc<Survey>>>);
 
 impl Surveys {
     /// The last survey of an export.
     #[must_use]
-    pub fn of(&self, export: &ExportRef) -> Option<Survey> {
+    pub fn of(&self, export: &ExportRef) -> Option<Arc<Survey>> {
         self.0.lock().get(export).cloned()
     }
 
@@ -27,10 +28,10 @@ impl Surveys {
 }
 
 impl Volumes {
-    /// Makes a survey of an export, and keeps it. See [`survey::survey`] for the requests.
-    pub fn survey(&self, export: &ExportRef, surveys: &Surveys) -> Result<()> {
-        let survey = self.on_export(export, None, |_, mounted| survey::survey(mounted))?;
-        surveys.0.lock().insert(export.clone(), survey);
+    /// Makes a survey of an export with at most `most` single volumes, and keeps it. See [`survey::survey`] for the requests.
+    pub fn survey(&self, export: &ExportRef, most: usize, surveys: &Surveys) -> Result<()> {
+        let survey = self.on_export(export, None, |_, mounted| survey::survey(mounted, most))?;
+        surveys.0.lock().insert(export.clone(), Arc::new(survey));
         Ok(())
     }
 }

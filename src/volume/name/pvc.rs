@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 /// The longest name of an object that Kubernetes allows, in bytes.
 const LONGEST_NAME: usize = 253;
@@ -55,9 +56,9 @@ impl Serialize for Pvc {
     }
 }
 
-/// Reads a claim that may be missing. A text that names no claim counts as none: it says who uses a volume, and no volume is given up for it.
+/// Reads a claim that may be missing. What names no claim counts as none: it says who uses a volume, and no volume is given up for it.
 pub(in crate::volume) fn lenient<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Pvc>, D::Error> {
-    Ok(Option::<String>::deserialize(from)?.and_then(|text| Pvc::parse(&text)))
+    Ok(Value::deserialize(from)?.as_str().and_then(Pvc::parse))
 }
 
 #[cfg(test)]

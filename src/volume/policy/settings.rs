@@ -53,6 +53,8 @@ pub struct Settings {
     pub fs_group: FsGroup,
     /// What happens to device nodes in a tree that is copied.
     pub device_nodes: DeviceNodes,
+    /// How many volumes of each export have metrics of their own.
+    pub measured_volumes: usize,
 }
 
 /// An export of the configuration.

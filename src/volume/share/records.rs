@@ -3,6 +3,7 @@
 use std::collections::BinaryHeap;
 use std::ffi::OsStr;
 use std::panic::resume_unwind;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::linux::Dir;
@@ -53,12 +54,12 @@ impl StateDir {
     /// because each of them waits for the server most of the time. The keys must come from [`Self::keys`], which has just asked the server what
     /// the folder contains. NFS requests: OPEN, READ and CLOSE for each record.
     pub fn records(&self, keys: &[VolumeKey]) -> Result<Vec<(VolumeKey, Record)>> {
-        each_record(keys, |key| self.read_now(key))
+        each(keys, &|key| self.read_now(key))
     }
 
     /// As [`Self::records`], without the records that this version cannot read. The log names these.
     pub fn readable_records(&self, keys: &[VolumeKey]) -> Result<Vec<(VolumeKey, Record)>> {
-        each_record(keys, |key| match self.read_now(key) {
+        each(keys, &|key| match self.read_now(key) {
             Err(error @ Error::BadRecord { .. }) => {
                 tracing::warn!(%error, "a volume is missing from the list");
                 Ok(None)
@@ -78,12 +79,13 @@ impl StateDir {
         Ok(sum)
     }
 
-    /// Counts the volumes and what they are promised. NFS requests: those of [`Self::keys`], and OPEN, READ and CLOSE for each record.
-    pub fn count(&self) -> Result<Count> {
+    /// Counts the volumes and what they are promised, and calls `see` with each of them, in the order of their keys. NFS requests: those of
+    /// [`Self::keys`], and OPEN, READ and CLOSE for each record.
+    pub fn count(&self, mut see: impl FnMut(VolumeKey, Record)) -> Result<Count> {
         let mut count = Count::default();
         self.for_each_page(|keys| {
             let unreadable = AtomicU64::new(0);
-            let records = each_record(keys, |key| match self.read_now(key) {
+            let records = each(keys, &|key| match self.read_now(key) {
                 Err(Error::BadRecord { .. }) => {
                     unreadable.fetch_add(1, Ordering::Relaxed);
                     Ok(None)
@@ -93,8 +95,9 @@ impl StateDir {
             let unreadable = unreadable.into_inner();
             count.unreadable += unreadable;
             count.volumes += records.len() as u64 + unreadable;
-            for (_, record) in records {
+            for (key, record) in records {
                 count.bytes = count.bytes.saturating_add(record.capacity_bytes);
+                see(key, record);
             }
             Ok(())
         })?;
@@ -145,25 +148,34 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// Calls `read` with each key, in several threads. Returns the records in the order of the keys.
-fn each_record(
+/// Calls `read` with each key, in several threads. Returns what was read in the order of the keys.
+pub(super) fn each<T: Send + Sync>(
     keys: &[VolumeKey],
-    read: impl Fn(&VolumeKey) -> Result<Option<Record>> + Sync,
-) -> Result<Vec<(VolumeKey, Record)>> {
-    let share = keys.len().div_ceil(READERS).max(1);
-    let read = |keys: &[VolumeKey]| {
-        let with_key = |key: &VolumeKey| Ok(read(key)?.map(|record| (key.clone(), record)));
-        keys.iter().filter_map(|key| with_key(key).transpose()).collect::<Result<Vec<_>>>()
-    };
-    if keys.len() < 2 * READERS {
-        return read(keys);
+    read: &(dyn Fn(&VolumeKey) -> Result<Option<T>> + Sync),
+) -> Result<Vec<(VolumeKey, T)>> {
+    let found: Vec<OnceLock<T>> = keys.iter().map(|_| OnceLock::new()).collect();
+    in_threads(keys.len(), &|number| {
+        if let Some(value) = read(&keys[number])? {
+            let _ = found[number].set(value);
+        }
+        Ok(())
+    })?;
+    let with_key = |(key, found): (&VolumeKey, OnceLock<T>)| Some((key.clone(), found.into_inner()?));
+    Ok(keys.iter().zip(found).filter_map(with_key).collect())
+}
+
+/// Calls `work` with each number below `count`, in several threads if there are many.
+fn in_threads(count: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
+    if count < 2 * READERS {
+        return (0..count).try_for_each(work);
     }
+    let share = count.div_ceil(READERS);
     std::thread::scope(|scope| {
-        let read = &read;
-        let readers: Vec<_> = keys.chunks(share).map(|keys| scope.spawn(move || read(keys))).collect();
-        let parts =
-            readers.into_iter().map(|reader| reader.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        Ok(parts.collect::<Result<Vec<_>>>()?.concat())
+        let readers: Vec<_> = (0..count)
+            .step_by(share)
+            .map(|first| scope.spawn(move || (first..count.min(first + share)).try_for_each(work)))
+            .collect();
+        readers.into_iter().try_for_each(|reader| reader.join().unwrap_or_else(|panic| resume_unwind(panic)))
     })
 }
 
@@ -236,8 +248,9 @@ mod tests {
         assert_eq!(listed.iter().map(VolumeKey::as_str).collect::<Vec<_>>(), names);
         assert_eq!(state.sum_of_capacities().unwrap(), 200);
         assert_eq!(state.records(&listed).unwrap().len(), 100);
-        assert_eq!(state.count().unwrap(), Count { volumes: 100, unreadable: 0, bytes: 200 });
+        let count = || state.count(|_, _| ()).unwrap();
+        assert_eq!(count(), Count { volumes: 100, unreadable: 0, bytes: 200 });
         std::fs::write(temporary.path().join(".nfs-subdir-csi/volumes/broken.json"), "{").unwrap();
-        assert_eq!(state.count().unwrap(), Count { volumes: 101, unreadable: 1, bytes: 200 });
+        assert_eq!(count(), Count { volumes: 101, unreadable: 1, bytes: 200 });
     }
 }

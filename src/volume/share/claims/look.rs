@@ -10,6 +10,7 @@ use crate::volume::error::Result;
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::name::sub_dir::STATE_DIR;
 use crate::volume::share::claims::{CLAIMS, claim_file};
+use crate::volume::share::deleted;
 use crate::volume::share::record::{LONGEST_RECORD, Record};
 use crate::volume::share::records::{SUFFIX, file_of, first_keys, key_of};
 use crate::volume::share::state_dir::VOLUMES;
@@ -63,6 +64,11 @@ impl LocalRecords {
     #[must_use]
     pub fn state(&self) -> &Dir {
         &self.state
+    }
+
+    /// The folder of what was deleted and waits to be removed.
+    pub fn deleted(&self) -> Result<Dir> {
+        Ok(self.state.open_dir(deleted::FOLDER)?)
     }
 
     /// The folder of the records, to watch it.

@@ -1,13 +1,14 @@
 //! What the quota agent tells the driver: `quota/` in the state directory. The agent writes it on the server, and the driver reads it over NFS.
 //!
 //! ```text
-//! quota/agent.json            which agent works on the share; its time is the sign of life
+//! quota/agent.json            which agent works on the share, and what it has counted; its time is the sign of life
 //! quota/sample/               an empty directory with a limit: what the server's statfs shows of it tells whether the server shows limits
 //! quota/volumes/<key>.json    what the agent has done with a volume, and how much the volume uses
 //! ```
 //! A root client of the export can write here, too. So this is never a reason to touch anything. Where the server shows limits, the driver
 //! believes a limit only if the server's statfs shows it.
 
+mod counts;
 pub mod limit;
 pub mod usage;
 
@@ -19,8 +20,10 @@ use crate::volume::error::Result;
 use crate::volume::name::handle::VolumeKey;
 use crate::volume::share::record::content_of;
 use crate::volume::share::record::format;
-use crate::volume::share::records::{file_of, first_keys};
+use crate::volume::share::records::{each, file_of, first_keys};
 use crate::volume::share::state_dir::StateDir;
+
+pub use counts::Counts;
 
 /// The folder in the state directory.
 pub(super) const FOLDER: &str = "quota";
@@ -43,6 +46,9 @@ pub struct Agent {
     pub mode: Mode,
     /// How often it gives a sign of life, in seconds.
     pub sign_seconds: u64,
+    /// What it has counted on the share; `None` before its first look at all volumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
 }
 
 /// What an agent does with volumes.
@@ -224,8 +230,19 @@ impl QuotaFolder {
     pub fn read(&self, key: &VolumeKey) -> Result<Option<Report>> {
         // Without this, the client may remember that there was no report.
         self.reports.fresh()?;
+        self.read_now(key)
+    }
+
+    fn read_now(&self, key: &VolumeKey) -> Result<Option<Report>> {
         let Some((_, content)) = self.reports.read_regular(file_of(key), LONGEST)? else { return Ok(None) };
         Ok(format::parse(&content).ok())
+    }
+
+    /// The reports of these volumes, in the same order. Those without one are left out. NFS requests: GETATTR, and OPEN, READ and CLOSE for each
+    /// volume.
+    pub(in crate::volume::share) fn read_all(&self, keys: &[VolumeKey]) -> Result<Vec<(VolumeKey, Report)>> {
+        self.reports.fresh()?;
+        each(keys, &|key| self.read_now(key))
     }
 
     /// Removes the report of a volume that does not exist any more.
@@ -270,7 +287,7 @@ mod tests {
         folder.remove(&key).unwrap();
         folder.remove(&key).unwrap();
         assert!(!path.exists());
-        let agent = Agent { version: "1".to_owned(), mode: Mode::Observe, sign_seconds: 5 };
+        let agent = Agent { version: "1".to_owned(), mode: Mode::Observe, sign_seconds: 5, counts: None };
         folder.introduce(&agent).unwrap();
         assert_eq!(reader.agent().unwrap(), Some(agent));
         folder.sign().unwrap();

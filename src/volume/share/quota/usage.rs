@@ -44,12 +44,16 @@ pub(in crate::volume) fn usage_of(
         return Ok(shown);
     }
     let Some(Word { folder, report: Some(report) }) = word_on(state, key, dir)? else { return Ok(shown) };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let is_old = |sign: i64| now.saturating_sub(u64::try_from(sign).unwrap_or(0)) > OLDEST.as_secs();
     Ok(match folder.last_sign()? {
         Some((_, sign)) if !is_old(sign) => counted(&report, &shown),
         _ => shown,
     })
+}
+
+/// Whether what an agent has counted is too old to be used, if this is its last sign of life.
+pub(in crate::volume::share) fn is_old(sign: i64) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    now.saturating_sub(u64::try_from(sign).unwrap_or(0)) > OLDEST.as_secs()
 }
 
 /// What the agent has counted, on a file system of which `whole` is shown. Without a limit, a volume can use what the file system has left.

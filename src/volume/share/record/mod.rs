@@ -165,7 +165,7 @@ mod tests {
     fn a_volume_whose_claim_has_no_name_that_kubernetes_allows_is_one_without_a_claim() {
         let json = String::from_utf8(record().to_json()).unwrap();
         assert!(json.contains(r#""pvc": "shop/data""#), "{json}");
-        for text in [r#""""#, r#""shop\n/data""#, "null"] {
+        for text in [r#""""#, r#""shop\n/data""#, "null", "7"] {
             let json = json.replace(r#""shop/data""#, text);
             assert_eq!(Record::from_json(json.as_bytes(), "r").unwrap().pvc, None, "{text}");
         }

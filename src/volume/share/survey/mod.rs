@@ -1,5 +1,7 @@
 //! A survey of one export: how much room it has, what lies on it, and what waits to be removed.
 
+mod volumes;
+
 use std::ffi::OsString;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,8 +9,12 @@ use crate::volume::error::Result;
 use crate::volume::name::snapshot_handle::Kind;
 use crate::volume::share::deleted::Terms;
 use crate::volume::share::mounts::MountedExport;
+use crate::volume::share::quota::usage::is_old;
+use crate::volume::share::quota::{Counts, QuotaFolder};
 use crate::volume::share::snapshots::store::SnapshotSets;
 use crate::volume::share::state_dir::StateDir;
+
+pub use volumes::OfVolume;
 
 /// Of how many deleted directories the age is asked for, which takes two requests each.
 const AGES: usize = 16;
@@ -36,11 +42,21 @@ pub struct Survey {
     pub deleted: u64,
     /// When the oldest of them was deleted, in seconds since 1970 by the clock of the server.
     pub oldest_deleted: Option<i64>,
+    /// When the quota agent gave its last sign of life, in seconds since 1970 by the clock of the server. `None` if no agent has ever worked on the
+    /// share.
+    pub agent: Option<i64>,
+    /// What the quota agent has counted, if that sign is not old.
+    pub counts: Option<Counts>,
+    /// Single volumes, as many as were asked for, in the order of their keys.
+    pub single: Vec<OfVolume>,
+    /// How many more volumes there are, if single ones were asked for.
+    pub left_out: Option<u64>,
 }
 
-/// Makes a survey. NFS requests: GETATTR and FSSTAT; for each volume OPEN, READ and CLOSE; the READDIRs of four folders; and two
-/// GETATTRs for each of [`AGES`] deleted directories.
-pub fn survey(mounted: &MountedExport) -> Result<Survey> {
+/// Makes a survey with at most `most` single volumes. NFS requests: GETATTR and FSSTAT; for each volume OPEN, READ and CLOSE, and for each single
+/// one the same for its report, if a quota agent lives; the READDIRs of four folders; two GETATTRs for each of [`AGES`] deleted directories; and at
+/// most eight for the agent.
+pub fn survey(mounted: &MountedExport, most: usize) -> Result<Survey> {
     let begun = Instant::now();
     let share = mounted.share();
     share.fresh()?;
@@ -56,16 +72,37 @@ pub fn survey(mounted: &MountedExport) -> Result<Survey> {
         snapshots: 0,
         deleted: 0,
         oldest_deleted: None,
+        agent: None,
+        counts: None,
+        single: Vec::new(),
+        left_out: None,
     };
     if let Some(state) = mounted.existing_state()? {
-        let count = state.count()?;
+        let single = &mut survey.single;
+        let count = state.count(|key, record| {
+            if single.len() < most {
+                single.push(OfVolume::new(key, &record));
+            }
+        })?;
         (survey.volumes, survey.unreadable) = (count.volumes, count.unreadable);
         survey.promised_bytes = count.bytes;
+        if let Some(folder) = QuotaFolder::on(&state)?
+            && let Some((agent, sign)) = folder.last_sign()?
+        {
+            survey.agent = Some(sign);
+            // As at every other place, what an agent has counted is not used when it has been silent for long.
+            if !is_old(sign) {
+                survey.counts = agent.counts;
+                volumes::add_reports(&mut survey.single, &folder)?;
+            }
+        }
         for kind in [Kind::Single, Kind::Group] {
             survey.snapshots += SnapshotSets::open(&state, kind)?.map_or(Ok(0), |sets| sets.count())?;
         }
         (survey.deleted, survey.oldest_deleted) = look_at_deleted(&state)?;
     }
+    let readable = survey.volumes - survey.unreadable;
+    survey.left_out = (most > 0).then(|| readable.saturating_sub(survey.single.len() as u64));
     survey.took = begun.elapsed();
     Ok(survey)
 }
