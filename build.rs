@@ -19,6 +19,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .is_ok_and(|features| features.split(',').any(|feature| feature == "crt-static"))
     {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+        // Functions with the same code are stored once. Only lld knows this, which is the linker of Rust on this architecture; others refuse it.
+        if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|architecture| architecture == "x86_64") {
+            println!("cargo::rustc-link-arg-bins=-Wl,--icf=all");
+        }
     }
     for proto in PROTOS {
         println!("cargo::rerun-if-changed=proto/{proto}");
