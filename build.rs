@@ -19,8 +19,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .is_ok_and(|features| features.split(',').any(|feature| feature == "crt-static"))
     {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
-        // Functions with the same code are stored once. Only lld knows this, which is the linker of Rust on this architecture; others refuse it.
-        if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|architecture| architecture == "x86_64") {
+        // Functions with the same code are stored once. Only lld knows this, which is the linker of Rust on this target; others refuse it.
+        let is = |key: &str, value: &str| std::env::var(key).is_ok_and(|present| present == value);
+        if is("CARGO_CFG_TARGET_ARCH", "x86_64") && is("CARGO_CFG_TARGET_ENV", "gnu") {
             println!("cargo::rustc-link-arg-bins=-Wl,--icf=all");
         }
     }
