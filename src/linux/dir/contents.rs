@@ -118,7 +118,7 @@ impl Dir {
     }
 
     /// Calls `see` with entries until it returns false.
-    fn try_each_entry(&self, mut see: impl FnMut(Entry) -> bool) -> Result<()> {
+    pub(in crate::linux) fn try_each_entry(&self, mut see: impl FnMut(Entry) -> bool) -> Result<()> {
         let own = self.open_dir(".")?;
         let mut stream = nix::dir::Dir::from_fd(own.fd).map_err(|e| self.error("read", ".", e))?;
         for entry in stream.iter() {

@@ -26,7 +26,8 @@ const SMALL: usize = 32;
 /// How often one directory is read again because it was not empty.
 const PASSES: usize = 1000;
 
-/// How much of the time may go into the lists of large directories, which a removal that is interrupted reads again: one part of this many.
+/// A removal that is interrupted reads the list of a large directory again. So for the time that reading takes, it may go on for this many times as
+/// long.
 const READING: u32 = 4;
 
 /// How fast entries may be removed, and for how long.
@@ -51,10 +52,10 @@ impl Pace {
         Self { interval, next: Mutex::new(Instant::now()), end: None, has_begun, has_interrupted }
     }
 
-    /// Stops after this time. At least one entry is removed before, so that a removal comes to an end by being repeated.
+    /// Stops after this time; `None` for no limit. At least one entry is removed before, so that a removal comes to an end by being repeated.
     #[must_use]
-    pub fn for_at_most(self, time: Duration) -> Self {
-        Self { end: Some(Mutex::new(Instant::now() + time)), ..self }
+    pub fn for_at_most(self, time: Option<Duration>) -> Self {
+        Self { end: time.map(|time| Mutex::new(Instant::now() + time)), ..self }
     }
 
     /// Whether something was left because the time was over.
@@ -193,7 +194,7 @@ impl Removal<'_> {
             self.pace.has_read(begun.elapsed());
         }
         let read = match read {
-            Ok(()) if count > SMALL => place.dir.for_each_entry(|entry| self.remove_entry(place, entry)),
+            Ok(()) if count > SMALL => place.dir.try_each_entry(|entry| self.remove_entry(place, entry)),
             read => {
                 for entry in first {
                     self.remove_entry(place, entry);
@@ -205,9 +206,10 @@ impl Removal<'_> {
         self.done_below(place);
     }
 
-    fn remove_entry(&self, place: &Arc<Position>, entry: Entry) {
+    /// Removes an entry or queues it. Returns `false` if the time is over.
+    fn remove_entry(&self, place: &Arc<Position>, entry: Entry) -> bool {
         if self.pace.interrupts() {
-            return;
+            return false;
         }
         if entry.is_dir == Some(false) {
             self.pace.wait();
@@ -217,6 +219,7 @@ impl Removal<'_> {
         } else {
             self.queue(place, entry.name);
         }
+        true
     }
 
     fn queue(&self, above: &Arc<Position>, name: OsString) {
@@ -341,7 +344,7 @@ mod tests {
         let parent = Dir::open(temporary.path()).unwrap();
         let mut steps = 1;
         let step = || {
-            let instant = Pace::new(None).for_at_most(Duration::ZERO);
+            let instant = Pace::new(None).for_at_most(Some(Duration::ZERO));
             remove_tree(&parent, OsStr::new("tree"), &instant).unwrap();
             instant.has_interrupted()
         };

@@ -106,10 +106,7 @@ pub(super) fn remove(state: &StateDir, draft: &Draft, round: &mut Round) {
     }
     let pace = Terms::parse(draft.name()).and_then(|terms| terms.removals_per_second);
     let restored = if draft.name().starts_with(ASIDE) { state.restore_name(draft) } else { Ok(()) };
-    let mut pace = Pace::new(pace);
-    if let Some(turn) = round.turn {
-        pace = pace.for_at_most(turn);
-    }
+    let pace = Pace::new(pace).for_at_most(round.turn);
     let removed = restored.and_then(|()| draft.remove_at(&pace));
     round.is_interrupted |= pace.has_interrupted();
     match removed {

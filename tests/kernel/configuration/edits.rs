@@ -105,7 +105,7 @@ async fn deleted_volumes_stay_in_the_trash_for_the_configured_time() {
     until("it is removed", || server::unfinished("/share").is_empty()).await;
 }
 
-/// The paced removal of 3,000 files takes a minute, and so does that of very deep directories without a pace.
+/// At this pace, the removal of 3,000 files takes a minute.
 #[tokio::test]
 async fn the_removal_of_a_large_volume_does_not_keep_the_space_of_another_one() {
     const FEW: usize = 10;
